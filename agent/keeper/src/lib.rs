@@ -1,1 +1,7 @@
-//! Under construction.
+//! The small parent of every supervised program.
+//!
+//! * [`message`]: what agent and keeper say to each other
+//! * [`packet`]: messages and descriptors as packets of the socket, for both ends
+
+pub mod message;
+pub mod packet;

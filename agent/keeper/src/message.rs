@@ -1,0 +1,500 @@
+//! What agent and keeper say to each other over a Unix `SOCK_SEQPACKET` socket.
+//!
+//! One packet is one [`ToKeeper`] or [`FromKeeper`] and the descriptors that belong to it
+//! (`SCM_RIGHTS`, in the order that the message's documentation gives). A message above
+//! [`INLINE_LIMIT`] travels in a sealed memfd, which is then the packet's first descriptor, and the
+//! packet itself is empty. Tags are never reused: an agent talks to a keeper of another version
+//! whenever one of them has been upgraded.
+//!
+//! The agent speaks first ([`Hello`]). The keeper answers with [`Welcome`], one [`Held`] per run it
+//! holds and one [`HeldNote`] per key, then [`Ready`]; or with [`Busy`] when another agent is
+//! connected, and closes. A *run* is one process: a `key` (one supervised slot, the agent's own
+//! spelling) and an `attempt` (that key's number of the spawn). After `Ready` both sides speak
+//! whenever they have something to say.
+
+/// The protocol revision this code speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// The largest message that is sent inside a packet.
+pub const INLINE_LIMIT: usize = 64 * 1024;
+
+/// The largest message at all: what the kernel accepts as arguments and environment of one program
+/// (2 MiB) with room for the rest.
+pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// The most descriptors in one packet.
+pub const MAX_FDS: usize = 8;
+
+/// A message from the agent.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ToKeeper {
+    /// Exactly one; a message without one comes from a newer agent and is answered with nothing.
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    pub request: Option<Request>,
+}
+
+/// What an agent asks.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Request {
+    /// First message of a connection.
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    /// Start a program. Descriptors, each only if the flag in the message says so: the file given
+    /// as standard input, the drain file of standard output, the drain file of standard error.
+    #[prost(message, tag = "2")]
+    Spawn(Spawn),
+    /// Send a signal.
+    #[prost(message, tag = "3")]
+    Signal(Signal),
+    /// Replace the note of a key.
+    #[prost(message, tag = "4")]
+    Note(Note),
+    /// The exit of this run has been taken into account; it need not be told again.
+    #[prost(message, tag = "5")]
+    Ack(Run),
+    /// This stream has been read to its end, or is not wanted any more: the keeper closes its copy.
+    #[prost(message, tag = "6")]
+    CloseStream(Stream),
+    /// From now on the stream is drained into the attached file when no agent is there (one
+    /// descriptor, open for writing without `O_APPEND`). Takes effect before anything that the
+    /// agent does after sending it.
+    #[prost(message, tag = "7")]
+    DrainTo(Stream),
+    /// The agent held this run while a former keeper died. Descriptors: the pidfd, then standard
+    /// input, output, error and the two drain files as the flags say.
+    #[prost(message, tag = "8")]
+    Adopt(Adopt),
+    /// Replace yourself by the executable at your own path, keeping everything. Answered by the
+    /// end of the connection; the agent connects again.
+    #[prost(message, tag = "9")]
+    Reexec(Reexec),
+    /// The agent has stopped everything and goes in order: the keeper exits when no run is alive.
+    #[prost(message, tag = "10")]
+    Exit(Exit),
+}
+
+/// A message from the keeper.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FromKeeper {
+    /// Exactly one; a message without one comes from a newer keeper and is skipped.
+    #[prost(oneof = "Report", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    pub report: Option<Report>,
+}
+
+/// What a keeper reports.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Report {
+    /// The agent is accepted; what is held follows.
+    #[prost(message, tag = "1")]
+    Welcome(Welcome),
+    /// A run that is held. Descriptors as its flags say, in this order: pidfd, standard input
+    /// (write end), standard output, standard error (read ends).
+    #[prost(message, tag = "2")]
+    Held(Held),
+    /// A note that is held.
+    #[prost(message, tag = "3")]
+    HeldNote(Note),
+    /// Everything held has been told.
+    #[prost(message, tag = "4")]
+    Ready(Ready),
+    /// Another agent is connected.
+    #[prost(message, tag = "5")]
+    Busy(Busy),
+    /// A program runs. Descriptors as in `Held`.
+    #[prost(message, tag = "6")]
+    Spawned(Held),
+    /// A program could not be started; there is no run.
+    #[prost(message, tag = "7")]
+    Refused(Refused),
+    /// A run's process has ended and is reaped. Told again to each new agent until acknowledged.
+    #[prost(message, tag = "8")]
+    Exited(Exited),
+    /// The answer to a `Signal`.
+    #[prost(message, tag = "9")]
+    Signalled(Signalled),
+    /// The keeper was told to end (SIGTERM): the agent is to stop every program in order, then
+    /// send `Exit`.
+    #[prost(message, tag = "10")]
+    Terminating(Terminating),
+}
+
+/// Opens a connection.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// The highest protocol revision the agent speaks.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    /// The agent's process id, for `Busy`.
+    #[prost(uint32, tag = "2")]
+    pub agent_pid: u32,
+}
+
+/// One process.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
+pub struct Run {
+    /// The supervised slot, as the agent spells it.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The number of the spawn within the key.
+    #[prost(uint64, tag = "2")]
+    pub attempt: u64,
+}
+
+/// One of a run's output streams.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct Stream {
+    /// The run.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// Which of its streams.
+    #[prost(enumeration = "Channel", tag = "2")]
+    pub channel: i32,
+}
+
+/// The standard streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Channel {
+    /// Standard input.
+    Stdin = 0,
+    /// Standard output.
+    Stdout = 1,
+    /// Standard error.
+    Stderr = 2,
+}
+
+/// A request to start a program.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Spawn {
+    /// The run to make.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// Everything the process is to be.
+    #[prost(message, required, tag = "2")]
+    pub spec: Spec,
+    /// The key's note from now on, so that it is never older than the process.
+    #[prost(bytes = "vec", tag = "3")]
+    pub note: Vec<u8>,
+    /// A drain file for standard output is attached.
+    #[prost(bool, tag = "4")]
+    pub has_stdout_drain: bool,
+    /// A drain file for standard error is attached.
+    #[prost(bool, tag = "5")]
+    pub has_stderr_drain: bool,
+}
+
+/// A fully resolved program: the keeper looks nothing up.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Spec {
+    /// The file to execute: with a slash, relative to `directory` if it is relative.
+    #[prost(bytes = "vec", tag = "1")]
+    pub executable: Vec<u8>,
+    /// The arguments, `argv[0]` included.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub argv: Vec<Vec<u8>>,
+    /// The whole environment, `NAME=value` each.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub env: Vec<Vec<u8>>,
+    /// The working directory; absent: the keeper's.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub directory: Option<Vec<u8>>,
+    /// The user to become; absent: unchanged.
+    #[prost(message, optional, tag = "5")]
+    pub credentials: Option<Credentials>,
+    /// The file mode creation mask; absent: unchanged.
+    #[prost(uint32, optional, tag = "6")]
+    pub umask: Option<u32>,
+    /// Resource limits to set before the user changes.
+    #[prost(message, repeated, tag = "7")]
+    pub rlimits: Vec<Rlimit>,
+    /// What standard input is.
+    #[prost(enumeration = "Stdin", tag = "8")]
+    pub stdin: i32,
+    /// Standard error goes where standard output goes.
+    #[prost(bool, tag = "9")]
+    pub merge_stderr: bool,
+    /// How the keeper stops it when it has to do so without an agent.
+    #[prost(message, required, tag = "10")]
+    pub stop: StopRule,
+    /// The cgroup directory to put the process in; absent: the keeper's own.
+    #[prost(bytes = "vec", optional, tag = "11")]
+    pub cgroup: Option<Vec<u8>>,
+}
+
+/// The user and groups of a process.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Credentials {
+    /// User id.
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    /// Primary group id.
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    /// All supplementary groups.
+    #[prost(uint32, repeated, tag = "3")]
+    pub groups: Vec<u32>,
+}
+
+/// One resource limit. The largest value means unlimited.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Rlimit {
+    /// `RLIMIT_*` as the kernel numbers it.
+    #[prost(uint32, tag = "1")]
+    pub resource: u32,
+    /// The soft limit.
+    #[prost(uint64, tag = "2")]
+    pub soft: u64,
+    /// The hard limit.
+    #[prost(uint64, tag = "3")]
+    pub hard: u64,
+}
+
+/// Where a program reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Stdin {
+    /// A pipe whose write end the agent and the keeper hold.
+    Pipe = 0,
+    /// The descriptor attached to the request, such as a listening socket.
+    Given = 1,
+    /// `/dev/null`.
+    Null = 2,
+}
+
+/// How a program is told to end.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StopRule {
+    /// The signal that asks.
+    #[prost(int32, tag = "1")]
+    pub signal: i32,
+    /// How long to wait before SIGKILL, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub grace_ms: u64,
+    /// Who gets the asking signal.
+    #[prost(enumeration = "Scope", tag = "3")]
+    pub scope: i32,
+    /// Who gets SIGKILL.
+    #[prost(enumeration = "Scope", tag = "4")]
+    pub kill_scope: i32,
+}
+
+/// Who gets a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Scope {
+    /// The process itself, through its pidfd.
+    Process = 0,
+    /// Its process group, as long as the run's process has not been reaped.
+    Group = 1,
+    /// Everything in its cgroup, or the group where there is none.
+    Tree = 2,
+}
+
+/// A request to send a signal.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Signal {
+    /// The run.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// The signal's number.
+    #[prost(int32, tag = "2")]
+    pub signal: i32,
+    /// Who gets it.
+    #[prost(enumeration = "Scope", tag = "3")]
+    pub scope: i32,
+    /// Given back in the answer.
+    #[prost(uint64, tag = "4")]
+    pub request: u64,
+}
+
+/// The answer to a request to send a signal.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Signalled {
+    /// From the request.
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    /// The system's error number; 0: sent. `ESRCH` when the run is not alive.
+    #[prost(int32, tag = "2")]
+    pub errno: i32,
+}
+
+/// What the agent wants to find again after its own death.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Note {
+    /// The slot.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Opaque to the keeper; empty: forget the note.
+    #[prost(bytes = "vec", tag = "2")]
+    pub note: Vec<u8>,
+}
+
+/// A run that a former keeper's death left with the agent.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Adopt {
+    /// The run; `held.exit` is absent.
+    #[prost(message, required, tag = "1")]
+    pub held: Held,
+    /// How to stop it.
+    #[prost(message, required, tag = "2")]
+    pub stop: StopRule,
+    /// The key's note.
+    #[prost(bytes = "vec", tag = "3")]
+    pub note: Vec<u8>,
+    /// A drain file for standard output is attached.
+    #[prost(bool, tag = "4")]
+    pub has_stdout_drain: bool,
+    /// A drain file for standard error is attached.
+    #[prost(bool, tag = "5")]
+    pub has_stderr_drain: bool,
+    /// As in `Spec`.
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub cgroup: Option<Vec<u8>>,
+}
+
+/// Asks the keeper to replace itself.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Reexec {
+    /// The executable to become; empty: the file it was started from.
+    #[prost(bytes = "vec", tag = "1")]
+    pub executable: Vec<u8>,
+}
+
+/// The agent goes in order.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Exit {}
+
+/// Accepts an agent.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Welcome {
+    /// The revision both will speak.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    /// The keeper's process id.
+    #[prost(uint32, tag = "2")]
+    pub keeper_pid: u32,
+    /// The keeper's version.
+    #[prost(string, tag = "3")]
+    pub version: String,
+}
+
+/// A process that the keeper holds.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Held {
+    /// The run.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// Its process id. With `start_ticks` it names one process for ever.
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`: its start, in clock ticks since boot.
+    #[prost(uint64, tag = "3")]
+    pub start_ticks: u64,
+    /// `CLOCK_MONOTONIC` just after the spawn, in nanoseconds.
+    #[prost(uint64, tag = "4")]
+    pub spawned_at_ns: u64,
+    /// The pidfd is attached.
+    #[prost(bool, tag = "5")]
+    pub has_pidfd: bool,
+    /// The write end of standard input is attached.
+    #[prost(bool, tag = "6")]
+    pub has_stdin: bool,
+    /// The read end of standard output is attached.
+    #[prost(bool, tag = "7")]
+    pub has_stdout: bool,
+    /// The read end of standard error is attached.
+    #[prost(bool, tag = "8")]
+    pub has_stderr: bool,
+    /// It has ended, and no agent has acknowledged that.
+    #[prost(message, optional, tag = "9")]
+    pub exit: Option<Exited>,
+}
+
+/// Everything held has been told.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Ready {}
+
+/// Another agent is connected.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Busy {
+    /// That agent's process id.
+    #[prost(uint32, tag = "1")]
+    pub agent_pid: u32,
+}
+
+/// A program that could not be started.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Refused {
+    /// The run that was asked for.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// What was being done.
+    #[prost(enumeration = "Stage", tag = "2")]
+    pub stage: i32,
+    /// The system's error number.
+    #[prost(int32, tag = "3")]
+    pub errno: i32,
+}
+
+/// A step of starting a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Stage {
+    /// The request itself was not acceptable (a NUL byte, no arguments, a run that exists).
+    Request = 0,
+    /// Making the pipes.
+    Pipes = 1,
+    /// Making the process.
+    Fork = 2,
+    /// Joining the cgroup.
+    Cgroup = 3,
+    /// Making the process group.
+    ProcessGroup = 4,
+    /// Placing the standard streams.
+    Streams = 5,
+    /// Setting a resource limit.
+    Rlimit = 6,
+    /// Setting the supplementary groups.
+    Groups = 7,
+    /// Setting the primary group.
+    Gid = 8,
+    /// Setting the user.
+    Uid = 9,
+    /// Entering the working directory.
+    Directory = 10,
+    /// Executing the file.
+    Exec = 11,
+}
+
+/// How a run's process ended.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Exited {
+    /// The run.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// The exit code; absent when a signal ended it or nobody knows.
+    #[prost(int32, optional, tag = "2")]
+    pub code: Option<i32>,
+    /// The signal that ended it; absent when it exited or nobody knows.
+    #[prost(int32, optional, tag = "3")]
+    pub signal: Option<i32>,
+    /// It left a core file.
+    #[prost(bool, tag = "4")]
+    pub core_dumped: bool,
+    /// `CLOCK_MONOTONIC` when it was reaped, in nanoseconds.
+    #[prost(uint64, tag = "5")]
+    pub at_ns: u64,
+    /// Processor time it used, in microseconds.
+    #[prost(uint64, tag = "6")]
+    pub user_us: u64,
+    /// Processor time the system used for it, in microseconds.
+    #[prost(uint64, tag = "7")]
+    pub system_us: u64,
+    /// The largest resident set, in KiB.
+    #[prost(uint64, tag = "8")]
+    pub max_rss_kib: u64,
+}
+
+/// The keeper was told to end.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Terminating {}

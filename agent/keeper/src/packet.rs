@@ -1,0 +1,1 @@
+//! Messages and descriptors as packets of a `SOCK_SEQPACKET` socket, for both ends.
