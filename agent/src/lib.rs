@@ -1,1 +1,24 @@
-//! Under construction.
+//! The supervisor of one host.
+//!
+//! * [`hub`]: the task that owns every machine
+//! * [`journal`]: state changes with sequence numbers, for every watcher
+//! * [`keeper_client`]: the connection to the keeper, and the port through which anything is sent to it
+//! * [`spec`]: from a configured process to what the keeper is to start
+//! * [`capture`]: from the pipes into the log files
+//! * [`logbook`]: reading and following those files
+//! * [`local`]: the `Fleet` service for this one host, on a Unix socket
+//! * [`link`]: the session to the controller
+//! * [`identity`]: key, certificate and epoch of this host
+//! * [`daemon`]: which task owns what, wired here and nowhere else
+
+pub mod capture;
+pub mod daemon;
+pub mod hub;
+pub mod identity;
+pub mod journal;
+pub mod keeper_client;
+pub mod link;
+pub mod local;
+pub mod logbook;
+pub mod os;
+pub mod spec;

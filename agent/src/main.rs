@@ -1,1 +1,3 @@
+//! The binary `rsv-agent`.
+
 fn main() {}
