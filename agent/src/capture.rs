@@ -1,1 +1,213 @@
-//! Being written.
+//! From the pipes of the programs into their log files.
+//!
+//! One thread ([`Capture`] is its front) owns every pipe and every log file, so that a slow or a hung
+//! disk stops log files and nothing else. It never decides anything about programs, and it keeps no
+//! output in memory: a byte is in the pipe or in the file.
+//!
+//! # Why a SIGKILL at any instruction loses, repeats and reorders nothing
+//!
+//! * *Moving.* Bytes go by `splice` from the pipe to the file at the offset that is the file's size
+//!   at that moment. The kernel takes them out of the pipe as it puts them into the file; we hold
+//!   none. The keeper has its own copy of the pipe's read end, so the rest stays where it is.
+//! * *Which file.* A file becomes the keeper's drain file (`DrainTo`) before the first byte goes
+//!   into it. Until then the keeper would drain into the former file, which is still the newest one
+//!   that has bytes, whatever its name is by then: it may grow above its limit, never out of order.
+//! * *Rotation.* The chain of renames goes from the top: `.2` to `.3`, `.1` to `.2`, the file itself
+//!   to `.1`, then a new file is made under the free name. Killed in the middle it leaves a hole in
+//!   the numbers and every file in its order. The next rotation shifts only what is below the lowest
+//!   hole, so a hole is filled and nothing is dropped on its account. Only a file that leaves the
+//!   top of a chain without holes is lost, which is what `backups` asks for.
+//! * *The next agent.* It opens the file by its name. There, and full: it rotates before the first
+//!   byte. Missing, because the kill came between the last rename and the new file: it makes one.
+//!   It opens only after the keeper has stopped draining, so it sees the final sizes.
+//! * *Numbers.* The ledger (see [`crate::logbook`]) says which inode began at which offset. It is
+//!   written after the new file exists; when the kill came before that, the noted inode is found
+//!   under `.1`, and the new file begins where that one ends.
+
+mod ansi;
+mod chain;
+pub(crate) mod command;
+mod file;
+mod ledger;
+mod mover;
+mod pace;
+mod pipe;
+mod plumbing;
+mod port;
+mod seam;
+mod stream;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rsv_keeper::message::{Channel, Run};
+
+use crate::logbook::LogBook;
+use command::{Command, Inbox};
+pub use port::DrainPort;
+
+/// Where the output of one stream goes, and how it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSpec {
+    /// Where it goes.
+    pub target: LogTarget,
+    /// The size at which a file is rotated away; 0: never.
+    pub maxbytes: u64,
+    /// How many rotated files are kept; 0: a full file is replaced by an empty one.
+    pub backups: u32,
+    /// Terminal escape sequences are left out.
+    pub strip_ansi: bool,
+    /// The directory that keeps the numbering of the log's bytes over the agent's own end; absent:
+    /// the next agent begins a new numbering. Made when missing.
+    pub ledger_dir: Option<PathBuf>,
+}
+
+impl LogSpec {
+    /// A log in a file, rotated as the arguments say, with nothing special about it.
+    pub fn file(path: impl Into<PathBuf>, maxbytes: u64, backups: u32) -> Self {
+        let target = LogTarget::File { path: path.into() };
+        Self { target, maxbytes, backups, strip_ansi: false, ledger_dir: None }
+    }
+
+    /// Output that nobody wants.
+    pub fn null() -> Self {
+        Self {
+            target: LogTarget::Null,
+            maxbytes: 0,
+            backups: 0,
+            strip_ansi: false,
+            ledger_dir: None,
+        }
+    }
+
+    /// The same, with its numbering kept in this directory.
+    pub fn numbered_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.ledger_dir = Some(directory.into());
+        self
+    }
+}
+
+/// Where the output of one stream goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// A file. One that cannot be positioned (a terminal, a pipe, a device) is neither rotated nor
+    /// read back. Two logs with one path share the file.
+    File {
+        /// Its path; relative to the working directory of the agent.
+        path: PathBuf,
+    },
+    /// Nowhere: the output is taken from the pipe and dropped.
+    Null,
+}
+
+/// What has happened to one log since the agent opened it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureStats {
+    /// Bytes that were taken from pipes.
+    pub bytes: u64,
+    /// Bytes that were taken and given up. Nothing is given up today but what `strip_ansi` and
+    /// [`LogTarget::Null`] are there for, which does not count; a full disk slows the program instead.
+    pub dropped: u64,
+    /// Attempts to write, to rotate or to tell the keeper that did not succeed.
+    pub errors: u64,
+    /// The latest of those, for people; absent again as soon as bytes move.
+    pub last_error: Option<String>,
+}
+
+/// One attached stream, for a keeper that has to be told of it again.
+#[derive(Debug)]
+pub struct AttachedStream {
+    /// Which of the run's streams.
+    pub channel: Channel,
+    /// A copy of the pipe's read end.
+    pub pipe: OwnedFd,
+    /// A copy of the file that the keeper is to drain into.
+    pub drain: OwnedFd,
+}
+
+/// The front of the capture thread. Clones speak to the same thread, which ends after the last of
+/// them is dropped.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    inbox: Arc<Inbox>,
+}
+
+impl Capture {
+    /// Starts the thread.
+    pub fn start(port: impl DrainPort) -> io::Result<Self> {
+        let (inbox, outbox) = command::channel()?;
+        mover::spawn(outbox, Box::new(port))?;
+        Ok(Self { inbox: Arc::new(inbox) })
+    }
+
+    /// Opens the log of one stream, or brings an open one in line with `spec`, and returns the file
+    /// that the keeper drains into when no agent is there. Only after the keeper has accepted this
+    /// agent, because until then it may still drain.
+    ///
+    /// Waits for the disk, at most [`command::PATIENCE`] long; for a blocking thread.
+    pub fn open(&self, key: &str, channel: Channel, spec: LogSpec) -> io::Result<OwnedFd> {
+        let log = command::LogKey::new(key, channel);
+        self.inbox.ask(|reply| Command::Open { log, spec, reply })?
+    }
+
+    /// Takes over a stream whose log is open: from now on its bytes go into that log, until nobody
+    /// holds the writing end any more. Then the keeper is told and the pipe is dropped.
+    pub fn attach(&self, run: Run, channel: Channel, pipe: OwnedFd) {
+        self.inbox.tell(Command::Attach { run, channel, pipe });
+    }
+
+    /// Closes the logs of a key, each as soon as none of its streams is attached. Readers are not
+    /// disturbed, and the numbering is kept for the next [`Capture::open`].
+    pub fn closed(&self, key: &str) {
+        self.inbox.tell(Command::Close { key: key.to_owned() });
+    }
+
+    /// Closes the logs of a key that is no longer configured, and ends its followers.
+    pub fn forget(&self, key: &str) {
+        self.inbox.tell(Command::Forget { key: key.to_owned() });
+    }
+
+    /// Replaces the files of a key by empty ones; rotated files stay. Whoever holds the former file
+    /// keeps it. For a blocking thread.
+    pub fn clear(&self, key: &str) -> io::Result<()> {
+        let key = key.to_owned();
+        self.inbox.ask(|reply| Command::Clear { key, reply })?
+    }
+
+    /// Opens every file by its name again, because somebody has moved them. For a blocking thread.
+    pub fn reopen_all(&self) -> io::Result<()> {
+        self.inbox.ask(|reply| Command::ReopenAll { reply })?
+    }
+
+    /// Lets go of every pipe and returns when nothing moves any more: the keeper may drain. The
+    /// logs stay readable. For a blocking thread.
+    pub fn detach_all(&self) -> io::Result<()> {
+        self.inbox.ask(|reply| Command::DetachAll { reply })
+    }
+
+    /// Copies of what is attached for a run, for the adoption by a new keeper. Followed by
+    /// [`Capture::announce`] once that keeper knows the run. For a blocking thread.
+    pub fn streams_of(&self, run: &Run) -> io::Result<Vec<AttachedStream>> {
+        let run = run.clone();
+        self.inbox.ask(|reply| Command::StreamsOf { run, reply })?
+    }
+
+    /// Tells the keeper of the drain files of all streams again, because it is a new one, and a
+    /// file may have been rotated while it was being told of its runs.
+    pub fn announce(&self) {
+        self.inbox.tell(Command::Announce);
+    }
+
+    /// What has happened to a log; absent when it is not open. For a blocking thread.
+    pub fn stats(&self, key: &str, channel: Channel) -> io::Result<Option<CaptureStats>> {
+        let log = command::LogKey::new(key, channel);
+        self.inbox.ask(|reply| Command::Stats { log, reply })
+    }
+
+    /// Reading and following what is captured here.
+    pub fn logbook(&self) -> LogBook {
+        LogBook::new(Arc::clone(&self.inbox))
+    }
+}

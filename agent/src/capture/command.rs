@@ -1,0 +1,152 @@
+//! What the capture thread can be asked, and the way there.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::Duration;
+
+use rsv_keeper::message::{Channel, Run};
+use rustix::event::EventfdFlags;
+use tokio::sync::oneshot;
+
+use super::{AttachedStream, CaptureStats, LogSpec};
+use crate::logbook::index::LogIndex;
+
+/// How long an answer may take. The thread answers within milliseconds unless the kernel holds it in
+/// a call on a disk that does not answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Names one log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LogKey {
+    pub(crate) key: String,
+    pub(crate) channel: Channel,
+}
+
+impl LogKey {
+    pub(crate) fn new(key: &str, channel: Channel) -> Self {
+        Self {
+            key: key.to_owned(),
+            channel,
+        }
+    }
+}
+
+/// Where the answer to a command goes. It has room for one, so answering never waits.
+pub(crate) type Reply<T> = SyncSender<T>;
+
+/// Everything that the thread can be asked. [`super::Capture`] documents each.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Open {
+        log: LogKey,
+        spec: LogSpec,
+        reply: Reply<io::Result<OwnedFd>>,
+    },
+    Attach {
+        run: Run,
+        channel: Channel,
+        pipe: OwnedFd,
+    },
+    Close {
+        key: String,
+    },
+    Forget {
+        key: String,
+    },
+    Clear {
+        key: String,
+        reply: Reply<io::Result<()>>,
+    },
+    ReopenAll {
+        reply: Reply<io::Result<()>>,
+    },
+    DetachAll {
+        reply: Reply<()>,
+    },
+    StreamsOf {
+        run: Run,
+        reply: Reply<io::Result<Vec<AttachedStream>>>,
+    },
+    Announce,
+    Stats {
+        log: LogKey,
+        reply: Reply<Option<CaptureStats>>,
+    },
+    /// Moves what is in the pipes of a log, then says where to read it; nothing when the log is not
+    /// known or cannot be read back.
+    Find {
+        log: LogKey,
+        reply: oneshot::Sender<Option<Arc<LogIndex>>>,
+    },
+}
+
+/// The sending end. The thread ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    /// Not bounded by a number: each `Attach` holds a descriptor, so the limit of open files bounds
+    /// them; `Close` and `Forget` come at most once for each program of a configuration; the sender
+    /// of anything else waits for its answer.
+    commands: Option<Sender<Command>>,
+    bell: OwnedFd,
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) commands: Receiver<Command>,
+    /// Readable when there may be commands.
+    pub(super) bell: OwnedFd,
+}
+
+/// Both ends.
+pub(super) fn channel() -> io::Result<(Inbox, Outbox)> {
+    let (sender, commands) = mpsc::channel();
+    let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let inbox = Inbox {
+        commands: Some(sender),
+        bell: bell.try_clone()?,
+    };
+    Ok((inbox, Outbox { commands, bell }))
+}
+
+impl Inbox {
+    /// Sends a command that is not answered. Never waits.
+    pub(crate) fn tell(&self, command: Command) {
+        let sent = self
+            .commands
+            .as_ref()
+            .is_some_and(|sender| sender.send(command).is_ok());
+        if sent {
+            self.ring();
+        } else {
+            tracing::error!("the capture thread has ended");
+        }
+    }
+
+    /// Sends a command and waits for its answer, at most [`PATIENCE`].
+    pub(crate) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> io::Result<T> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.tell(command(reply));
+        answer.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the disk of the log files does not answer",
+            ),
+            RecvTimeoutError::Disconnected => io::Error::other("the capture thread has ended"),
+        })
+    }
+
+    fn ring(&self) {
+        // The only error is a counter that is full, and then the bell rings already.
+        drop(rustix::io::write(&self.bell, &1_u64.to_ne_bytes()));
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.commands = None;
+        self.ring();
+    }
+}

@@ -1,0 +1,5 @@
+//! Which file holds which numbers.
+
+/// Being written.
+#[derive(Debug)]
+pub(crate) struct LogIndex;
