@@ -1,0 +1,196 @@
+//! The front of the hub: what other tasks ask of it.
+//!
+//! A handle only sends a request and waits for the answer; it decides nothing.
+
+use std::fmt;
+
+use rsv_proto::wire;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::journal::{Journal, JournalReader};
+
+/// The hub has gone: the agent is at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the supervisor is shutting down")]
+pub struct HubGone;
+
+/// Names one supervised process. Ordered by group, then name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The group's name.
+    pub group: String,
+    /// The process's name inside its group.
+    pub name: String,
+}
+
+/// One action on many programs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ActOn {
+    /// Patterns: `name`, `group:name`, `group:*`, globs of these, `all`.
+    pub programs: Vec<String>,
+    /// What to do with each. An action without a verb fails for every target.
+    pub action: wire::Action,
+    /// Who asks, such as `operator/admin`; empty: the local socket's user. Only for the log.
+    pub actor: String,
+}
+
+/// Every process, as it was after one change of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// This agent's epoch.
+    pub epoch: u64,
+    /// The change after which this was the state.
+    pub seq: u64,
+    /// In the order of group and name.
+    pub programs: Vec<wire::ProcessStatus>,
+}
+
+/// What patterns name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolved {
+    /// Each process once, in the order of the patterns, then of group and name.
+    pub keys: Vec<Key>,
+    /// Patterns that name nothing.
+    pub unmatched: Vec<wire::UnmatchedProgram>,
+}
+
+/// What becomes of the programs when the hub ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Each is stopped, in Supervisor's order, and the keeper ends too.
+    StopPrograms,
+    /// They run on under the keeper, and the next agent takes them over.
+    LeavePrograms,
+}
+
+/// The front of the hub. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HubHandle {
+    asks: mpsc::Sender<Ask>,
+    journal: Journal,
+}
+
+/// A request to the hub.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Act { request: ActOn, results: oneshot::Sender<mpsc::Receiver<wire::TargetResult>> },
+    Status { patterns: Vec<String>, answer: oneshot::Sender<wire::HostStatus> },
+    Snapshot { answer: oneshot::Sender<Snapshot> },
+    Resolve { patterns: Vec<String>, answer: oneshot::Sender<Resolved> },
+    Shutdown { mode: Shutdown, done: oneshot::Sender<()> },
+}
+
+impl Key {
+    /// The key as the keeper and the logs know it: always both parts.
+    pub fn as_run_key(&self) -> String {
+        format!("{}:{}", self.group, self.name)
+    }
+
+    /// The reverse of [`Key::as_run_key`]. Names have no colon, so the first one divides.
+    pub fn from_run_key(key: &str) -> Option<Self> {
+        let (group, name) = key.split_once(':')?;
+        Some(Self { group: group.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for Key {
+    /// As people see it: `name`, or `group:name` when they differ.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.group == self.name {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}:{}", self.group, self.name)
+        }
+    }
+}
+
+impl HubHandle {
+    pub(super) fn new(asks: mpsc::Sender<Ask>, journal: Journal) -> Self {
+        Self { asks, journal }
+    }
+
+    /// Begins an action on every process that the patterns name, and on its way gives each result
+    /// when it is there. The channel ends when all are in. Dropping it does not stop the action.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn act(
+        &self,
+        request: ActOn,
+    ) -> Result<mpsc::Receiver<wire::TargetResult>, HubGone> {
+        self.ask(|results| Ask::Act { request, results }).await
+    }
+
+    /// The state of the processes that the patterns name, in lexical order; none or `all`: of every
+    /// one. `host` is left empty.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn status(&self, patterns: &[String]) -> Result<wire::HostStatus, HubGone> {
+        let patterns = patterns.to_vec();
+        self.ask(|answer| Ask::Status { patterns, answer }).await
+    }
+
+    /// The state of every process and the journal's number it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn snapshot(&self) -> Result<Snapshot, HubGone> {
+        self.ask(|answer| Ask::Snapshot { answer }).await
+    }
+
+    /// What patterns name.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn resolve(&self, patterns: &[String]) -> Result<Resolved, HubGone> {
+        let patterns = patterns.to_vec();
+        self.ask(|answer| Ask::Resolve { patterns, answer }).await
+    }
+
+    /// Ends the hub; returns when that is done. A second call waits for the first one's end.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub had ended before.
+    pub async fn shutdown(&self, mode: Shutdown) -> Result<(), HubGone> {
+        self.ask(|done| Ask::Shutdown { mode, done }).await
+    }
+
+    /// A reader of the changes from now on.
+    pub fn subscribe(&self) -> JournalReader {
+        self.journal.subscribe()
+    }
+
+    /// The journal, to read from a given number or to see which are kept.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, HubGone> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(ask(answer)).await.map_err(|_| HubGone)?;
+        answered.await.map_err(|_| HubGone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_short_when_group_and_name_are_equal() {
+        for (group, name, shown, run) in
+            [("app", "app", "app", "app:app"), ("web", "app", "web:app", "web:app")]
+        {
+            let key = Key { group: group.into(), name: name.into() };
+            assert_eq!(key.to_string(), shown);
+            assert_eq!(key.as_run_key(), run);
+            assert_eq!(Key::from_run_key(run), Some(key));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Finding the keeper, and starting one when none answers.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rsv_keeper::packet;
+use tokio::time::{Instant, sleep};
+
+use super::{KeeperError, KeeperOptions};
+
+/// The pause between attempts to reach a keeper that is about to be there.
+pub(super) const RETRY: Duration = Duration::from_millis(1);
+
+/// What to start when no keeper answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeeperBinary {
+    /// `rsv-keeper` beside our own executable, else in `PATH`.
+    Usual,
+    /// Exactly this file.
+    File(PathBuf),
+    /// Nothing: somebody else starts it, such as systemd.
+    Foreign,
+}
+
+/// A connection to the keeper, which is started when none answers and has the time that is left to
+/// come up.
+pub(super) async fn connect_or_start(
+    options: &KeeperOptions,
+    child: &mut Option<Child>,
+    deadline: Instant,
+) -> Result<OwnedFd, KeeperError> {
+    let mut started = None;
+    loop {
+        let source = match packet::connect(&options.socket) {
+            Ok(socket) => return Ok(socket),
+            Err(source) => source,
+        };
+        // Nobody is there; anything else would not get better by starting another one.
+        let is_absent =
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        if !is_absent || Instant::now() >= deadline {
+            return Err(KeeperError::Connect { socket: options.socket.clone(), source });
+        }
+        if started.is_none() && options.binary != KeeperBinary::Foreign {
+            let binary = find(&options.binary)?;
+            *child = Some(start(&binary, &options.socket)?);
+            started = Some(binary);
+        }
+        if let (Some(binary), Some(status)) = (&started, ended(child)) {
+            let (binary, socket) = (binary.clone(), options.socket.clone());
+            return Err(KeeperError::Ended { binary, status, socket });
+        }
+        sleep(RETRY).await;
+    }
+}
+
+fn find(binary: &KeeperBinary) -> Result<PathBuf, KeeperError> {
+    if let KeeperBinary::File(path) = binary {
+        return Ok(path.clone());
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.with_file_name("rsv-keeper");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&path).map(|dir| dir.join("rsv-keeper"));
+    std::iter::once(beside)
+        .chain(&mut candidates)
+        .find(|file| is_executable(file))
+        .ok_or(KeeperError::NoBinary(own))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Starts a keeper that outlives us: in a session of its own, and with nothing of ours open.
+fn start(binary: &Path, socket: &Path) -> Result<Child, KeeperError> {
+    let mut command = Command::new(binary);
+    command.arg("--socket").arg(socket);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let started = crate::os::session::spawn_in_own_session(&mut command);
+    let child = started
+        .map_err(|source| KeeperError::Launch { binary: binary.to_owned(), source })?;
+    tracing::info!(pid = child.id(), "started a keeper");
+    Ok(child)
+}
+
+fn ended(child: &mut Option<Child>) -> Option<std::process::ExitStatus> {
+    child.as_mut()?.try_wait().ok().flatten()
+}
