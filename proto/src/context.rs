@@ -78,12 +78,21 @@ impl Context {
         text: &str,
         directory: &Path,
     ) -> Result<Vec<(String, Result<Self, ContextError>)>, ContextError> {
-        let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
-        let ini = Ini::load_from_str_opt(text, options)
-            .map_err(|e| ContextError::Syntax { line: e.line, message: e.msg.to_string() })?;
+        let options = ParseOption {
+            enabled_escape: false,
+            ..ParseOption::default()
+        };
+        let ini = Ini::load_from_str_opt(text, options).map_err(|e| ContextError::Syntax {
+            line: e.line,
+            message: e.msg.to_string(),
+        })?;
         let contexts = ini.iter().filter_map(|(section, properties)| {
             let name = section?.strip_prefix("context:")?.trim().to_owned();
-            let reader = Reader { name: &name, properties, directory };
+            let reader = Reader {
+                name: &name,
+                properties,
+                directory,
+            };
             let context = reader.read();
             Some((name, context))
         });
@@ -103,7 +112,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&self) -> Result<Context, ContextError> {
-        let controllers = self.get("controller")?.split(',').map(|c| c.trim().to_owned());
+        let controllers = self
+            .get("controller")?
+            .split(',')
+            .map(|c| c.trim().to_owned());
         let controllers: Vec<String> = controllers.filter(|c| !c.is_empty()).collect();
         let root = self.certificates("ca")?.into_iter().next();
         let credentials = Credentials {
@@ -111,15 +123,26 @@ impl Reader<'_> {
             key: self.key()?,
             root: root.ok_or_else(|| self.missing("ca"))?,
         };
-        Ok(Context { name: self.name.to_owned(), controllers, credentials })
+        Ok(Context {
+            name: self.name.to_owned(),
+            controllers,
+            credentials,
+        })
     }
 
     fn get(&self, key: &'static str) -> Result<&str, ContextError> {
-        let value = self.properties.get(key).map(str::trim).filter(|value| !value.is_empty());
+        let value = self
+            .properties
+            .get(key)
+            .map(str::trim)
+            .filter(|value| !value.is_empty());
         value.ok_or_else(|| self.missing(key))
     }
 
-    fn certificates(&self, key: &'static str) -> Result<Vec<CertificateDer<'static>>, ContextError> {
+    fn certificates(
+        &self,
+        key: &'static str,
+    ) -> Result<Vec<CertificateDer<'static>>, ContextError> {
         let value = self.get(key)?;
         if value.starts_with(INLINE) {
             let parts = value.split(',').map(|part| self.decode(key, part.trim()));
@@ -150,14 +173,21 @@ impl Reader<'_> {
     }
 
     fn missing(&self, key: &'static str) -> ContextError {
-        ContextError::Missing { context: self.name.to_owned(), key }
+        ContextError::Missing {
+            context: self.name.to_owned(),
+            key,
+        }
     }
 
     fn value<E>(&self, key: &'static str, source: E) -> ContextError
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        ContextError::Value { context: self.name.to_owned(), key, source: Box::new(source) }
+        ContextError::Value {
+            context: self.name.to_owned(),
+            key,
+            source: Box::new(source),
+        }
     }
 }
 
@@ -185,7 +215,10 @@ mod tests {
         let read = Context::parse(&context.render(), Path::new("/")).unwrap();
         let (name, read) = read.into_iter().next().unwrap();
         let read = read.unwrap();
-        assert_eq!((name.as_str(), read.controllers), ("admin", context.controllers));
+        assert_eq!(
+            (name.as_str(), read.controllers),
+            ("admin", context.controllers)
+        );
         assert_eq!(read.credentials.chain, context.credentials.chain);
         assert_eq!(read.credentials.root, context.credentials.root);
         assert_eq!(read.credentials.key, context.credentials.key);

@@ -79,11 +79,17 @@ impl DialError {
                 _ => Some("check the address and the network"),
             },
             Self::Timeout { .. } => Some("a firewall may drop the packets"),
-            Self::Tls { .. } => Some("check that both belong to the same fleet, their clocks, and that the certificate has not ended"),
+            Self::Tls { .. } => Some(
+                "check that both belong to the same fleet, their clocks, and that the certificate has not ended",
+            ),
             Self::Unix { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Some("is rsv-agent running with this configuration?"),
-                io::ErrorKind::ConnectionRefused => Some("the socket is left over: rsv-agent is not running"),
-                io::ErrorKind::PermissionDenied => Some("only the user who runs rsv-agent, and root, may connect"),
+                io::ErrorKind::ConnectionRefused => {
+                    Some("the socket is left over: rsv-agent is not running")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    Some("only the user who runs rsv-agent, and root, may connect")
+                }
                 _ => None,
             },
             Self::Protocol { .. } => Some("is this the port of a controller?"),
@@ -99,7 +105,10 @@ pub async fn dial(address: &str, config: Arc<ClientConfig>) -> Result<Channel, D
         .map_err(|_| DialError::Address(address.to_owned()))?;
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect(address, name, config))
         .await
-        .map_err(|_| DialError::Timeout { address: address.to_owned(), after: CONNECT_TIMEOUT })??;
+        .map_err(|_| DialError::Timeout {
+            address: address.to_owned(),
+            after: CONNECT_TIMEOUT,
+        })??;
     channel(address, stream).await
 }
 
@@ -107,7 +116,10 @@ pub async fn dial(address: &str, config: Arc<ClientConfig>) -> Result<Channel, D
 pub async fn dial_unix(path: &Path) -> Result<Channel, DialError> {
     let stream = UnixStream::connect(path)
         .await
-        .map_err(|source| DialError::Unix { path: path.to_owned(), source })?;
+        .map_err(|source| DialError::Unix {
+            path: path.to_owned(),
+            source,
+        })?;
     channel(&path.display().to_string(), stream).await
 }
 
@@ -118,12 +130,21 @@ async fn connect(
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
     let tcp = TcpStream::connect(address)
         .await
-        .map_err(|source| DialError::Connect { address: address.to_owned(), source })?;
-    tune(&tcp).map_err(|source| DialError::Connect { address: address.to_owned(), source })?;
+        .map_err(|source| DialError::Connect {
+            address: address.to_owned(),
+            source,
+        })?;
+    tune(&tcp).map_err(|source| DialError::Connect {
+        address: address.to_owned(),
+        source,
+    })?;
     tokio_rustls::TlsConnector::from(config)
         .connect(name, tcp)
         .await
-        .map_err(|source| DialError::Tls { address: address.to_owned(), source })
+        .map_err(|source| DialError::Tls {
+            address: address.to_owned(),
+            source,
+        })
 }
 
 /// Sets what every TCP connection of ours has: no delay of small writes, and an end within the
@@ -138,7 +159,10 @@ pub fn tune(tcp: &TcpStream) -> io::Result<()> {
 
 fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
     let port = port.parse().ok()?;
     (!host.is_empty()).then_some((host, port))
 }
@@ -162,7 +186,10 @@ where
     endpoint
         .connect_with_connector(connector)
         .await
-        .map_err(|source| DialError::Protocol { address: address.to_owned(), source })
+        .map_err(|source| DialError::Protocol {
+            address: address.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -180,8 +207,16 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_missing_socket_is_named_with_a_hint() {
-        let error = dial_unix(Path::new("/nonexistent/agent.sock")).await.unwrap_err();
-        assert_eq!(error.to_string(), "cannot connect to `/nonexistent/agent.sock`");
-        assert_eq!(error.hint(), Some("is rsv-agent running with this configuration?"));
+        let error = dial_unix(Path::new("/nonexistent/agent.sock"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to `/nonexistent/agent.sock`"
+        );
+        assert_eq!(
+            error.hint(),
+            Some("is rsv-agent running with this configuration?")
+        );
     }
 }

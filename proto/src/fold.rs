@@ -20,7 +20,11 @@ pub fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
             None => parts.push(name.to_owned()),
         }
     }
-    parts.extend(families.iter().map(|(family, numbers)| family.render(numbers)));
+    parts.extend(
+        families
+            .iter()
+            .map(|(family, numbers)| family.render(numbers)),
+    );
     parts.sort_by(|a, b| natural_order(a, b));
     parts.join(",")
 }
@@ -36,7 +40,11 @@ struct Family<'a> {
 
 impl Family<'_> {
     fn render(&self, numbers: &[u64]) -> String {
-        let Self { prefix, suffix, width } = self;
+        let Self {
+            prefix,
+            suffix,
+            width,
+        } = self;
         let show = |n: u64| format!("{n:0width$}", width = *width);
         if let [one] = numbers {
             return format!("{prefix}{}{suffix}", show(*one));
@@ -54,7 +62,9 @@ impl Family<'_> {
 
 fn split(name: &str) -> Option<(Family<'_>, u64)> {
     let end = name.rfind(|c: char| c.is_ascii_digit())? + 1;
-    let start = name[..end].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + 1);
+    let start = name[..end]
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(0, |i| i + 1);
     let digits = &name[start..end];
     // Numbers beyond this cannot be counted through; such a name stands alone.
     if digits.len() > 15 {
@@ -64,8 +74,19 @@ fn split(name: &str) -> Option<(Family<'_>, u64)> {
     let padded = digits.len() > 1 && digits.starts_with('0');
     // `08 09 10 11` is one family: a number that fills the width needs no padding of its own, so
     // two-digit names and wider ones are counted by their width, and one digit by none.
-    let width = if padded || digits.len() > 1 { digits.len() } else { 0 };
-    Some((Family { prefix: &name[..start], suffix: &name[end..], width }, number))
+    let width = if padded || digits.len() > 1 {
+        digits.len()
+    } else {
+        0
+    };
+    Some((
+        Family {
+            prefix: &name[..start],
+            suffix: &name[end..],
+            width,
+        },
+        number,
+    ))
 }
 
 /// Consecutive runs in ascending numbers.

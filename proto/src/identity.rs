@@ -9,11 +9,7 @@
 use std::{fmt, str::FromStr};
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::{
-    certificate::X509Certificate,
-    extensions::GeneralName,
-    prelude::FromDer,
-};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 /// The common name of the root.
 pub const ROOT_COMMON_NAME: &str = "rsv root CA";
@@ -100,8 +96,9 @@ impl Identity {
         let malformed = |e: Box<dyn std::error::Error + Send + Sync>| IdentityError::Malformed(e);
         let (_, parsed) =
             X509Certificate::from_der(certificate).map_err(|e| malformed(Box::new(e)))?;
-        let names =
-            parsed.subject_alternative_name().map_err(|e| malformed(Box::new(e)))?;
+        let names = parsed
+            .subject_alternative_name()
+            .map_err(|e| malformed(Box::new(e)))?;
         let uris: Vec<&str> = names
             .iter()
             .flat_map(|names| names.value.general_names.iter())
@@ -117,7 +114,11 @@ impl Identity {
         let issuer = common_name(&parsed);
         let expected = identity.role.issuer_common_name();
         if issuer != expected {
-            return Err(IdentityError::Issuer { uri: uri.to_owned(), issuer, expected });
+            return Err(IdentityError::Issuer {
+                uri: uri.to_owned(),
+                issuer,
+                expected,
+            });
         }
         Ok(identity)
     }
@@ -125,7 +126,11 @@ impl Identity {
 
 fn common_name(certificate: &X509Certificate<'_>) -> String {
     let mut names = certificate.issuer().iter_common_name();
-    names.next().and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned()
+    names
+        .next()
+        .and_then(|name| name.as_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 impl FromStr for Identity {
@@ -135,12 +140,21 @@ impl FromStr for Identity {
         let wrong = || IdentityError::Uri(uri.escape_debug().to_string());
         let rest = uri.strip_prefix("rsv://").ok_or_else(wrong)?;
         let parts: Vec<&str> = rest.split('/').collect();
-        let [trust_domain, role, name] = parts[..] else { return Err(wrong()) };
-        let role = Role::ALL.into_iter().find(|r| r.as_str() == role).ok_or_else(wrong)?;
+        let [trust_domain, role, name] = parts[..] else {
+            return Err(wrong());
+        };
+        let role = Role::ALL
+            .into_iter()
+            .find(|r| r.as_str() == role)
+            .ok_or_else(wrong)?;
         if !is_plain(trust_domain) || !is_plain(name) {
             return Err(wrong());
         }
-        Ok(Self { trust_domain: trust_domain.to_owned(), role, name: name.to_owned() })
+        Ok(Self {
+            trust_domain: trust_domain.to_owned(),
+            role,
+            name: name.to_owned(),
+        })
     }
 }
 

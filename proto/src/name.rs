@@ -148,6 +148,9 @@ mod tests {
             let error = text.parse::<HostName>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
-        assert_eq!("Web01.Example".parse::<HostName>().unwrap().as_str(), "web01.example");
+        assert_eq!(
+            "Web01.Example".parse::<HostName>().unwrap().as_str(),
+            "web01.example"
+        );
     }
 }

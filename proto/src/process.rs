@@ -9,7 +9,11 @@ use crate::{
 
 /// The name people see and type: `name`, or `group:name` when they differ.
 pub fn display_name(group: &str, name: &str) -> String {
-    if group == name { name.to_owned() } else { format!("{group}:{name}") }
+    if group == name {
+        name.to_owned()
+    } else {
+        format!("{group}:{name}")
+    }
 }
 
 /// The state's word in Supervisor's spelling.
@@ -55,7 +59,9 @@ pub fn exit_words(exit: &ExitStatus) -> String {
 
 /// A signal's name as people write it, such as `SIGKILL`; `signal 40` for one without a name.
 pub fn signal_name(signal: i32) -> String {
-    let name = usize::try_from(signal).ok().and_then(|n| SIGNALS.get(n.wrapping_sub(1)));
+    let name = usize::try_from(signal)
+        .ok()
+        .and_then(|n| SIGNALS.get(n.wrapping_sub(1)));
     name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
 }
 
@@ -69,7 +75,11 @@ const SIGNALS: [&str; 31] = [
 fn running_description(status: &ProcessStatus, now: SystemTime) -> String {
     let started = status.started_at.as_ref().and_then(from_wire);
     let uptime = started.map_or(0, |at| age(at, now).as_secs());
-    format!("pid {}, uptime {}", status.pid.unwrap_or(0), uptime_words(uptime))
+    format!(
+        "pid {}, uptime {}",
+        status.pid.unwrap_or(0),
+        uptime_words(uptime)
+    )
 }
 
 /// Seconds as Python prints a timedelta: `1 day, 2:03:04`.
@@ -87,11 +97,18 @@ fn ended_description(status: &ProcessStatus) -> String {
     if status.started_at.is_none() {
         return "Not started".to_owned();
     }
-    let ended = status.stopped_at.or(status.changed_at).as_ref().and_then(from_wire);
+    let ended = status
+        .stopped_at
+        .or(status.changed_at)
+        .as_ref()
+        .and_then(from_wire);
     let Some(ended) = ended.and_then(|at| jiff::Timestamp::try_from(at).ok()) else {
         return String::new();
     };
-    ended.to_zoned(jiff::tz::TimeZone::system()).strftime("%b %d %I:%M %p").to_string()
+    ended
+        .to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%b %d %I:%M %p")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -124,7 +141,10 @@ mod tests {
 
     #[test]
     fn a_process_that_never_ran_says_so() {
-        let status = ProcessStatus { state: ProcessState::Stopped.into(), ..Default::default() };
+        let status = ProcessStatus {
+            state: ProcessState::Stopped.into(),
+            ..Default::default()
+        };
         assert_eq!(description(&status, UNIX_EPOCH), "Not started");
     }
 
@@ -136,6 +156,9 @@ mod tests {
             state: ProcessState::Fatal.into(),
             ..Default::default()
         };
-        assert_eq!(description(&status, UNIX_EPOCH), "unknown error (try \"tail g:p\")");
+        assert_eq!(
+            description(&status, UNIX_EPOCH),
+            "unknown error (try \"tail g:p\")"
+        );
     }
 }

@@ -52,7 +52,9 @@ pub enum PatternError {
     #[error("unbalanced `[` in host pattern `{0}`")]
     Brackets(String),
     /// A set that is not a list of numbers and ranges.
-    #[error("`[{set}]` in host pattern `{pattern}` is not a list of numbers and ranges such as `[01-20,33]`")]
+    #[error(
+        "`[{set}]` in host pattern `{pattern}` is not a list of numbers and ranges such as `[01-20,33]`"
+    )]
     Set {
         /// The whole pattern.
         pattern: String,
@@ -76,7 +78,9 @@ impl HostPattern {
     /// Whether the pattern names this host.
     pub fn matches(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
-        self.items.iter().any(|item| matches_pieces(&item.pieces, name.as_bytes()))
+        self.items
+            .iter()
+            .any(|item| matches_pieces(&item.pieces, name.as_bytes()))
     }
 
     /// The names that the pattern stands for, when it has no wildcard: those can be missed by name.
@@ -161,7 +165,9 @@ impl Piece {
     fn advance(&self, name: &[u8], at: usize, ends: &mut [bool]) {
         let rest = &name[at..];
         match self {
-            Self::Literal(text) if rest.starts_with(text.as_bytes()) => ends[at + text.len()] = true,
+            Self::Literal(text) if rest.starts_with(text.as_bytes()) => {
+                ends[at + text.len()] = true
+            }
             Self::Literal(_) => {}
             Self::One if !rest.is_empty() => ends[at + 1] = true,
             Self::One => {}
@@ -238,17 +244,32 @@ fn parse_item(item: &str, pattern: &str) -> Result<Item, PatternError> {
 }
 
 fn parse_set(set: &str, pattern: &str) -> Result<Vec<Range>, PatternError> {
-    let bad = || PatternError::Set { pattern: pattern.to_owned(), set: set.to_owned() };
+    let bad = || PatternError::Set {
+        pattern: pattern.to_owned(),
+        set: set.to_owned(),
+    };
     let mut count: u64 = 0;
     let mut ranges = Vec::new();
     for part in set.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| -> Result<u64, PatternError> {
             let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-            if digits { text.parse().map_err(|_| bad()) } else { Err(bad()) }
+            if digits {
+                text.parse().map_err(|_| bad())
+            } else {
+                Err(bad())
+            }
         };
-        let width = if first.len() > 1 && first.starts_with('0') { first.len() } else { 0 };
-        let range = Range { first: number(first)?, last: number(last)?, width };
+        let width = if first.len() > 1 && first.starts_with('0') {
+            first.len()
+        } else {
+            0
+        };
+        let range = Range {
+            first: number(first)?,
+            last: number(last)?,
+            width,
+        };
         if range.last < range.first {
             return Err(bad());
         }
@@ -288,8 +309,14 @@ impl ProgramPattern {
         match text.split_once(':') {
             Some((group, "" | "*")) if !has_wildcard(group) => Self::Group(group.to_owned()),
             _ if has_wildcard(text) => Self::Glob(text.to_owned()),
-            Some((group, name)) => Self::Exact { group: group.to_owned(), name: name.to_owned() },
-            None => Self::Exact { group: text.to_owned(), name: text.to_owned() },
+            Some((group, name)) => Self::Exact {
+                group: group.to_owned(),
+                name: name.to_owned(),
+            },
+            None => Self::Exact {
+                group: text.to_owned(),
+                name: text.to_owned(),
+            },
         }
     }
 
@@ -348,11 +375,23 @@ mod tests {
     fn host_patterns_match_whole_names() {
         for (pattern, yes, no) in [
             ("web*", vec!["web", "web01", "WEB1"], vec!["aweb", "db01"]),
-            ("web[01-03]", vec!["web01", "web03"], vec!["web1", "web04", "web001"]),
-            ("web[1-20,33]", vec!["web1", "web20", "web33"], vec!["web01", "web21"]),
+            (
+                "web[01-03]",
+                vec!["web01", "web03"],
+                vec!["web1", "web04", "web001"],
+            ),
+            (
+                "web[1-20,33]",
+                vec!["web1", "web20", "web33"],
+                vec!["web01", "web21"],
+            ),
             ("web01, db?", vec!["web01", "db1"], vec!["db", "db12"]),
             ("*-[1-2].x", vec!["a-1.x", "b-c-2.x"], vec!["a-3.x"]),
-            ("web[08-11]", vec!["web08", "web10", "web11"], vec!["web8", "web12"]),
+            (
+                "web[08-11]",
+                vec!["web08", "web10", "web11"],
+                vec!["web8", "web12"],
+            ),
         ] {
             let parsed: HostPattern = pattern.parse().unwrap();
             for name in yes {
@@ -366,10 +405,15 @@ mod tests {
 
     #[test]
     fn host_patterns_that_mean_nothing_are_refused() {
-        for text in ["", "a,,b", "web[1", "web1]", "web[[1]]", "web[a-b]", "web[3-1]", "web[]", "w\u{7}"] {
+        for text in [
+            "", "a,,b", "web[1", "web1]", "web[[1]]", "web[a-b]", "web[3-1]", "web[]", "w\u{7}",
+        ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text:?}");
         }
-        assert!(matches!("w[0-999999]".parse::<HostPattern>(), Err(PatternError::TooMany(_))));
+        assert!(matches!(
+            "w[0-999999]".parse::<HostPattern>(),
+            Err(PatternError::TooMany(_))
+        ));
     }
 
     #[test]

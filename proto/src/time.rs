@@ -10,7 +10,9 @@ pub fn to_wire(at: SystemTime) -> prost_types::Timestamp {
 /// A moment from the wire; absent when it lies outside of what the system can represent.
 pub fn from_wire(at: &prost_types::Timestamp) -> Option<SystemTime> {
     let seconds = u64::try_from(at.seconds).ok()?;
-    let nanos = u32::try_from(at.nanos).ok().filter(|n| *n < 1_000_000_000)?;
+    let nanos = u32::try_from(at.nanos)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)?;
     UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
@@ -25,7 +27,9 @@ pub fn duration_to_wire(duration: Duration) -> prost_types::Duration {
 /// A duration from the wire; absent when it is negative or malformed.
 pub fn duration_from_wire(duration: &prost_types::Duration) -> Option<Duration> {
     let seconds = u64::try_from(duration.seconds).ok()?;
-    let nanos = u32::try_from(duration.nanos).ok().filter(|n| *n < 1_000_000_000)?;
+    let nanos = u32::try_from(duration.nanos)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)?;
     Some(Duration::new(seconds, nanos))
 }
 

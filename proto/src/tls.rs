@@ -46,13 +46,19 @@ pub enum TlsError {
 
 impl Clone for Credentials {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key(), root: self.root.clone() }
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            root: self.root.clone(),
+        }
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("chain", &self.chain.len()).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,7 +180,10 @@ pub fn pinned_client_config(pin: Pin) -> Result<Arc<ClientConfig>, TlsError> {
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Version)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider: provider() }))
+        .with_custom_certificate_verifier(Arc::new(Pinned {
+            pin,
+            provider: provider(),
+        }))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
@@ -196,9 +205,14 @@ impl ServerCertVerifier for Pinned {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let root = intermediates.iter().find(|c| Pin::of(c) == self.pin).ok_or_else(|| {
-            rustls::Error::General("the server does not belong to the fleet of the token".into())
-        })?;
+        let root = intermediates
+            .iter()
+            .find(|c| Pin::of(c) == self.pin)
+            .ok_or_else(|| {
+                rustls::Error::General(
+                    "the server does not belong to the fleet of the token".into(),
+                )
+            })?;
         let mut store = RootCertStore::empty();
         store.add(root.clone().into_owned())?;
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider))
@@ -227,7 +241,9 @@ impl ServerCertVerifier for Pinned {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

@@ -78,13 +78,17 @@ impl FromStr for JoinToken {
         if encoded.len() > MAX_LENGTH {
             return Err(TokenError::Damaged);
         }
-        let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Damaged)?;
+        let json = URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| TokenError::Damaged)?;
         let written: Written = serde_json::from_slice(&json).map_err(|_| TokenError::Damaged)?;
         Ok(Self {
             controllers: written.c,
             pin: written.p.parse().map_err(|_| TokenError::Damaged)?,
             id: written.i,
-            secret: URL_SAFE_NO_PAD.decode(written.s).map_err(|_| TokenError::Damaged)?,
+            secret: URL_SAFE_NO_PAD
+                .decode(written.s)
+                .map_err(|_| TokenError::Damaged)?,
         })
     }
 }
@@ -114,7 +118,10 @@ mod tests {
     #[test]
     fn a_damaged_token_is_refused() {
         let text = token().to_string();
-        assert_eq!(text[..text.len() - 5].parse::<JoinToken>(), Err(TokenError::Damaged));
+        assert_eq!(
+            text[..text.len() - 5].parse::<JoinToken>(),
+            Err(TokenError::Damaged)
+        );
         assert_eq!("hello".parse::<JoinToken>(), Err(TokenError::Prefix));
     }
 

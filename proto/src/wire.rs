@@ -1,6 +1,8 @@
 //! The generated messages and services of package `rsv.v1`.
 #![expect(
     clippy::all,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     missing_docs,
     unused_qualifications,
     reason = "generated code; its documentation is in the .proto files"
