@@ -57,6 +57,9 @@ pub enum ContextError {
     },
 }
 
+/// A section's name, and the context or why it cannot be used.
+pub type Named = (String, Result<Context, ContextError>);
+
 impl Context {
     /// The text of a file that stands alone. It holds the key: keep it from others.
     pub fn render(&self) -> String {
@@ -74,10 +77,7 @@ impl Context {
 
     /// Reads every context of a file; relative paths begin at `directory`. One that is not
     /// complete is an error of its own.
-    pub fn parse(
-        text: &str,
-        directory: &Path,
-    ) -> Result<Vec<(String, Result<Self, ContextError>)>, ContextError> {
+    pub fn parse(text: &str, directory: &Path) -> Result<Vec<Named>, ContextError> {
         let options = ParseOption {
             enabled_escape: false,
             ..ParseOption::default()

@@ -166,7 +166,7 @@ impl Piece {
         let rest = &name[at..];
         match self {
             Self::Literal(text) if rest.starts_with(text.as_bytes()) => {
-                ends[at + text.len()] = true
+                ends[at + text.len()] = true;
             }
             Self::Literal(_) => {}
             Self::One if !rest.is_empty() => ends[at + 1] = true,
