@@ -16,7 +16,8 @@ use crate::{
 /// What is found of a machine's process by whoever holds the processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing: no process, and no end of one that was not taken note of.
+    /// Nothing: no process, and no end of one that was not taken note of. To be said only when no
+    /// request of the earlier driver can be under way any more.
     Nothing,
     /// A live process.
     Alive {
@@ -49,6 +50,21 @@ pub enum Found {
     },
 }
 
+impl Found {
+    /// What was found, unless it is the end of an attempt that the note is past already: then
+    /// nothing is found of the attempt that the note speaks of.
+    fn if_news_to(self, note: &Phase) -> Self {
+        match self {
+            Self::Ended { attempt, .. } | Self::Refused { attempt, .. }
+                if attempt < note.attempt() =>
+            {
+                Self::Nothing
+            }
+            Self::Nothing | Self::Alive { .. } | Self::Ended { .. } | Self::Refused { .. } => self,
+        }
+    }
+}
+
 /// Puts a machine back where it stood, and takes in what happened since.
 ///
 /// Without a note and without a process the machine is new, and autostarts by the policy. A
@@ -63,7 +79,9 @@ pub fn adopt(
     if note.is_none() && found == Found::Nothing {
         return step(Phase::default(), policy, now, Event::Created);
     }
-    let (phase, mut effects) = believe(note.unwrap_or_default(), &found, now);
+    let note = note.unwrap_or_default();
+    let found = found.if_news_to(&note);
+    let (phase, mut effects) = believe(note, &found, now);
     let (phase, more) = step(phase, policy, now, Event::PolicyChanged);
     effects.extend(more);
     let (phase, more) = take_in(phase, found, policy, now);

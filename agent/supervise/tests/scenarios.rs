@@ -54,7 +54,7 @@ fn unsignallable(attempt: u64) -> Event {
 }
 
 fn pid(attempt: u64) -> u32 {
-    u32::try_from(100 + attempt).unwrap()
+    u32::try_from(100 + attempt).expect("stories are short")
 }
 
 fn code(code: u8) -> Exit {
