@@ -1,1 +1,19 @@
-//! Under construction.
+//! The whole system, with real binaries: what the system tests share.
+//!
+//! * [`binaries`]: where the binaries under test are
+//! * [`eventually`]: waiting for something to become true, with one patience for all
+//! * [`command`]: a program run to its end
+//! * [`daemon`]: a program that runs until it is told to stop
+//! * [`host`]: one keeper and one agent with a configuration of their own
+//! * [`fleet`]: a controller and hosts that have joined it
+//! * [`lines`]: numbered lines, and the log that must hold them
+//! * [`collector`]: an OTLP receiver made of the official stubs
+
+pub mod binaries;
+pub mod collector;
+pub mod command;
+pub mod daemon;
+pub mod eventually;
+pub mod fleet;
+pub mod host;
+pub mod lines;

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Installs what the tests need on a Debian machine that has the Rust toolchain, and runs them all.
+# Arguments are handed to `cargo test`, such as the name of a test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# What the tests use, and the package that brings it.
+needs() {
+    command -v python3 >/dev/null || echo python3
+    command -v systemd-analyze >/dev/null || echo systemd
+    command -v cc >/dev/null || echo gcc libc6-dev
+}
+missing=$(needs)
+if [ -n "$missing" ]; then
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    echo "installing:" $missing
+    $sudo apt-get update -qq
+    # shellcheck disable=SC2086 # one word a package
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing
+fi
+
+# Tests of processes look for the binaries of the whole workspace beside their own.
+cargo build --workspace --all-targets --locked
+cargo test --workspace --locked "$@"

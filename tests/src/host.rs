@@ -1,0 +1,138 @@
+//! One keeper and one agent with a configuration of their own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    command::{Ended, command, run},
+    daemon::Daemon,
+    eventually::eventually,
+};
+
+/// A host: a directory, a configuration, and the two processes.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    directory: PathBuf,
+    // The agent goes first: it stops the programs in order.
+    agent: Option<Daemon>,
+    keeper: Option<Daemon>,
+}
+
+impl Host {
+    /// Writes the configuration of a host below `parent`: the `[agent]` section with `settings`
+    /// (lines), and `programs` (sections). `{dir}` in both stands for the host's directory.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    pub fn new(parent: &Path, name: &str, settings: &str, programs: &str) -> Self {
+        let directory = parent.join(name);
+        fs::create_dir_all(directory.join("log")).expect("a directory for the host");
+        let host = Self { name: name.to_owned(), directory, agent: None, keeper: None };
+        host.configure(settings, programs);
+        host
+    }
+
+    /// Replaces the configuration.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn configure(&self, settings: &str, programs: &str) {
+        let text = format!(
+            "[agent]\nname = {name}\nstate_dir = {{dir}}/state\nsocket = {{dir}}/agent.sock\n\
+             keeper_socket = {{dir}}/keeper.sock\n{settings}\n[supervisord]\n\
+             logfile = {{dir}}/log/agent.log\npidfile = {{dir}}/agent.pid\n\
+             childlogdir = {{dir}}/log\n[supervisorctl]\nserverurl = unix://{{dir}}/sup.sock\n\
+             {programs}\n",
+            name = self.name,
+        );
+        let text = text.replace("{dir}", &self.directory.display().to_string());
+        fs::write(self.configuration(), text).expect("a configuration");
+    }
+
+    /// The host's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A path inside the host's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The configuration's path.
+    pub fn configuration(&self) -> PathBuf {
+        self.path("agent.conf")
+    }
+
+    /// Starts the keeper, if it does not run, and the agent, and waits until the agent answers.
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// As [`Host::start`], with variables of the agent's environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
+        if self.keeper.is_none() {
+            let mut keeper = command("rsv-keeper", ["--socket"]);
+            keeper.arg(self.path("keeper.sock"));
+            self.keeper = Some(Daemon::start(&mut keeper, &self.path("keeper.out")));
+        }
+        self.start_agent_with(environment);
+        eventually("the agent answers", || self.rsv(["version"]).code == 0);
+    }
+
+    /// Starts the agent and does not wait.
+    pub fn start_agent(&mut self) {
+        self.start_agent_with(&[]);
+    }
+
+    fn start_agent_with(&mut self, environment: &[(&str, &str)]) {
+        let mut agent = command("rsv-agent", ["-n", "-c"]);
+        agent.arg(self.configuration()).envs(environment.iter().copied());
+        self.agent = Some(Daemon::start(&mut agent, &self.path("agent.out")));
+    }
+
+    /// The agent's process.
+    ///
+    /// # Panics
+    ///
+    /// When it has not been started.
+    pub fn agent(&mut self) -> &mut Daemon {
+        self.agent.as_mut().expect("the agent has been started")
+    }
+
+    /// The keeper's process.
+    ///
+    /// # Panics
+    ///
+    /// When it has not been started.
+    pub fn keeper(&mut self) -> &mut Daemon {
+        self.keeper.as_mut().expect("the keeper has been started")
+    }
+
+    /// Runs the command line against this host's own socket.
+    pub fn rsv<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Ended {
+        let mut rsv = command("rsv", ["-c"]);
+        run(rsv.arg(self.configuration()).args(arguments))
+    }
+
+    /// The state's word in `status` of a program; empty when there is none.
+    pub fn state(&self, program: &str) -> String {
+        let status = self.rsv(["status", program]).stdout;
+        status.split_whitespace().nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// The process id of a program; 0 when it does not run.
+    pub fn pid(&self, program: &str) -> i32 {
+        self.rsv(["pid", program]).stdout.trim().parse().unwrap_or_default()
+    }
+
+    /// How many lines a file of the host has; 0 when there is no file.
+    pub fn lines(&self, name: &str) -> usize {
+        fs::read_to_string(self.path(name)).unwrap_or_default().lines().count()
+    }
+}
