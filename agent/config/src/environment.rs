@@ -1,0 +1,67 @@
+//! The grammar of `environment=`: `KEY=VALUE` pairs with a separator between them.
+
+use std::collections::BTreeMap;
+
+use crate::error::ValueError;
+use crate::words::{Separators, split};
+
+const ACCEPTED: &str = "KEY=\"value\" pairs with commas between them";
+
+/// Reads the pairs. The separator may be any one word, as in Supervisor; the last of equal keys wins.
+pub fn parse(text: &str) -> Result<BTreeMap<String, String>, ValueError> {
+    let words = split(text, Separators::Punctuation)
+        .map_err(|error| ValueError::new(error.to_string(), ACCEPTED))?;
+    let mut pairs = BTreeMap::new();
+    for group in words.chunks(4) {
+        match group {
+            [key, equals, value, ..] if equals == "=" => {
+                pairs.insert(key.clone(), value.clone());
+            }
+            _ => {
+                return Err(ValueError::new(
+                    format!("Unexpected end of key/value pairs in value '{text}'"),
+                    ACCEPTED,
+                ));
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[(&str, &str)]) {
+        let pairs = parse(text).unwrap();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(pairs, expected, "{text}");
+    }
+
+    #[test]
+    fn pairs_may_be_quoted_and_spread_over_lines() {
+        check("", &[]);
+        check("A=1,B=2,", &[("A", "1"), ("B", "2")]);
+        check("A=\"x,y=z\"\n,B='q'", &[("A", "x,y=z"), ("B", "q")]);
+        check(
+            "VAR1=value1,VAR2=/a/b.c+d-(e):f",
+            &[("VAR1", "value1"), ("VAR2", "/a/b.c+d-(e):f")],
+        );
+        check("A=\"\",A=\"a \\\" b\"'c'", &[("A", "a \" bc")]);
+        check("A=1 # B=2\n,C=3", &[("A", "1"), ("C", "3")]);
+    }
+
+    #[test]
+    fn an_unfinished_pair_is_refused_with_the_whole_text() {
+        for text in ["A", "A=", "A=\"1\" B=\"2\"", "A,B=1"] {
+            assert_eq!(
+                parse(text).unwrap_err().text,
+                format!("Unexpected end of key/value pairs in value '{text}'")
+            );
+        }
+        assert_eq!(parse("A=\"1").unwrap_err().text, "No closing quotation");
+    }
+}

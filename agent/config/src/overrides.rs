@@ -1,0 +1,72 @@
+//! Options of the command line that beat the file.
+
+use crate::error::{ConfigError, ValueError};
+
+/// What the command line says, one field for each option of supervisord that has a counterpart in
+/// `[supervisord]`. Values are text, and are judged by the same rules as the file's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `-n`, `--nodaemon`.
+    pub nodaemon: Option<Flag>,
+    /// `-s`, `--silent`.
+    pub silent: Option<Flag>,
+    /// `-k`, `--nocleanup`.
+    pub nocleanup: Option<Flag>,
+    /// `-t`, `--strip_ansi`.
+    pub strip_ansi: Option<Flag>,
+    /// `-u`, `--user`.
+    pub user: Option<String>,
+    /// `-m`, `--umask`.
+    pub umask: Option<String>,
+    /// `-d`, `--directory`.
+    pub directory: Option<String>,
+    /// `-l`, `--logfile`.
+    pub logfile: Option<String>,
+    /// `-y`, `--logfile_maxbytes`.
+    pub logfile_maxbytes: Option<String>,
+    /// `-z`, `--logfile_backups`.
+    pub logfile_backups: Option<String>,
+    /// `-e`, `--loglevel`.
+    pub loglevel: Option<String>,
+    /// `-j`, `--pidfile`.
+    pub pidfile: Option<String>,
+    /// `-i`, `--identifier`.
+    pub identifier: Option<String>,
+    /// `-q`, `--childlogdir`.
+    pub childlogdir: Option<String>,
+    /// `-a`, `--minfds`.
+    pub minfds: Option<String>,
+    /// `--minprocs`.
+    pub minprocs: Option<String>,
+    /// `--host-name`, which beats `[agent] name`.
+    pub host_name: Option<String>,
+}
+
+/// An option without a value that was given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flag;
+
+/// Parses an option's value, if it was given; a refusal names the option.
+pub(crate) fn parse<T>(
+    option: &str,
+    value: Option<&String>,
+    errors: &mut Vec<ConfigError>,
+    convert: impl FnOnce(&str) -> Result<T, ValueError>,
+) -> Option<T> {
+    let text = value?;
+    match convert(text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let quoted = crate::error::repr(text);
+            errors.push(
+                ConfigError::new(format!(
+                    "invalid value for {option} {quoted}: {}",
+                    error.text
+                ))
+                .found(text.clone())
+                .accepted(error.accepted),
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a change of configuration asks for: which groups come, go and change as in Supervisor's
+//! `update`, and for each process of a changed group whether it must be restarted.
+
+use crate::group::{Group, GroupKind};
+use crate::program::{Process, Stream};
+
+/// The way from the groups that are in force to those that are wanted. Carried out in the order of the
+/// fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Groups that are gone, in the order of the old configuration.
+    pub removed: Vec<String>,
+    /// Groups in both that differ, in the order of the new configuration.
+    pub changed: Vec<GroupChange>,
+    /// Groups that are new, in the order of the new configuration.
+    pub added: Vec<String>,
+}
+
+impl Plan {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.changed.is_empty() && self.added.is_empty()
+    }
+}
+
+/// One group that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupChange {
+    /// The group.
+    pub name: String,
+    /// What differs about the group itself: `kind`, `priority`, `events`, `buffer_size`,
+    /// `result_handler`, `socket`. All but `socket` is applied live; a new socket is made before its
+    /// processes, which are then all restarted.
+    pub keys: Vec<&'static str>,
+    /// The processes that differ; those that are not named stay as they are.
+    pub processes: Vec<ProcessChange>,
+}
+
+/// One process of a changed group that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessChange {
+    /// Its name in the group.
+    pub name: String,
+    /// What to do about it.
+    pub change: Change,
+}
+
+/// What a process needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is gone: stop it.
+    Removed,
+    /// It is new: start it if it is to be started.
+    Added,
+    /// The running process would differ; with the keys that say so.
+    Restart(Vec<&'static str>),
+    /// Only how it is supervised differs: applied while it runs.
+    Live(Vec<&'static str>),
+}
+
+/// Compares what is in force with what is wanted.
+pub fn plan(active: &[Group], wanted: &[Group]) -> Plan {
+    let find = |groups: &'_ [Group], name: &str| groups.iter().position(|group| group.name == name);
+    let missing_in = |groups: &[Group], others: &[Group]| -> Vec<String> {
+        let missing = groups
+            .iter()
+            .filter(|group| find(others, &group.name).is_none());
+        missing.map(|group| group.name.clone()).collect()
+    };
+    let changed = wanted.iter().filter_map(|new| {
+        let old = &active[find(active, &new.name)?];
+        (old != new).then(|| group_change(old, new))
+    });
+    Plan {
+        removed: missing_in(active, wanted),
+        changed: changed.collect(),
+        added: missing_in(wanted, active),
+    }
+}
+
+fn group_change(old: &Group, new: &Group) -> GroupChange {
+    let mut keys = Vec::new();
+    note(&mut keys, "priority", &old.priority, &new.priority);
+    let mut has_new_socket = false;
+    match (&old.kind, &new.kind) {
+        (GroupKind::EventListener(old), GroupKind::EventListener(new)) => {
+            note(&mut keys, "events", &old.events, &new.events);
+            note(&mut keys, "buffer_size", &old.buffer_size, &new.buffer_size);
+            note(
+                &mut keys,
+                "result_handler",
+                &old.result_handler,
+                &new.result_handler,
+            );
+        }
+        (GroupKind::FastCgi(old), GroupKind::FastCgi(new)) => {
+            note(&mut keys, "socket", old, new);
+            has_new_socket = old != new;
+        }
+        (old, new) => {
+            let (old, new) = (std::mem::discriminant(old), std::mem::discriminant(new));
+            note(&mut keys, "kind", &old, &new);
+        }
+    }
+    let find = |group: &'_ Group, name: &str| {
+        let found = group
+            .processes
+            .iter()
+            .position(|process| process.id.name == name);
+        found.map(|index| group.processes[index].clone())
+    };
+    let mut processes = Vec::new();
+    for process in &old.processes {
+        if find(new, &process.id.name).is_none() {
+            processes.push((process, Change::Removed));
+        }
+    }
+    for process in &new.processes {
+        let change = match find(old, &process.id.name) {
+            None => Some(Change::Added),
+            Some(before) => process_change(&before, process, has_new_socket),
+        };
+        processes.extend(change.map(|change| (process, change)));
+    }
+    GroupChange {
+        name: new.name.clone(),
+        keys,
+        processes: processes
+            .into_iter()
+            .map(|(process, change)| ProcessChange {
+                name: process.id.name.clone(),
+                change,
+            })
+            .collect(),
+    }
+}
+
+fn process_change(old: &Process, new: &Process, has_new_socket: bool) -> Option<Change> {
+    let mut restart = restart_keys(old, new);
+    if has_new_socket {
+        restart.push("socket");
+    }
+    let live = live_keys(old, new);
+    match (restart.is_empty(), live.is_empty()) {
+        (false, _) => Some(Change::Restart(restart)),
+        (true, false) => Some(Change::Live(live)),
+        (true, true) => None,
+    }
+}
+
+/// Keys that the running process was started with.
+fn restart_keys(old: &Process, new: &Process) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    note(&mut keys, "kind", &old.kind, &new.kind);
+    note(&mut keys, "command", &old.command, &new.command);
+    note(&mut keys, "directory", &old.directory, &new.directory);
+    note(&mut keys, "umask", &old.umask, &new.umask);
+    note(&mut keys, "user", &old.user, &new.user);
+    note(&mut keys, "group", &old.unix_group, &new.unix_group);
+    note(&mut keys, "environment", &old.environment, &new.environment);
+    note(&mut keys, "serverurl", &old.server_url, &new.server_url);
+    note(&mut keys, "rlimits", &old.rlimits, &new.rlimits);
+    note(
+        &mut keys,
+        "redirect_stderr",
+        &old.redirect_stderr,
+        &new.redirect_stderr,
+    );
+    stream_restart_keys(&mut keys, &STDOUT, &old.stdout, &new.stdout);
+    stream_restart_keys(&mut keys, &STDERR, &old.stderr, &new.stderr);
+    keys
+}
+
+/// Keys that only the supervisor looks at.
+fn live_keys(old: &Process, new: &Process) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    note(&mut keys, "priority", &old.priority, &new.priority);
+    note(&mut keys, "autostart", &old.autostart, &new.autostart);
+    note(&mut keys, "autorestart", &old.autorestart, &new.autorestart);
+    note(&mut keys, "exitcodes", &old.exit_codes, &new.exit_codes);
+    note(&mut keys, "startsecs", &old.startsecs, &new.startsecs);
+    note(
+        &mut keys,
+        "startretries",
+        &old.startretries,
+        &new.startretries,
+    );
+    note(
+        &mut keys,
+        "restart_backoff_max",
+        &old.restart_backoff_max,
+        &new.restart_backoff_max,
+    );
+    note(
+        &mut keys,
+        "restart_window",
+        &old.restart_window,
+        &new.restart_window,
+    );
+    note(&mut keys, "stopsignal", &old.stop_signal, &new.stop_signal);
+    note(
+        &mut keys,
+        "stopwaitsecs",
+        &old.stopwaitsecs,
+        &new.stopwaitsecs,
+    );
+    note(&mut keys, "stopasgroup", &old.stopasgroup, &new.stopasgroup);
+    note(&mut keys, "killasgroup", &old.killasgroup, &new.killasgroup);
+    note(&mut keys, "loglevel", &old.log_level, &new.log_level);
+    note(&mut keys, "program", &old.program, &new.program);
+    note(&mut keys, "process_num", &old.number, &new.number);
+    stream_live_keys(&mut keys, &STDOUT, &old.stdout, &new.stdout);
+    stream_live_keys(&mut keys, &STDERR, &old.stderr, &new.stderr);
+    keys
+}
+
+/// The keys of one stream, as they are written.
+struct StreamKeys {
+    log: &'static str,
+    max_bytes: &'static str,
+    backups: &'static str,
+    capture: &'static str,
+    events: &'static str,
+    syslog: &'static str,
+}
+
+const STDOUT: StreamKeys = StreamKeys {
+    log: "stdout_logfile",
+    max_bytes: "stdout_logfile_maxbytes",
+    backups: "stdout_logfile_backups",
+    capture: "stdout_capture_maxbytes",
+    events: "stdout_events_enabled",
+    syslog: "stdout_syslog",
+};
+
+const STDERR: StreamKeys = StreamKeys {
+    log: "stderr_logfile",
+    max_bytes: "stderr_logfile_maxbytes",
+    backups: "stderr_logfile_backups",
+    capture: "stderr_capture_maxbytes",
+    events: "stderr_events_enabled",
+    syslog: "stderr_syslog",
+};
+
+fn stream_restart_keys(
+    keys: &mut Vec<&'static str>,
+    names: &StreamKeys,
+    old: &Stream,
+    new: &Stream,
+) {
+    note(keys, names.log, &old.log, &new.log);
+    note(
+        keys,
+        names.capture,
+        &old.capture_max_bytes,
+        &new.capture_max_bytes,
+    );
+    note(keys, names.events, &old.events_enabled, &new.events_enabled);
+    note(keys, names.syslog, &old.syslog, &new.syslog);
+}
+
+fn stream_live_keys(keys: &mut Vec<&'static str>, names: &StreamKeys, old: &Stream, new: &Stream) {
+    note(keys, names.max_bytes, &old.max_bytes, &new.max_bytes);
+    note(keys, names.backups, &old.backups, &new.backups);
+}
+
+/// Adds the key when the values differ.
+fn note<T: PartialEq>(keys: &mut Vec<&'static str>, key: &'static str, old: &T, new: &T) {
+    if old != new {
+        keys.push(key);
+    }
+}
+
+#[cfg(test)]
+mod tests;
