@@ -1,0 +1,417 @@
+//! Every enrolled host, and what its session means: who takes over from whom, what is stale, what has
+//! to be asked again.
+//!
+//! Pure: `apply(now, input)` gives the changes that a driver carries out. Invariants: a host has at most
+//! one session; a host that is not heard from is unreachable, never stopped; what comes from a session
+//! that has been replaced is ignored.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use rsv_proto::{
+    limits::{MISSED_HEARTBEATS, PROTOCOL},
+    name::HostName,
+    time::{from_wire, to_wire},
+    wire::{
+        AgentHeartbeat, Command, CommandResult, ControllerHeartbeat, Dismiss, Hello, OpenLog,
+        ResultAck, Resync, Welcome, agent_message::Message as Word,
+        controller_message::Message as Order,
+    },
+};
+
+use crate::{
+    host::{Enrolment, Host, HostView, SessionId, Verdict},
+    moment::Moment,
+};
+
+/// Into how many parts a heartbeat's interval is cut: each part serves its share of the sessions, and
+/// all are looked at for silence.
+const PHASES: u64 = 4;
+
+/// How long an agent that was sent away waits before it dials again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The same for a session that broke and only has to begin anew.
+const RETRY_SOON: Duration = Duration::from_millis(500);
+
+/// Every enrolled host.
+#[derive(Debug)]
+pub struct Fleet {
+    controller: String,
+    interval: Duration,
+    hosts: BTreeMap<HostName, Host>,
+    /// When the sessions are looked at next, and how often they have been.
+    next_look: Duration,
+    looks: u64,
+    attached: u64,
+}
+
+/// What can happen to a fleet.
+#[derive(Debug)]
+pub enum Input {
+    /// A host got an identity; it may have had one before.
+    Enrolled(HostName, Enrolment),
+    /// A host's certificate was renewed.
+    Renewed(HostName, SystemTime),
+    /// An agent that was [admitted](Fleet::admit) has greeted.
+    Attached(HostName, SessionId, Hello),
+    /// An agent said something in its session.
+    Said(HostName, SessionId, Word),
+    /// A session's stream has ended, for this reason.
+    Ended(HostName, SessionId, String),
+    /// Time has passed.
+    Elapsed,
+    /// The controller stops.
+    Closing(String),
+}
+
+/// What is to be done, or has become true.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Tell an agent something.
+    Tell(SessionId, Order),
+    /// End a session's stream, after what it was told.
+    Drop(SessionId),
+    /// A session has begun.
+    Up(HostName),
+    /// A session is over, for this reason.
+    Down(HostName, String),
+    /// A host answered a command.
+    Answered(HostName, CommandResult),
+    /// A host's epoch is to be remembered.
+    Epoch(HostName, u64),
+    /// Something that a person should look at: this host, and why.
+    Suspicious(HostName, String),
+}
+
+/// Why an agent gets no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The name is not (or no longer) in the fleet.
+    #[error("host `{0}` is not enrolled here")]
+    NotEnrolled(HostName),
+    /// No common revision of the protocol.
+    #[error(
+        "the agent speaks protocol revisions {theirs_min} to {theirs_max}, this controller {} to {}",
+        PROTOCOL.start(),
+        PROTOCOL.end()
+    )]
+    Protocol {
+        /// The agent's oldest.
+        theirs_min: u32,
+        /// The agent's newest.
+        theirs_max: u32,
+    },
+}
+
+/// A host without a session was to be told something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotConnected(pub String);
+
+impl Fleet {
+    /// A fleet of the enrolled hosts, none of them heard from yet.
+    pub fn new(
+        controller: String,
+        interval: Duration,
+        hosts: impl IntoIterator<Item = (HostName, Enrolment)>,
+    ) -> Self {
+        let hosts = hosts.into_iter().map(|(n, e)| (n, Host::new(e))).collect();
+        Self {
+            controller,
+            interval,
+            hosts,
+            next_look: interval / PHASES as u32,
+            looks: 0,
+            attached: 0,
+        }
+    }
+
+    /// Whether an agent that greets so may have a session.
+    pub fn admit(&self, host: &HostName, hello: &Hello) -> Result<(), Refused> {
+        if !self.hosts.contains_key(host) {
+            return Err(Refused::NotEnrolled(host.clone()));
+        }
+        if hello.protocol_max < *PROTOCOL.start() || hello.protocol_min > *PROTOCOL.end() {
+            return Err(Refused::Protocol {
+                theirs_min: hello.protocol_min,
+                theirs_max: hello.protocol_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// Moves the fleet on by one input.
+    pub fn apply(&mut self, now: Moment, input: Input) -> Vec<Change> {
+        match input {
+            Input::Enrolled(host, enrolment) => self.enrolled(host, enrolment),
+            Input::Renewed(host, expires) => {
+                if let Some(host) = self.hosts.get_mut(&host) {
+                    host.renew(expires);
+                }
+                Vec::new()
+            }
+            Input::Attached(host, session, hello) => self.attached(now, host, session, &hello),
+            Input::Said(host, session, word) => self.said(now, host, session, word),
+            Input::Ended(host, session, reason) => self.ended(host, session, reason),
+            Input::Elapsed => self.elapsed(now),
+            Input::Closing(reason) => self.closing(&reason),
+        }
+    }
+
+    /// The tick at which [`Input::Elapsed`] is due.
+    pub fn deadline(&self) -> Duration {
+        self.next_look
+    }
+
+    /// The names of all hosts, in natural order.
+    pub fn names(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.keys()
+    }
+
+    /// One host as it is to be shown.
+    pub fn view(&self, now: Moment, host: &HostName) -> Option<HostView> {
+        self.hosts.get(host).map(|h| h.view(now, host))
+    }
+
+    /// Whether a host has a session.
+    pub fn is_connected(&self, host: &HostName) -> bool {
+        self.session_of(host).is_some()
+    }
+
+    /// How many hosts there are, and how many of them have a session.
+    pub fn count(&self) -> (usize, usize) {
+        let connected = self.hosts.values().filter(|h| h.session().is_some());
+        (self.hosts.len(), connected.count())
+    }
+
+    /// What it takes to give a host a command.
+    pub fn command(&self, host: &HostName, command: Command) -> Result<Change, NotConnected> {
+        self.order(host, Order::Command(command))
+    }
+
+    /// What it takes to ask a host for a log.
+    pub fn open_log(&self, host: &HostName, request: OpenLog) -> Result<Change, NotConnected> {
+        self.order(host, Order::OpenLog(request))
+    }
+
+    fn order(&self, host: &HostName, order: Order) -> Result<Change, NotConnected> {
+        let why = || NotConnected(self.why_unreachable(host));
+        self.session_of(host)
+            .map(|id| Change::Tell(id, order))
+            .ok_or_else(why)
+    }
+
+    fn why_unreachable(&self, host: &HostName) -> String {
+        let Some(known) = self.hosts.get(host) else {
+            return "not enrolled".into();
+        };
+        known
+            .down_reason()
+            .unwrap_or("never seen since it was enrolled")
+            .to_owned()
+    }
+
+    fn session_of(&self, host: &HostName) -> Option<SessionId> {
+        self.hosts.get(host)?.session().map(|s| s.id)
+    }
+
+    fn enrolled(&mut self, host: HostName, enrolment: Enrolment) -> Vec<Change> {
+        match self.hosts.get_mut(&host) {
+            Some(known) => known.enrol(enrolment),
+            None => {
+                self.hosts.insert(host, Host::new(enrolment));
+            }
+        }
+        Vec::new()
+    }
+
+    fn attached(
+        &mut self,
+        now: Moment,
+        host: HostName,
+        id: SessionId,
+        hello: &Hello,
+    ) -> Vec<Change> {
+        let phase = self.attached % PHASES;
+        self.attached += 1;
+        let Some(known) = self.hosts.get_mut(&host) else {
+            return dismiss(id, "not enrolled", RETRY_AFTER);
+        };
+        let mut changes = Vec::new();
+        if let Some(old) = known.session() {
+            let other = old.instance != hello.instance;
+            if other && old.epoch > hello.epoch {
+                let reason = format!("epoch {} of this host is connected already", old.epoch);
+                let text = format!("an agent of the older epoch {} was sent away", hello.epoch);
+                changes.push(Change::Suspicious(host, text));
+                changes.extend(dismiss(id, &reason, RETRY_AFTER));
+                return changes;
+            }
+            if other && old.epoch == hello.epoch {
+                let text = "two agents of one epoch: is this host's state directory a copy?";
+                changes.push(Change::Suspicious(host.clone(), text.into()));
+            }
+            changes.extend(dismiss(
+                old.id,
+                "a newer session has taken over",
+                RETRY_AFTER,
+            ));
+        }
+        if let Some(newest) = known
+            .last_epoch()
+            .filter(|e| changes.is_empty() && *e > hello.epoch)
+        {
+            // Nobody else is there: a state directory was put back. The host is needed more than order.
+            let text = format!(
+                "epoch {} after epoch {newest}: was its state restored?",
+                hello.epoch
+            );
+            changes.push(Change::Suspicious(host.clone(), text));
+        }
+        let resume_after = known.attach(now, id, hello, phase);
+        changes.push(Change::Tell(
+            id,
+            Order::Welcome(Welcome {
+                session: id.0.to_string(),
+                controller: self.controller.clone(),
+                protocol: hello.protocol_max.min(*PROTOCOL.end()),
+                heartbeat_interval_ms: u32::try_from(self.interval.as_millis()).unwrap_or(u32::MAX),
+                resume_after,
+                sent_at: Some(to_wire(now.wall)),
+                hello_sent_at: hello.sent_at,
+            }),
+        ));
+        changes.push(Change::Tell(id, beat(now)));
+        changes.push(Change::Epoch(host.clone(), hello.epoch));
+        changes.push(Change::Up(host));
+        changes
+    }
+
+    fn said(&mut self, now: Moment, host: HostName, id: SessionId, word: Word) -> Vec<Change> {
+        let Some(known) = self.hosts.get_mut(&host) else {
+            return Vec::new();
+        };
+        if known.session().map(|s| s.id) != Some(id) {
+            return Vec::new();
+        }
+        known.heard(now);
+        let verdict = match word {
+            Word::Snapshot(chunk) => known.snapshot(now, chunk),
+            Word::Delta(delta) => known.delta(delta),
+            Word::Heartbeat(beat) => known.heartbeat(beat.seq, round_trip(now, &beat)),
+            Word::Result(result) => {
+                let ids = vec![result.id.clone()];
+                let ack = Order::ResultAck(ResultAck { ids });
+                return vec![Change::Answered(host, result), Change::Tell(id, ack)];
+            }
+            Word::Goodbye(goodbye) => {
+                let mut changes = vec![Change::Drop(id)];
+                changes.extend(self.down(host, goodbye.reason));
+                return changes;
+            }
+            Word::Hello(_) => Verdict::Broken("a second greeting".into()),
+        };
+        match verdict {
+            Verdict::Fine => Vec::new(),
+            Verdict::Resync(reason) => vec![Change::Tell(id, Order::Resync(Resync { reason }))],
+            Verdict::Broken(reason) => {
+                let mut changes = dismiss(id, &reason, RETRY_AFTER);
+                changes.extend(self.down(host, reason));
+                changes
+            }
+        }
+    }
+
+    fn ended(&mut self, host: HostName, id: SessionId, reason: String) -> Vec<Change> {
+        if self.session_of(&host) != Some(id) {
+            return Vec::new();
+        }
+        let mut changes = vec![Change::Drop(id)];
+        changes.extend(self.down(host, reason));
+        changes
+    }
+
+    fn down(&mut self, host: HostName, reason: String) -> Option<Change> {
+        self.hosts.get_mut(&host)?.detach(&reason);
+        Some(Change::Down(host, reason))
+    }
+
+    fn elapsed(&mut self, now: Moment) -> Vec<Change> {
+        if now.tick < self.next_look {
+            return Vec::new();
+        }
+        let part = self.interval / PHASES as u32;
+        // This process itself stood still: what came meanwhile has not been read yet, so nobody may
+        // be blamed for that time.
+        let overslept = now.since(self.next_look);
+        let pardon = if overslept > part {
+            overslept
+        } else {
+            Duration::ZERO
+        };
+        self.next_look = now.tick + part;
+        self.looks += 1;
+        let patience = self.interval * MISSED_HEARTBEATS;
+        let mut changes = Vec::new();
+        let mut silent = Vec::new();
+        for (name, host) in &mut self.hosts {
+            let Some(session) = host.session_mut() else {
+                continue;
+            };
+            session.heard += pardon;
+            if now.since(session.heard) > patience {
+                silent.push((name.clone(), session.id));
+            } else if self.looks % PHASES == session.phase {
+                changes.push(Change::Tell(session.id, beat(now)));
+            }
+        }
+        for (name, id) in silent {
+            let reason = format!("silent for {} heartbeats", MISSED_HEARTBEATS);
+            changes.extend(dismiss(id, &reason, RETRY_SOON));
+            changes.extend(self.down(name, reason));
+        }
+        changes
+    }
+
+    fn closing(&mut self, reason: &str) -> Vec<Change> {
+        let sessions = self
+            .hosts
+            .values()
+            .filter_map(|h| h.session().map(|s| s.id));
+        let changes: Vec<Change> = sessions
+            .flat_map(|id| dismiss(id, reason, RETRY_SOON))
+            .collect();
+        for host in self.hosts.values_mut().filter(|h| h.session().is_some()) {
+            host.detach(reason);
+        }
+        changes
+    }
+}
+
+fn dismiss(id: SessionId, reason: &str, pause: Duration) -> Vec<Change> {
+    let retry_after_ms = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+    let dismiss = Dismiss {
+        reason: reason.to_owned(),
+        retry_after_ms,
+    };
+    vec![Change::Tell(id, Order::Dismiss(dismiss)), Change::Drop(id)]
+}
+
+fn beat(now: Moment) -> Order {
+    Order::Heartbeat(ControllerHeartbeat {
+        sent_at: Some(to_wire(now.wall)),
+    })
+}
+
+/// How long the echoed heartbeat was on its way and back; absent when the agent does not say how long
+/// it held it, or when a clock jumped.
+fn round_trip(now: Moment, beat: &AgentHeartbeat) -> Option<Duration> {
+    let sent = from_wire(beat.echo.as_ref()?)?;
+    let held = rsv_proto::time::duration_from_wire(beat.echo_held.as_ref()?)?;
+    now.wall.duration_since(sent).ok()?.checked_sub(held)
+}
+
+#[cfg(test)]
+mod tests;

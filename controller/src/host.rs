@@ -1,0 +1,385 @@
+//! One enrolled host as the controller knows it: its link, its last snapshot, and when that was true.
+//!
+//! Pure: [`Fleet`](crate::fleet::Fleet) feeds it. Invariant: what is known of the programs is replaced
+//! as a whole by a complete snapshot, or moved on by the delta with the next number; never otherwise.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rsv_proto::{
+    name::HostName,
+    wire::{Delta, Hello, HostState, ProcessStatus, SnapshotChunk, delta::Change},
+};
+use uuid::Uuid;
+
+use crate::moment::Moment;
+
+/// The most processes that one host may have: far beyond any real host, and a bound for what a
+/// broken agent can make the controller remember.
+pub const MAX_PROGRAMS: usize = 20_000;
+
+/// Names one session of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(pub Uuid);
+
+/// The processes of a host by group and name, in the order in which they are shown. Shared, so that a
+/// reader can take them along without a copy.
+pub type Programs = BTreeMap<(String, String), ProcessStatus>;
+
+/// What enrolment says of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Enrolment {
+    /// Put on the host by its token.
+    pub labels: BTreeMap<String, String>,
+    /// When its certificate ends; absent: not known.
+    pub certificate_expires: Option<SystemTime>,
+    /// The epoch of its latest session; absent: it has had none since it was enrolled.
+    pub last_epoch: Option<u64>,
+}
+
+/// One host, ready to be shown.
+#[derive(Debug, Clone)]
+pub struct HostView {
+    /// Its name.
+    pub name: HostName,
+    /// What is known of the link to it.
+    pub state: HostState,
+    /// When anything was last heard from it; absent: never since this controller started.
+    pub last_seen: Option<SystemTime>,
+    /// Labels of its token and its own configuration.
+    pub labels: BTreeMap<String, String>,
+    /// The agent's version; empty: not known.
+    pub version: String,
+    /// Its programs; absent: not known.
+    pub programs: Option<Arc<Programs>>,
+    /// When `programs` was true.
+    pub as_of: Option<SystemTime>,
+    /// When its certificate ends.
+    pub certificate_expires: Option<SystemTime>,
+    /// Round trip of the latest heartbeat.
+    pub round_trip: Option<Duration>,
+    /// Why it is unreachable, for people; empty when it is not.
+    pub reason: String,
+}
+
+/// What a host's message asks of the session it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing more.
+    Fine,
+    /// The controller's picture is broken: a full snapshot is needed, for this reason.
+    Resync(String),
+    /// The session cannot go on, for this reason.
+    Broken(String),
+}
+
+/// One enrolled host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    enrolment: Enrolment,
+    own_labels: BTreeMap<String, String>,
+    link: Link,
+    knowledge: Option<Knowledge>,
+    last_seen: Option<SystemTime>,
+    version: String,
+}
+
+/// The link to a host.
+#[derive(Debug, Clone)]
+enum Link {
+    /// Enrolled, and not seen since.
+    Never,
+    /// A session is open.
+    Up(Session),
+    /// No session.
+    Down {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// An open session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// Names the agent's process.
+    pub instance: String,
+    /// Of the agent's start.
+    pub epoch: u64,
+    /// The tick at which anything was last heard.
+    pub heard: Duration,
+    /// Which of the fleet's ticks sends it a heartbeat.
+    pub phase: u64,
+    round_trip: Option<Duration>,
+    /// What the latest heartbeat said the agent had sent.
+    claimed: Option<u64>,
+    sync: Sync,
+}
+
+/// How far the session's picture of the programs is.
+#[derive(Debug, Clone)]
+enum Sync {
+    /// A snapshot was asked for; deltas of the old numbering are of no use.
+    Awaiting,
+    /// Some chunks of the snapshot at `seq` are here.
+    Loading { seq: u64, programs: Programs },
+    /// `Host::knowledge` is the truth, and each delta moves it on.
+    Live,
+}
+
+/// The programs of a host as last told in full.
+#[derive(Debug, Clone)]
+struct Knowledge {
+    instance: String,
+    epoch: u64,
+    seq: u64,
+    as_of: SystemTime,
+    programs: Arc<Programs>,
+}
+
+impl Host {
+    /// A host that is enrolled, and of which nothing has been heard since the controller started.
+    pub fn new(enrolment: Enrolment) -> Self {
+        let link = match enrolment.last_epoch {
+            None => Link::Never,
+            Some(_) => Link::Down {
+                reason: "not heard from since the controller started".into(),
+            },
+        };
+        Self {
+            enrolment,
+            own_labels: BTreeMap::new(),
+            link,
+            knowledge: None,
+            last_seen: None,
+            version: String::new(),
+        }
+    }
+
+    /// Takes over what a new enrolment or a renewed certificate says.
+    pub fn enrol(&mut self, enrolment: Enrolment) {
+        self.enrolment = enrolment;
+    }
+
+    /// Notes the end of a renewed certificate.
+    pub fn renew(&mut self, expires: SystemTime) {
+        self.enrolment.certificate_expires = Some(expires);
+    }
+
+    /// The open session.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.link {
+            Link::Up(session) => Some(session),
+            Link::Never | Link::Down { .. } => None,
+        }
+    }
+
+    /// The open session, to be changed.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.link {
+            Link::Up(session) => Some(session),
+            Link::Never | Link::Down { .. } => None,
+        }
+    }
+
+    /// Opens a session; the caller has ended an older one. Returns the number after which the agent
+    /// is to send deltas; absent: a snapshot is needed.
+    pub fn attach(&mut self, now: Moment, id: SessionId, hello: &Hello, phase: u64) -> Option<u64> {
+        let resume = self
+            .knowledge
+            .as_ref()
+            .and_then(|known| known.resumable(hello));
+        self.link = Link::Up(Session {
+            id,
+            instance: hello.instance.clone(),
+            epoch: hello.epoch,
+            heard: now.tick,
+            phase,
+            round_trip: None,
+            claimed: None,
+            sync: if resume.is_some() {
+                Sync::Live
+            } else {
+                Sync::Awaiting
+            },
+        });
+        self.enrolment.last_epoch = Some(hello.epoch);
+        self.own_labels = hello.labels.clone().into_iter().collect();
+        self.version.clone_from(&hello.version);
+        self.last_seen = Some(now.wall);
+        resume
+    }
+
+    /// Closes the session. What was known stays, with the moment at which it was true.
+    pub fn detach(&mut self, reason: &str) {
+        self.link = Link::Down {
+            reason: reason.to_owned(),
+        };
+    }
+
+    /// Notes that something was heard in the open session.
+    pub fn heard(&mut self, now: Moment) {
+        let Link::Up(session) = &mut self.link else {
+            return;
+        };
+        session.heard = now.tick;
+        self.last_seen = Some(now.wall);
+        if let (Sync::Live, Some(known)) = (&session.sync, &mut self.knowledge) {
+            known.as_of = now.wall;
+        }
+    }
+
+    /// Takes a part of a snapshot.
+    pub fn snapshot(&mut self, now: Moment, chunk: SnapshotChunk) -> Verdict {
+        let Link::Up(session) = &mut self.link else {
+            return Verdict::Fine;
+        };
+        if chunk.epoch != session.epoch {
+            return Verdict::Broken(format!("a snapshot of epoch {}", chunk.epoch));
+        }
+        let mut programs = match std::mem::replace(&mut session.sync, Sync::Awaiting) {
+            Sync::Loading { seq, programs } if seq == chunk.seq => programs,
+            Sync::Loading { .. } | Sync::Awaiting | Sync::Live => Programs::new(),
+        };
+        programs.extend(
+            chunk
+                .programs
+                .into_iter()
+                .map(|p| ((p.group.clone(), p.name.clone()), p)),
+        );
+        if programs.len() > MAX_PROGRAMS {
+            return Verdict::Broken(format!("more than {MAX_PROGRAMS} programs"));
+        }
+        if !chunk.last {
+            session.sync = Sync::Loading {
+                seq: chunk.seq,
+                programs,
+            };
+            return Verdict::Fine;
+        }
+        session.sync = Sync::Live;
+        self.knowledge = Some(Knowledge {
+            instance: session.instance.clone(),
+            epoch: session.epoch,
+            seq: chunk.seq,
+            as_of: now.wall,
+            programs: Arc::new(programs),
+        });
+        Verdict::Fine
+    }
+
+    /// Takes a change.
+    pub fn delta(&mut self, delta: Delta) -> Verdict {
+        let (Link::Up(session), Some(known)) = (&mut self.link, &mut self.knowledge) else {
+            return Verdict::Fine;
+        };
+        if !matches!(session.sync, Sync::Live) {
+            return Verdict::Fine;
+        }
+        let expected = known.seq.saturating_add(1);
+        if delta.epoch != session.epoch || delta.seq > expected {
+            session.sync = Sync::Awaiting;
+            let (epoch, seq) = (delta.epoch, delta.seq);
+            return Verdict::Resync(format!(
+                "change {expected} expected, {seq} of epoch {epoch} came"
+            ));
+        }
+        if delta.seq < expected {
+            return Verdict::Fine;
+        }
+        known.seq = delta.seq;
+        let programs = Arc::make_mut(&mut known.programs);
+        match delta.change {
+            Some(Change::Upsert(p)) => {
+                programs.insert((p.group.clone(), p.name.clone()), p);
+            }
+            Some(Change::Remove(key)) => {
+                programs.remove(&(key.group, key.name));
+            }
+            // A kind of change that this version does not know may matter: only the whole helps.
+            None => {
+                session.sync = Sync::Awaiting;
+                return Verdict::Resync("a change of an unknown kind".into());
+            }
+        }
+        if programs.len() > MAX_PROGRAMS {
+            return Verdict::Broken(format!("more than {MAX_PROGRAMS} programs"));
+        }
+        Verdict::Fine
+    }
+
+    /// Notes a heartbeat. A change that the previous heartbeat already counted and that is not here
+    /// yet has been lost: an agent may count a change a moment before it sends it, not longer.
+    pub fn heartbeat(&mut self, seq: u64, round_trip: Option<Duration>) -> Verdict {
+        let Link::Up(session) = &mut self.link else {
+            return Verdict::Fine;
+        };
+        if round_trip.is_some() {
+            session.round_trip = round_trip;
+        }
+        let claimed = session.claimed.replace(seq);
+        let (Sync::Live, Some(known)) = (&session.sync, &self.knowledge) else {
+            return Verdict::Fine;
+        };
+        let known = known.seq;
+        if claimed.is_some_and(|claimed| claimed > known) || seq < known {
+            session.sync = Sync::Awaiting;
+            session.claimed = None;
+            return Verdict::Resync(format!(
+                "the agent stands at change {seq}, {known} is known here"
+            ));
+        }
+        Verdict::Fine
+    }
+
+    /// The host as it is to be shown.
+    pub fn view(&self, now: Moment, name: &HostName) -> HostView {
+        let (state, reason, session) = match &self.link {
+            Link::Never => (HostState::Never, String::new(), None),
+            Link::Up(session) => (HostState::Connected, String::new(), Some(session)),
+            Link::Down { reason } => (HostState::Unreachable, reason.clone(), None),
+        };
+        let live = session.is_some_and(|s| matches!(s.sync, Sync::Live));
+        let known = self.knowledge.as_ref();
+        let mut labels = self.own_labels.clone();
+        labels.extend(self.enrolment.labels.clone());
+        HostView {
+            name: name.clone(),
+            state,
+            last_seen: self.last_seen,
+            labels,
+            version: self.version.clone(),
+            programs: known.map(|k| Arc::clone(&k.programs)),
+            as_of: known.map(|k| if live { now.wall } else { k.as_of }),
+            certificate_expires: self.enrolment.certificate_expires,
+            round_trip: session.and_then(|s| s.round_trip),
+            reason,
+        }
+    }
+
+    /// Why there is no session; absent when there is one, or when there has never been one.
+    pub fn down_reason(&self) -> Option<&str> {
+        match &self.link {
+            Link::Down { reason } => Some(reason),
+            Link::Never | Link::Up(_) => None,
+        }
+    }
+
+    /// The highest epoch heard of.
+    pub fn last_epoch(&self) -> Option<u64> {
+        self.enrolment.last_epoch
+    }
+}
+
+impl Knowledge {
+    /// The number after which deltas of the greeting agent continue what is known, if they do.
+    fn resumable(&self, hello: &Hello) -> Option<u64> {
+        let same = self.epoch == hello.epoch && self.instance == hello.instance;
+        let kept = hello.oldest_seq <= self.seq.saturating_add(1) && self.seq <= hello.newest_seq;
+        (same && kept).then_some(self.seq)
+    }
+}

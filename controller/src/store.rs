@@ -1,0 +1,151 @@
+//! What the controller must still know after a restart: enrolled hosts and tokens. Cold state only:
+//! heartbeats, program states and log bytes never come here.
+//!
+//! Every call may wait for a disk: [`Archive`] keeps them off the threads that serve.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use rsv_proto::name::HostName;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    host::Enrolment,
+    token::{Token, TokenRefused},
+};
+
+mod embedded;
+
+pub use embedded::Embedded;
+
+/// An enrolled host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Put on it by its token.
+    pub labels: BTreeMap<String, String>,
+    /// Its latest certificate.
+    pub certificate: CertificateRecord,
+    /// The epoch of its latest session; absent: it has had none since it was enrolled.
+    pub last_epoch: Option<u64>,
+}
+
+/// A certificate that was signed here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRecord {
+    /// In hexadecimal.
+    pub serial: String,
+    /// Seconds since 1970.
+    pub expires: u64,
+}
+
+/// A host that asks to join, and the certificate it gets if it may.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The token's id.
+    pub token: String,
+    /// The token's secret.
+    pub secret: Vec<u8>,
+    /// The name asked for.
+    pub host: HostName,
+    /// Already signed, not yet handed out.
+    pub certificate: CertificateRecord,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened.
+    #[error("cannot open the store `{path}`")]
+    Open {
+        /// Which.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another process has it open.
+    #[error("the store `{0}` is in use by another controller")]
+    InUse(String),
+    /// Reading or writing.
+    #[error("cannot use the store")]
+    Use(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An entry that cannot be read.
+    #[error("entry `{0}` of the store is damaged")]
+    Damaged(String),
+}
+
+/// Why a host did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// Its token does not allow it.
+    #[error(transparent)]
+    Refused(#[from] TokenRefused),
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A store. Each call is one transaction, durable when it returns.
+pub trait Store: Send + Sync + 'static {
+    /// Every enrolled host.
+    fn hosts(&self) -> Result<Vec<(HostName, HostRecord)>, StoreError>;
+    /// Keeps a new token, and forgets those that nobody needs to know any more.
+    fn add_token(&self, id: &str, token: &Token, now: SystemTime) -> Result<(), StoreError>;
+    /// Takes one use of a token and enrols the host: both or neither.
+    fn join(&self, candidate: &Candidate, now: SystemTime) -> Result<HostRecord, JoinError>;
+    /// Notes a renewed certificate; false: the host is not enrolled.
+    fn renew(&self, host: &HostName, certificate: &CertificateRecord) -> Result<bool, StoreError>;
+    /// Notes the epochs of hosts, those that are enrolled.
+    fn note_epochs(&self, epochs: &[(HostName, u64)]) -> Result<(), StoreError>;
+}
+
+/// A store for callers that must not wait for a disk.
+#[derive(Clone)]
+pub struct Archive(Arc<dyn Store>);
+
+impl Archive {
+    /// In front of a store.
+    pub fn new(store: impl Store) -> Self {
+        Self(Arc::new(store))
+    }
+
+    /// Does something with the store on a thread that may block.
+    pub async fn with<T, E>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let store = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&*store)).await;
+        done.unwrap_or_else(|e| Err(StoreError::Use(Box::new(e)).into()))
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").finish_non_exhaustive()
+    }
+}
+
+impl HostRecord {
+    /// What the fleet needs to know of it.
+    pub fn enrolment(&self) -> Enrolment {
+        Enrolment {
+            labels: self.labels.clone(),
+            certificate_expires: Some(self.certificate.expires()),
+            last_epoch: self.last_epoch,
+        }
+    }
+}
+
+impl CertificateRecord {
+    /// When it ends.
+    pub fn expires(&self) -> SystemTime {
+        let after = std::time::Duration::from_secs(self.expires);
+        std::time::UNIX_EPOCH
+            .checked_add(after)
+            .unwrap_or(std::time::UNIX_EPOCH)
+    }
+}

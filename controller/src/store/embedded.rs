@@ -1,0 +1,279 @@
+//! The store in one file, for one controller.
+
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::SystemTime};
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
+    backends::FileBackend,
+};
+use rsv_proto::name::HostName;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Candidate, CertificateRecord, HostRecord, JoinError, Store, StoreError};
+use crate::token::{Token, TokenRefused};
+
+/// Hosts by name, JSON.
+const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
+/// Tokens by id, JSON.
+const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
+
+/// How much of the file is kept in memory.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A store in one file.
+#[derive(Debug)]
+pub struct Embedded {
+    database: Database,
+}
+
+impl Embedded {
+    /// Opens the file; makes it, 0600, when it does not exist.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let shown = || path.display().to_string();
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+            path: shown(),
+            source,
+        };
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
+        let file = options.open(path).map_err(|e| failed(Box::new(e)))?;
+        let open = || {
+            let backend = FileBackend::new(file)?;
+            Database::builder()
+                .set_cache_size(CACHE_BYTES)
+                .create_with_backend(backend)
+        };
+        let database = open().map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(shown()),
+            error => failed(Box::new(error)),
+        })?;
+        let store = Self { database };
+        store.write(|hosts, tokens| {
+            let _ready = (hosts, tokens);
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(store)
+    }
+
+    /// One transaction over both tables; committed when the work succeeds.
+    fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Rows<'_>, &mut Rows<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.database.begin_write().map_err(used)?;
+        let result = {
+            let mut hosts = transaction.open_table(HOSTS).map_err(used)?;
+            let mut tokens = transaction.open_table(TOKENS).map_err(used)?;
+            work(&mut hosts, &mut tokens)?
+        };
+        transaction.commit().map_err(used)?;
+        Ok(result)
+    }
+}
+
+type Rows<'t> = Table<'t, &'static str, &'static [u8]>;
+
+impl Store for Embedded {
+    fn hosts(&self) -> Result<Vec<(HostName, HostRecord)>, StoreError> {
+        let transaction = self.database.begin_read().map_err(used)?;
+        let table = transaction.open_table(HOSTS).map_err(used)?;
+        let mut hosts = Vec::new();
+        for row in table.iter().map_err(used)? {
+            let (name, record) = row.map_err(used)?;
+            let name = name.value();
+            let host = name
+                .parse()
+                .map_err(|_| StoreError::Damaged(name.to_owned()))?;
+            hosts.push((host, decode(name, record.value())?));
+        }
+        Ok(hosts)
+    }
+
+    fn add_token(&self, id: &str, token: &Token, now: SystemTime) -> Result<(), StoreError> {
+        self.write(|_hosts, tokens| {
+            let mut forgotten = Vec::new();
+            for row in tokens.iter().map_err(used)? {
+                let (id, old) = row.map_err(used)?;
+                let old: Token = decode(id.value(), old.value())?;
+                if old.is_forgotten(now) {
+                    forgotten.push(id.value().to_owned());
+                }
+            }
+            for id in forgotten {
+                tokens.remove(id.as_str()).map_err(used)?;
+            }
+            put(tokens, id, token)
+        })
+    }
+
+    fn join(&self, candidate: &Candidate, now: SystemTime) -> Result<HostRecord, JoinError> {
+        self.write(|hosts, tokens| {
+            let host = &candidate.host;
+            let id = candidate.token.as_str();
+            let token: Token = get(tokens, id)?.ok_or(TokenRefused::Unknown)?;
+            let known: Option<HostRecord> = get(hosts, host.as_str())?;
+            let left = token.redeem(&candidate.secret, host, known.is_some(), now)?;
+            let record = HostRecord {
+                labels: token.labels,
+                certificate: candidate.certificate.clone(),
+                last_epoch: None,
+            };
+            put(tokens, id, &left)?;
+            put(hosts, host.as_str(), &record)?;
+            Ok(record)
+        })
+    }
+
+    fn renew(&self, host: &HostName, certificate: &CertificateRecord) -> Result<bool, StoreError> {
+        self.write(|hosts, _tokens| {
+            let Some(mut record) = get::<HostRecord>(hosts, host.as_str())? else {
+                return Ok(false);
+            };
+            record.certificate = certificate.clone();
+            put(hosts, host.as_str(), &record)?;
+            Ok(true)
+        })
+    }
+
+    fn note_epochs(&self, epochs: &[(HostName, u64)]) -> Result<(), StoreError> {
+        self.write(|hosts, _tokens| {
+            for (host, epoch) in epochs {
+                if let Some(mut record) = get::<HostRecord>(hosts, host.as_str())? {
+                    record.last_epoch = Some(*epoch);
+                    put(hosts, host.as_str(), &record)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn get<T: DeserializeOwned>(rows: &Rows<'_>, key: &str) -> Result<Option<T>, StoreError> {
+    let row = rows.get(key).map_err(used)?;
+    row.map(|row| decode(key, row.value())).transpose()
+}
+
+fn put<T: Serialize>(rows: &mut Rows<'_>, key: &str, value: &T) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).map_err(used)?;
+    rows.insert(key, bytes.as_slice()).map_err(used)?;
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|_| StoreError::Damaged(key.to_owned()))
+}
+
+fn used(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Use(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, time::Duration};
+
+    use super::*;
+    use crate::token::{digest, seconds};
+
+    fn candidate(host: &str, serial: &str) -> Candidate {
+        Candidate {
+            token: "t1".into(),
+            secret: b"secret".to_vec(),
+            host: host.parse().unwrap(),
+            certificate: CertificateRecord {
+                serial: serial.into(),
+                expires: 7,
+            },
+        }
+    }
+
+    fn token(uses_left: u32, now: SystemTime) -> Token {
+        Token {
+            digest: digest(b"secret"),
+            host: "*".into(),
+            expires: seconds(now) + 60,
+            uses_left,
+            labels: BTreeMap::from([("role".into(), "web".into())]),
+            made_by: "operator/admin".into(),
+        }
+    }
+
+    #[test]
+    fn a_host_and_its_token_are_remembered_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let now = SystemTime::now();
+        {
+            let store = Embedded::open(&path).unwrap();
+            store.add_token("t1", &token(1, now), now).unwrap();
+            store.join(&candidate("web01", "a1"), now).unwrap();
+            let epochs = [("web01".parse().unwrap(), 4), ("gone".parse().unwrap(), 1)];
+            store.note_epochs(&epochs).unwrap();
+        }
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let store = Embedded::open(&path).unwrap();
+        let hosts = store.hosts().unwrap();
+        assert_eq!(hosts.len(), 1);
+        assert_eq!(hosts[0].1.last_epoch, Some(4));
+        assert_eq!(hosts[0].1.labels["role"], "web");
+        let again = store.join(&candidate("web02", "a2"), now).unwrap_err();
+        assert!(
+            matches!(again, JoinError::Refused(TokenRefused::Used)),
+            "{again}"
+        );
+        assert_eq!(store.hosts().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_refused_host_costs_no_use_of_the_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&dir.path().join("store")).unwrap();
+        let now = SystemTime::now();
+        store.add_token("t1", &token(2, now), now).unwrap();
+        store.join(&candidate("web01", "a1"), now).unwrap();
+        let taken = store.join(&candidate("web01", "a2"), now).unwrap_err();
+        assert!(
+            matches!(taken, JoinError::Refused(TokenRefused::Taken(_))),
+            "{taken}"
+        );
+        store.join(&candidate("web02", "a3"), now).unwrap();
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_noted_for_enrolled_hosts_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&dir.path().join("store")).unwrap();
+        let now = SystemTime::now();
+        store.add_token("t1", &token(1, now), now).unwrap();
+        store.join(&candidate("web01", "a1"), now).unwrap();
+        let renewed = CertificateRecord {
+            serial: "b2".into(),
+            expires: 9,
+        };
+        assert!(store.renew(&"web01".parse().unwrap(), &renewed).unwrap());
+        assert!(!store.renew(&"web02".parse().unwrap(), &renewed).unwrap());
+        assert_eq!(store.hosts().unwrap()[0].1.certificate, renewed);
+    }
+
+    #[test]
+    fn two_controllers_cannot_share_a_store_and_old_tokens_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Embedded::open(&path).unwrap();
+        assert!(matches!(Embedded::open(&path), Err(StoreError::InUse(_))));
+        let then = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+        store.add_token("t1", &token(1, then), then).unwrap();
+        store
+            .add_token("t2", &token(1, SystemTime::now()), SystemTime::now())
+            .unwrap();
+        let gone = store.join(&candidate("web01", "a1"), then).unwrap_err();
+        assert!(
+            matches!(gone, JoinError::Refused(TokenRefused::Unknown)),
+            "{gone}"
+        );
+    }
+}
