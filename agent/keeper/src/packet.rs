@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{MemfdFlags, Mode, SealFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -21,14 +21,10 @@ use rustix::net::{
 };
 
 use crate::message::{INLINE_LIMIT, MAX_FDS, MESSAGE_LIMIT};
+use crate::sealed::{UnsealError, seal, unseal};
 
 /// Connections that may wait to be accepted. There is one agent; the rest are probes and mistakes.
 const BACKLOG: i32 = 16;
-
-/// What a large message must be sealed with, so that its sender cannot change it while it is read.
-const SEALS: SealFlags = SealFlags::WRITE
-    .union(SealFlags::SHRINK)
-    .union(SealFlags::GROW);
 
 /// Why a packet is not acceptable. Carried by an [`io::Error`] of kind `InvalidData`.
 #[derive(Debug, thiserror::Error)]
@@ -39,15 +35,9 @@ pub enum Malformed {
     /// More descriptors than any message has.
     #[error("more than {MAX_FDS} descriptors in one packet")]
     TooManyDescriptors,
-    /// The descriptor that should hold a large message is not a sealed memfd.
-    #[error("large message in something else than a sealed memfd")]
-    NotSealed,
-    /// A large message of zero bytes or above the limit.
-    #[error("large message of {size} bytes, the limit is {MESSAGE_LIMIT}")]
-    MessageSize {
-        /// What the memfd holds.
-        size: u64,
-    },
+    /// The descriptor that should hold a large message does not.
+    #[error("no large message in the packet's first descriptor")]
+    Large(#[from] UnsealError),
     /// The bytes are not the expected message.
     #[error("packet is not a message")]
     Encoding(#[from] prost::DecodeError),
@@ -62,7 +52,9 @@ impl From<Malformed> for io::Error {
 /// Whether an error of [`Receiver::recv`] is a packet that was read and found unacceptable. Any other
 /// error is the socket's.
 pub fn is_malformed(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Malformed>())
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Malformed>)
 }
 
 /// Sends one message with its descriptors as one packet.
@@ -143,7 +135,8 @@ impl Receiver {
             return Ok(None);
         }
         let sealed = fds.remove(0);
-        let message = M::decode(&*unseal(sealed.as_fd())?).map_err(Malformed::from)?;
+        let bytes = unseal(sealed.as_fd(), MESSAGE_LIMIT).map_err(Malformed::from)?;
+        let message = M::decode(&*bytes).map_err(Malformed::from)?;
         Ok(Some((message, fds)))
     }
 
@@ -193,41 +186,6 @@ fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> 
     }
 }
 
-/// Puts bytes into a memfd that nobody can change any more.
-pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memfd = rustix::fs::memfd_create("rsv-message", flags)?;
-    let mut done = 0;
-    while done < bytes.len() {
-        done += rustix::io::pwrite(&memfd, &bytes[done..], done as u64)?;
-    }
-    rustix::fs::fcntl_add_seals(&memfd, SEALS)?;
-    Ok(memfd)
-}
-
-/// Reads back what [`seal`] wrote, from a descriptor that somebody else may have made.
-pub(crate) fn unseal(memfd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
-    // Only a memfd has seals, so this also keeps us from reading a pipe that would block.
-    let seals = rustix::fs::fcntl_get_seals(memfd).map_err(|_| Malformed::NotSealed)?;
-    if !seals.contains(SEALS) {
-        return Err(Malformed::NotSealed.into());
-    }
-    let size = u64::try_from(rustix::fs::fstat(memfd)?.st_size).unwrap_or(0);
-    let wanted = usize::try_from(size).unwrap_or(usize::MAX);
-    if wanted == 0 || wanted > MESSAGE_LIMIT {
-        return Err(Malformed::MessageSize { size }.into());
-    }
-    let mut bytes = vec![0; wanted];
-    let mut done = 0;
-    while done < wanted {
-        match rustix::io::pread(memfd, &mut bytes[done..], done as u64)? {
-            0 => return Err(Malformed::MessageSize { size: done as u64 }.into()),
-            n => done += n,
-        }
-    }
-    Ok(bytes)
-}
-
 /// Makes the listening socket at a path: non-blocking, mode 0600 from the first moment.
 ///
 /// # Errors
@@ -270,6 +228,7 @@ fn seqpacket(flags: SocketFlags) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
     use crate::message::{FromKeeper, Note, Report, Request, ToKeeper};
+    use rustix::fs::MemfdFlags;
 
     fn pair() -> (OwnedFd, OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -1,0 +1,251 @@
+//! The connection to the agent: what is still to be told, and whether it can be told now.
+//!
+//! The keeper never waits for an agent. What is to be told is queued as a reminder and only made into a
+//! message, with its descriptors, when the socket takes it: so the queue has at most a few words per
+//! run and note, plus the answers to requests, and no request is read while [`QUEUE`] answers wait.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rsv_keeper::message::{FromKeeper, Note, PROTOCOL, Ready, Report, Terminating, Welcome};
+use rsv_keeper::packet;
+use rustix::event::epoll::EventFlags;
+use rustix::net::Shutdown;
+
+use crate::process::Life;
+use crate::table::{Id, Table};
+
+/// How many things may wait to be told before requests are no longer read. An agent that reads its
+/// socket never lets it come so far.
+const QUEUE: usize = 256;
+
+/// When to try again after the kernel had no room for descriptors under way.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Somebody who has connected and not said who they are.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    /// The connection.
+    pub(crate) socket: OwnedFd,
+    /// Its number.
+    pub(crate) number: u64,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    /// The connection.
+    pub(crate) socket: OwnedFd,
+    /// Its number.
+    pub(crate) number: u64,
+    /// Its process id, as it says.
+    pub(crate) pid: u32,
+    protocol: u32,
+    queue: VecDeque<Reminder>,
+    writing: Writing,
+    /// Its requests are no longer heeded; it is there until it closes the connection.
+    is_dismissed: bool,
+    events: EventFlags,
+}
+
+/// Something to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reminder {
+    /// The agent is accepted.
+    Welcome,
+    /// A run is held.
+    Held(Id),
+    /// The note of this key is held.
+    Note(String),
+    /// That was everything.
+    Ready,
+    /// A run was started.
+    Spawned(Id),
+    /// A run has ended.
+    Exited(Id),
+    /// The keeper was told to end.
+    Terminating,
+    /// The answer to a request.
+    Answer(Box<Report>),
+}
+
+/// Whether the connection takes messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// As far as we know.
+    Open,
+    /// Not before it is writable.
+    Full,
+    /// Not before then.
+    Later(Instant),
+    /// Never again: nobody reads at the other end. What was sent before can still be read from it.
+    Closed,
+}
+
+impl Agent {
+    /// Accepts a visitor that speaks the given protocol.
+    pub(crate) fn new(visitor: Visitor, pid: u32, protocol: u32) -> Self {
+        Self {
+            socket: visitor.socket,
+            number: visitor.number,
+            pid,
+            protocol: protocol.min(PROTOCOL),
+            queue: VecDeque::new(),
+            writing: Writing::Open,
+            is_dismissed: false,
+            events: EventFlags::IN,
+        }
+    }
+
+    /// Remembers to tell something.
+    pub(crate) fn tell(&mut self, reminder: Reminder) {
+        if self.writing != Writing::Closed {
+            self.queue.push_back(reminder);
+        }
+    }
+
+    /// Stops heeding it. It learns that by the end of the connection in its direction.
+    pub(crate) fn dismiss(&mut self) {
+        self.is_dismissed = true;
+        self.close();
+        // It fails when the agent has gone already.
+        rustix::net::shutdown(&self.socket, Shutdown::Write).ok();
+    }
+
+    /// Whether its requests count.
+    pub(crate) fn is_heeded(&self) -> bool {
+        !self.is_dismissed
+    }
+
+    /// Whether another request may be read.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE
+    }
+
+    /// The events to wait for, when they are others than before.
+    pub(crate) fn changed_events(&mut self) -> Option<EventFlags> {
+        let mut events = EventFlags::empty();
+        events.set(EventFlags::IN, self.has_room());
+        events.set(EventFlags::OUT, self.writing == Writing::Full);
+        (std::mem::replace(&mut self.events, events) != events).then_some(events)
+    }
+
+    /// When to call [`Agent::flush`] without an event.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.writing {
+            Writing::Later(at) => Some(at),
+            Writing::Open | Writing::Full | Writing::Closed => None,
+        }
+    }
+
+    /// The socket may have become writable.
+    pub(crate) fn reopen(&mut self, now: Instant) {
+        let is_due = match self.writing {
+            Writing::Full => true,
+            Writing::Later(at) => at <= now,
+            Writing::Open | Writing::Closed => false,
+        };
+        if is_due {
+            self.writing = Writing::Open;
+        }
+    }
+
+    /// Tells as much as the socket takes.
+    pub(crate) fn flush(&mut self, table: &mut Table, now: Instant) {
+        while self.writing == Writing::Open
+            && let Some(reminder) = self.queue.front()
+        {
+            match send(self.socket.as_fd(), reminder, table, self.protocol) {
+                Ok(()) => self.told(table),
+                Err(error) => self.could_not_tell(&error, now),
+            }
+        }
+    }
+
+    fn told(&mut self, table: &mut Table) {
+        if let Some(Reminder::Held(id) | Reminder::Exited(id)) = self.queue.pop_front()
+            && let Some(process) = table.get_mut(id)
+            && let Life::Ended { is_told, .. } = &mut process.life
+        {
+            *is_told = true;
+        }
+    }
+
+    fn could_not_tell(&mut self, error: &io::Error, now: Instant) {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => self.writing = Writing::Full,
+            Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM | libc::EMFILE) => {
+                self.writing = Writing::Later(now + RETRY);
+            }
+            _ => self.close(),
+        }
+    }
+
+    fn close(&mut self) {
+        self.writing = Writing::Closed;
+        self.queue = VecDeque::new();
+    }
+}
+
+fn send(
+    socket: BorrowedFd<'_>,
+    reminder: &Reminder,
+    table: &Table,
+    protocol: u32,
+) -> io::Result<()> {
+    let Some((report, fds)) = compose(reminder, table, protocol) else {
+        return Ok(());
+    };
+    packet::send(
+        socket,
+        &FromKeeper {
+            report: Some(report),
+        },
+        &fds,
+    )
+}
+
+/// Makes the message; `None` when there is nothing to tell any more.
+fn compose<'a>(
+    reminder: &Reminder,
+    table: &'a Table,
+    protocol: u32,
+) -> Option<(Report, Vec<BorrowedFd<'a>>)> {
+    let report = match reminder {
+        Reminder::Welcome => Report::Welcome(Welcome {
+            protocol,
+            keeper_pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        Reminder::Held(id) => {
+            let (held, fds) = table.get(*id)?.describe();
+            return Some((Report::Held(held), fds));
+        }
+        Reminder::Spawned(id) => {
+            let (mut held, fds) = table.get(*id)?.describe();
+            held.exit = None;
+            return Some((Report::Spawned(held), fds));
+        }
+        Reminder::Note(key) => {
+            let note = table.notes().get(key)?.clone();
+            Report::HeldNote(Note {
+                key: key.clone(),
+                note,
+            })
+        }
+        Reminder::Ready => Report::Ready(Ready {}),
+        Reminder::Exited(id) => match &table.get(*id)?.life {
+            Life::Ended {
+                exit,
+                is_acked: false,
+                is_told: false,
+            } => Report::Exited(exit.clone()),
+            Life::Ended { .. } | Life::Alive(_) => return None,
+        },
+        Reminder::Terminating => Report::Terminating(Terminating {}),
+        Reminder::Answer(report) => Report::clone(report),
+    };
+    Some((report, Vec::new()))
+}

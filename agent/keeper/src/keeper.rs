@@ -1,0 +1,266 @@
+//! The keeper itself: the owner of everything it holds, and its loop.
+//!
+//! The loop only finds out what happened and hands it to the part that knows: `requests` (the agent),
+//! `exits` (processes), `absence` (draining), `stopping` (the keeper's own end).
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use rsv_keeper::packet::Receiver;
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+
+use crate::agent::{Agent, Visitor};
+use crate::door::{self, Door};
+use crate::drain::Presence;
+use crate::ending::{Ending, Event};
+use crate::log::say;
+use crate::poll::{Poll, Token};
+use crate::spawn::Spawner;
+use crate::table::Table;
+
+/// How many may be connected without having said who they are. The oldest has to go for a newer one.
+const VISITORS: usize = 8;
+
+/// Descriptors set aside, so that an agent can still connect when programs have taken all others.
+const SPARES: usize = 4;
+
+/// The parent of every program.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) poll: Poll,
+    pub(crate) door: Door,
+    pub(crate) signals: SignalFd,
+    pub(crate) spawner: Spawner,
+    pub(crate) table: Table,
+    pub(crate) agent: Option<Agent>,
+    pub(crate) visitors: VecDeque<Visitor>,
+    pub(crate) presence: Presence,
+    /// The process of the agent whose connection the keeper ended, while it lives.
+    pub(crate) estranged: Option<OwnedFd>,
+    pub(crate) is_draining: bool,
+    pub(crate) ending: Ending,
+    /// A child may have ended that is no run.
+    pub(crate) has_orphans: bool,
+    /// Processes that are not our children and have ended in a way not known yet.
+    pub(crate) looking: usize,
+    pub(crate) receiver: Receiver,
+    /// The file this keeper was started from.
+    pub(crate) executable: PathBuf,
+    spares: Vec<OwnedFd>,
+    connections: u64,
+}
+
+impl Keeper {
+    /// Puts a keeper together that holds nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when there are no descriptors.
+    pub(crate) fn new(
+        door: Door,
+        signals: SignalFd,
+        spawner: Spawner,
+        executable: PathBuf,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        // Only news: with no descriptor left for an agent that knocks, waiting would not be waiting.
+        poll.add_with(&door.socket, Token::Door, EventFlags::IN | EventFlags::ET)?;
+        poll.add(&signals, Token::Signals)?;
+        let mut keeper = Self {
+            poll,
+            door,
+            signals,
+            spawner,
+            table: Table::default(),
+            agent: None,
+            visitors: VecDeque::new(),
+            presence: Presence::Gone {
+                since: Instant::now(),
+                is_estranged: false,
+            },
+            estranged: None,
+            is_draining: false,
+            ending: Ending::No,
+            has_orphans: true,
+            looking: 0,
+            receiver: Receiver::default(),
+            executable,
+            spares: Vec::new(),
+            connections: 0,
+        };
+        keeper.refill_spares();
+        Ok(keeper)
+    }
+
+    /// Keeps until told otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Waiting is impossible.
+    pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
+        loop {
+            let now = Instant::now();
+            self.elapse(now);
+            if self.has_orphans {
+                self.sweep(now);
+            }
+            self.attend(now);
+            if self.ending != Ending::No
+                && let Some(code) = self.ending.is_reached(self.table.alive(), now)
+            {
+                self.leave();
+                return Ok(ExitCode::from(code));
+            }
+            let timeout = self
+                .deadline()
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            let timeout = if self.has_orphans {
+                Some(Duration::ZERO)
+            } else {
+                timeout
+            };
+            let tokens = self.poll.wait(timeout)?;
+            let now = Instant::now();
+            for token in tokens {
+                self.handle(token, now);
+            }
+        }
+    }
+
+    fn handle(&mut self, token: Token, now: Instant) {
+        match token {
+            Token::Door => self.answer_the_door(),
+            Token::Signals => self.take_signals(now),
+            Token::Connection(number) => self.hear(number, now),
+            Token::Estranged => self.estranged_ended(),
+            Token::Process(id) => self.process_ended(id, now),
+            Token::Output(id, channel) => self.drain(id, channel, now),
+        }
+    }
+
+    /// Does what is due.
+    fn elapse(&mut self, now: Instant) {
+        if self.ending != Ending::No {
+            self.end_by(Event::Elapsed, now);
+            self.kill_the_late(now);
+        }
+        self.drain_when_due(now);
+        if self.looking > 0 {
+            self.look_again(now);
+        }
+        if let Some(agent) = &mut self.agent
+            && agent.deadline().is_some()
+        {
+            agent.reopen(now);
+        }
+    }
+
+    /// When something is due.
+    fn deadline(&self) -> Option<Instant> {
+        let mut due = self.ending.deadline();
+        let mut at = |moment: Option<Instant>| {
+            due = match (due, moment) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        };
+        at(self.agent.as_ref().and_then(Agent::deadline));
+        at(self.drain_deadline());
+        if self.ending != Ending::No {
+            at(self.kill_deadline());
+        }
+        if self.looking > 0 {
+            at(self.look_deadline());
+        }
+        due
+    }
+
+    /// Tells the agent what it can be told, and sees to it that the loop hears of the rest.
+    fn attend(&mut self, now: Instant) {
+        let Some(agent) = &mut self.agent else { return };
+        agent.flush(&mut self.table, now);
+        if let Some(events) = agent.changed_events() {
+            self.poll
+                .change(&agent.socket, Token::Connection(agent.number), events);
+        }
+    }
+
+    fn answer_the_door(&mut self) {
+        loop {
+            match door::accept(&self.door.socket) {
+                Ok(Some(socket)) => self.welcome(socket),
+                Ok(None) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    let freed = self.spares.pop().is_some() || self.visitors.pop_front().is_some();
+                    if !freed {
+                        say(format_args!("no descriptor left for a connection"));
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd) {
+        self.connections += 1;
+        let number = self.connections;
+        if self.poll.add(&socket, Token::Connection(number)).is_ok() {
+            self.visitors.push_back(Visitor { socket, number });
+        }
+        if self.visitors.len() > VISITORS {
+            self.visitors.pop_front();
+        }
+    }
+
+    /// Puts descriptors aside again, as far as there are any.
+    pub(crate) fn refill_spares(&mut self) {
+        while self.spares.len() < SPARES
+            && let Ok(spare) = rustix::io::fcntl_dupfd_cloexec(self.spawner.null(), 3)
+        {
+            self.spares.push(spare);
+        }
+    }
+
+    fn take_signals(&mut self, now: Instant) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
+            match Signal::try_from(number) {
+                Ok(Signal::SIGCHLD) => self.has_orphans = true,
+                Ok(Signal::SIGTERM | Signal::SIGINT) => {
+                    let is_agent_here = self.agent.is_some();
+                    self.end_by(Event::Told { is_agent_here }, now);
+                }
+                // A terminal that hangs up is nothing to a keeper.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Moves what is left of the programs' output, if nobody else will, and takes the name off the door.
+    fn leave(&mut self) {
+        if self.agent.is_none() && self.estranged.is_none() {
+            self.drain_the_rest();
+        }
+        self.door.remove();
+    }
+}
+
+/// The signals that the keeper hears.
+pub(crate) fn heard() -> nix::sys::signal::SigSet {
+    [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+    ]
+    .into_iter()
+    .collect()
+}
