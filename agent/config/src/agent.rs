@@ -126,17 +126,19 @@ fn path(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
 }
 
 fn host_name(text: &str) -> Result<String, ValueError> {
-    let is_name = (1..=253).contains(&text.len())
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_name = text.len() <= 253
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        && !text.starts_with(['.', '-']);
+        && is_edge(text.chars().next())
+        && is_edge(text.chars().next_back());
     if is_name {
         return Ok(text.to_owned());
     }
     Err(ValueError::new(
         format!("not a valid host name: {}", repr(text)),
-        "letters, digits, `.`, `_` and `-`, at most 253",
+        "letters, digits, `.`, `_` and `-`, at most 253, with a letter or digit at both ends",
     ))
 }
 

@@ -15,6 +15,8 @@ mod agent;
 mod client;
 mod config;
 pub mod dialect;
+#[cfg(test)]
+mod differential;
 pub mod environment;
 mod error;
 mod expand;

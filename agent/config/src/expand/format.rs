@@ -91,9 +91,6 @@ pub(super) fn conversion(
     at: usize,
     var: Option<&Var>,
 ) -> Result<String, String> {
-    if letter == '*' {
-        return Err("* wants int".into());
-    }
     if !"srdiuxXofFca".contains(letter) {
         let shown = if letter.is_ascii() { letter } else { '?' };
         return Err(format!(
@@ -161,8 +158,11 @@ fn ascii_repr(text: &str) -> String {
         .collect()
 }
 
-/// A decimal number, zero when none is there.
+/// A decimal number, zero when none is there. A `*` would take it from a tuple, of which there is none.
 fn number(chars: &[char], at: &mut usize, too_big: &str) -> Result<usize, String> {
+    if chars.get(*at) == Some(&'*') {
+        return Err("not enough arguments for format string".into());
+    }
     let mut value = 0usize;
     while let Some(digit) = chars.get(*at).and_then(|c| c.to_digit(10)) {
         value = value * 10 + digit as usize;

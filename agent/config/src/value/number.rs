@@ -142,7 +142,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, ValueError> {
 
 /// The digits of a Python integer literal with its sign, without underscores and base prefix.
 fn digits(text: &str, radix: u32) -> Option<String> {
-    let trimmed = text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c));
+    let trimmed = text.trim();
     let (sign, unsigned) = match trimmed.strip_prefix(['+', '-']) {
         Some(rest) if trimmed.starts_with('-') => ("-", rest),
         Some(rest) => ("", rest),
