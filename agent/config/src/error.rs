@@ -157,9 +157,9 @@ impl ConfigError {
     fn headline(&self) -> String {
         let place = self.0.place.to_string();
         if place.is_empty() {
-            self.0.text.clone()
+            visible(&self.0.text)
         } else {
-            format!("{place}: {}", self.0.text)
+            visible(&format!("{place}: {}", self.0.text))
         }
     }
 }
@@ -252,15 +252,15 @@ pub enum WarningKind {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place.to_string();
-        if !place.is_empty() {
-            write!(f, "{place}: ")?;
+        let mut text = self.place.to_string();
+        if !text.is_empty() {
+            text.push_str(": ");
         }
-        f.write_str(&self.text)?;
-        match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
-            None => Ok(()),
+        text.push_str(&self.text);
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!(" ({hint})"));
         }
+        f.write_str(&visible(&text))
     }
 }
 

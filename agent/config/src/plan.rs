@@ -1,7 +1,8 @@
 //! What a change of configuration asks for: which groups come, go and change as in Supervisor's
 //! `update`, and for each process of a changed group whether it must be restarted.
 
-use crate::group::{Group, GroupKind};
+use crate::config::Config;
+use crate::group::{BrokenProgram, Group, GroupKind};
 use crate::program::{Process, Stream};
 
 /// The way from the groups that are in force to those that are wanted. Carried out in the order of the
@@ -58,8 +59,10 @@ pub enum Change {
     Live(Vec<&'static str>),
 }
 
-/// Compares what is in force with what is wanted.
-pub fn plan(active: &[Group], wanted: &[Group]) -> Plan {
+/// Compares what is in force with what is wanted. What is broken in the wanted configuration stays as
+/// it is: a misspelling does not stop a program that runs.
+pub fn plan(active: &[Group], wanted: &Config) -> Plan {
+    let (wanted, broken) = (&wanted.groups[..], &wanted.broken[..]);
     let find = |groups: &'_ [Group], name: &str| groups.iter().position(|group| group.name == name);
     let missing_in = |groups: &[Group], others: &[Group]| -> Vec<String> {
         let missing = groups
@@ -69,16 +72,20 @@ pub fn plan(active: &[Group], wanted: &[Group]) -> Plan {
     };
     let changed = wanted.iter().filter_map(|new| {
         let old = &active[find(active, &new.name)?];
-        (old != new).then(|| group_change(old, new))
+        let change = (old != new).then(|| group_change(old, new, broken))?;
+        let is_empty = change.keys.is_empty() && change.processes.is_empty();
+        (!is_empty).then_some(change)
     });
+    let mut removed = missing_in(active, wanted);
+    removed.retain(|name| !broken.iter().any(|program| program.group == *name));
     Plan {
-        removed: missing_in(active, wanted),
+        removed,
         changed: changed.collect(),
         added: missing_in(wanted, active),
     }
 }
 
-fn group_change(old: &Group, new: &Group) -> GroupChange {
+fn group_change(old: &Group, new: &Group, broken: &[BrokenProgram]) -> GroupChange {
     let mut keys = Vec::new();
     note(&mut keys, "priority", &old.priority, &new.priority);
     let mut has_new_socket = false;
@@ -111,7 +118,10 @@ fn group_change(old: &Group, new: &Group) -> GroupChange {
     };
     let mut processes = Vec::new();
     for process in &old.processes {
-        if find(new, &process.id.name).is_none() {
+        let is_broken = broken
+            .iter()
+            .any(|program| is_left_out_by(program, process));
+        if find(new, &process.id.name).is_none() && !is_broken {
             processes.push((process, Change::Removed));
         }
     }
@@ -133,6 +143,12 @@ fn group_change(old: &Group, new: &Group) -> GroupChange {
             })
             .collect(),
     }
+}
+
+/// Whether the process is missing only because its program, or the list of its group, is broken.
+fn is_left_out_by(broken: &BrokenProgram, process: &Process) -> bool {
+    let is_its_group = broken.section == format!("group:{}", process.id.group);
+    broken.group == process.id.group && (broken.name == process.program || is_its_group)
 }
 
 fn process_change(old: &Process, new: &Process, has_new_socket: bool) -> Option<Change> {

@@ -73,11 +73,17 @@ impl<'a> Reader<'a> {
 
     /// Records that a key's value is not accepted; once for each key and text.
     pub(crate) fn refuse(&mut self, key: &str, error: &ValueError) {
-        let (place, found) = match self.raw(key) {
-            Some(raw) => (value_place(self.section, key, raw), raw.text.as_str()),
-            None => (self.section.place(), ""),
+        let error = match self.raw(key) {
+            // A password is not repeated on a screen.
+            Some(raw) if key == "password" => {
+                refused(error, "(hidden)").at(value_place(self.section, key, raw))
+            }
+            Some(raw) => refused(error, &raw.text).at(value_place(self.section, key, raw)),
+            None => ConfigError::new(error.text.clone())
+                .at(self.section.place())
+                .accepted(error.accepted),
         };
-        self.push(refused(error, found).at(place));
+        self.push(error);
     }
 
     /// Records an error of the section as a whole.

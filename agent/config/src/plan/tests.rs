@@ -7,7 +7,7 @@ use crate::host::FixedHost;
 use crate::load::{Strictness, load_str};
 use crate::overrides::Overrides;
 
-fn groups(text: &str) -> Vec<Group> {
+fn config(text: &str) -> Config {
     let text = format!("[supervisord]\n{text}");
     let host = FixedHost::default();
     load_str(
@@ -19,11 +19,10 @@ fn groups(text: &str) -> Vec<Group> {
     )
     .unwrap()
     .config
-    .groups
 }
 
 fn check(old: &str, new: &str) -> Plan {
-    plan(&groups(old), &groups(new))
+    plan(&config(old).groups, &config(new))
 }
 
 /// The single change of the single process of the single changed group.
@@ -173,4 +172,28 @@ fn events_and_priorities_of_a_group_change_live() {
     let found = check(&text(1), &text(2));
     assert_eq!(found.changed[0].keys, ["priority"]);
     assert!(found.changed[0].processes.is_empty());
+}
+
+#[test]
+fn what_is_broken_stays_as_it_is() {
+    let agent =
+        "[agent]\n[program:solo]\ncommand=s\n[group:g]\nprograms=a,b\n[program:b]\ncommand=b\n";
+    let found = check(
+        &format!("{agent}[program:a]\ncommand=a\n"),
+        &format!("{agent}umask=9\n[program:a]\ncommand=a\numask=9\n[program:solo]\numask=9\n"),
+    );
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_program_that_joins_a_group_leaves_its_own() {
+    let programs = "[program:a]\ncommand=a\n[program:b]\ncommand=b\n";
+    let found = check(programs, &format!("{programs}[group:a]\nprograms=a,b\n"));
+    assert_eq!(found.removed, ["b"]);
+    assert_eq!(found.changed[0].keys, ["kind"]);
+    let added = ProcessChange {
+        name: "b".into(),
+        change: Change::Added,
+    };
+    assert_eq!(found.changed[0].processes, [added]);
 }
