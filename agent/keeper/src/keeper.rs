@@ -183,7 +183,7 @@ impl Keeper {
     }
 
     /// Tells the agent what it can be told, and sees to it that the loop hears of the rest.
-    fn attend(&mut self, now: Instant) {
+    pub(crate) fn attend(&mut self, now: Instant) {
         let Some(agent) = &mut self.agent else { return };
         agent.flush(&mut self.table, now);
         if let Some(events) = agent.changed_events() {

@@ -5,7 +5,7 @@
 //!
 //! * `args`, `startup`, `log`: from the command line to a keeper
 //! * `keeper`: the owner of everything, and the loop
-//! * `requests`, `exits`, `absence`, `stopping`, `reexec`: what it does when something happens
+//! * `requests`, `exits`, `absence`, `stopping`, `reexec`, `saved`: what it does when something happens
 //! * `process`, `table`, `program`: what it holds
 //! * `ending`, `drain`: what it decides
 //! * `agent`, `door`, `poll`: connections, and waiting
@@ -26,6 +26,7 @@ mod process;
 mod program;
 mod reexec;
 mod requests;
+mod saved;
 mod spawn;
 mod startup;
 mod stopping;
@@ -46,7 +47,9 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(args::HELP),
         Ok(Command::Version) => print(concat!("rsv-keeper ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Keep(socket)) => keep(&socket),
-        Ok(Command::Restore(_) | Command::Probe) => ExitCode::FAILURE,
+        Ok(Command::Restore(number)) => restore(number),
+        Ok(Command::Probe) if reexec::can_restore() => ExitCode::SUCCESS,
+        Ok(Command::Probe) => ExitCode::FAILURE,
         Err(text) => {
             log::say(format_args!("{text}; try `rsv-keeper --help`"));
             ExitCode::from(USAGE)
@@ -69,6 +72,16 @@ fn keep(socket: &Path) -> ExitCode {
             startup::notify_ready();
             run(&mut keeper)
         }
+        Err(error) => {
+            log::say(format_args!("{}", log::chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn restore(number: i32) -> ExitCode {
+    match reexec::restore(number) {
+        Ok(mut keeper) => run(&mut keeper),
         Err(error) => {
             log::say(format_args!("{}", log::chain(&error)));
             ExitCode::FAILURE

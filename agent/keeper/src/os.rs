@@ -97,6 +97,13 @@ pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
     Some(fd)
 }
 
+/// Says whether a descriptor is closed when this process executes another file.
+pub(crate) fn set_cloexec(number: RawFd, is_closed: bool) -> io::Result<()> {
+    let flags = if is_closed { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: changes a flag that matters to nobody in this image.
+    checked(unsafe { libc::fcntl(number, libc::F_SETFD, flags) }.into())
+}
+
 /// Whether anything can be written to standard error right now without waiting.
 pub(crate) fn stderr_has_room() -> bool {
     let mut entry = libc::pollfd {

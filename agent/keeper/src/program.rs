@@ -66,6 +66,22 @@ impl Program {
     }
 }
 
+impl Program {
+    /// A program that is as the keeper itself, with an empty environment.
+    pub(crate) fn plain(executable: CString, argv: Vec<CString>) -> Self {
+        Self {
+            executable,
+            argv,
+            env: Vec::new(),
+            directory: None,
+            credentials: None,
+            umask: None,
+            rlimits: Vec::new(),
+            cgroup: None,
+        }
+    }
+}
+
 /// The answer to a request that makes no sense.
 pub(crate) const UNACCEPTABLE: Refusal = Refusal {
     stage: Stage::Request,

@@ -7,10 +7,11 @@ use std::path::Path;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::door::{Door, DoorError};
 use crate::keeper::{Keeper, heard};
-use crate::spawn::{Inherit, Spawner, raise_descriptor_limit};
+use crate::spawn::{Inherit, Spawner};
 use crate::{log, os};
 
 /// The kernel takes another process first, whatever happens.
@@ -63,6 +64,18 @@ pub(crate) fn become_subreaper() {
     if let Err(error) = rustix::process::set_child_subreaper(Some(this)) {
         log::say(format_args!("orphans will not be reaped here: {error}"));
     }
+}
+
+/// The keeper's own limit of descriptors, raised as far as it may be; what it was before.
+fn raise_descriptor_limit() -> Option<(u64, u64)> {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: before.maximum,
+        ..before
+    };
+    setrlimit(Resource::Nofile, raised).ok()?;
+    let number = |limit: Option<u64>| limit.unwrap_or(libc::RLIM_INFINITY);
+    Some((number(before.current), number(before.maximum)))
 }
 
 /// Tells what the adjustment was, if it could be changed.

@@ -16,6 +16,9 @@ use rsv_keeper::message::{
 use rsv_keeper::packet;
 use tempfile::TempDir;
 
+/// The keeper's file.
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_rsv-keeper");
+
 /// The one patience of all tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,9 +43,13 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn start() -> Self {
+        Self::start_from(Path::new(EXECUTABLE))
+    }
+
+    pub(crate) fn start_from(executable: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("keeper.sock");
-        let keeper = launch(&socket);
+        let keeper = launch(executable, &socket);
         Self {
             directory,
             socket,
@@ -88,7 +95,7 @@ impl Rig {
     pub(crate) fn replace(&mut self) {
         self.keeper.kill().unwrap();
         self.keeper.wait().unwrap();
-        self.keeper = launch(&self.socket);
+        self.keeper = launch(Path::new(EXECUTABLE), &self.socket);
     }
 
     /// How many descriptors the keeper has open.
@@ -120,8 +127,8 @@ impl Drop for Rig {
     }
 }
 
-fn launch(socket: &Path) -> Child {
-    let keeper = Command::new(env!("CARGO_BIN_EXE_rsv-keeper"))
+fn launch(executable: &Path, socket: &Path) -> Child {
+    let keeper = Command::new(executable)
         .arg("--socket")
         .arg(socket)
         .stdin(Stdio::null())

@@ -1,0 +1,176 @@
+//! While no agent is there, output goes where it belongs, and not a byte of it twice.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rsv_keeper::message::Channel;
+use rustix::pipe::SpliceFlags;
+
+use crate::rig::{Program, Rig, Running, eventually, log_file, write_line};
+
+/// What `seq` writes.
+fn numbers(last: u32) -> String {
+    (1..=last).map(|number| format!("{number}\n")).collect()
+}
+
+/// Reads as an agent does, until the pipe ends or this many moves are done. Whether it has ended.
+fn capture(running: &Running, file: &File, moves: usize) -> bool {
+    let pipe = running.stdout.as_ref().unwrap();
+    let mut done = 0;
+    eventually("output moves", || {
+        let mut end = file.metadata().unwrap().len();
+        let flags = SpliceFlags::NONBLOCK;
+        match rustix::pipe::splice(pipe, None, file.as_fd(), Some(&mut end), 1 << 16, flags) {
+            Ok(0) => return Some(true),
+            Ok(_) => done += 1,
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(errno) => panic!("{errno}"),
+        }
+        (done >= moves).then_some(false)
+    })
+}
+
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}
+
+#[test]
+fn output_is_drained_exactly_when_the_agent_is_gone() {
+    let rig = Rig::start();
+    let log = rig.path("log");
+    std::fs::write(&log, "before\n").unwrap();
+    let mut agent = rig.agent();
+    let running = agent.spawn(&Program::shell("app", "seq 1 200000").drained_to(&log));
+    drop((agent, running));
+    eventually("the program has ended", || {
+        rig.children().is_empty().then_some(())
+    });
+    let expected = format!("before\n{}", numbers(200_000));
+    eventually("all is drained", || {
+        (size(&log) >= expected.len() as u64).then_some(())
+    });
+    assert!(std::fs::read_to_string(&log).unwrap() == expected);
+    let (_agent, mut told) = rig.connect();
+    assert_eq!(told.held[0].held.exit.as_ref().unwrap().code, Some(0));
+    assert_eq!(
+        told.held[0].output(),
+        "",
+        "nothing is left to be read a second time"
+    );
+}
+
+#[test]
+fn agents_that_come_and_go_and_the_keeper_between_them_lose_and_repeat_nothing() {
+    let rig = Rig::start();
+    let log = rig.path("log");
+    let last = 400_000;
+    // Paced a little, so that it outlasts a few absences.
+    let script = format!(
+        "for i in $(seq 0 99); do seq $((i*{0}/100+1)) $(((i+1)*{0}/100)); sleep 0.05; done",
+        last
+    );
+    let file = log_file(&log);
+    let mut agent = rig.agent();
+    let first = agent.spawn(&Program::shell("app", &script).drained_to(&log));
+    let mut is_over = capture(&first, &file, 5);
+    drop((agent, first));
+    let mut rounds = 0;
+    while !is_over {
+        let before = size(&log);
+        eventually("the keeper drains", || {
+            (size(&log) > before + 10_000).then_some(())
+        });
+        let (agent, mut told) = rig.connect();
+        is_over = capture(&told.held.remove(0), &file, 5);
+        drop(agent);
+        rounds += 1;
+    }
+    assert!(rounds >= 2, "{rounds}");
+    assert!(std::fs::read_to_string(&log).unwrap() == numbers(last));
+}
+
+#[test]
+fn a_new_drain_file_takes_the_place_of_the_old_one() {
+    let rig = Rig::start();
+    let (old, new, err) = (rig.path("old"), rig.path("new"), rig.path("err"));
+    let mut agent = rig.agent();
+    let script = "read x; echo out; echo err >&2; read x";
+    let mut running = agent.spawn(&Program::shell("app", script).drained_to(&old));
+    agent.drain_to(&running.run(), Channel::Stdout, &log_file(&new));
+    agent.drain_to(&running.run(), Channel::Stderr, &log_file(&err));
+    drop(agent);
+    write_line(&mut running.stdin, "go");
+    eventually("output is drained", || {
+        (size(&new) == 4 && size(&err) == 4).then_some(())
+    });
+    assert_eq!(size(&old), 0);
+}
+
+#[test]
+fn a_file_that_was_cut_short_gets_no_hole() {
+    let rig = Rig::start();
+    let log = rig.path("log");
+    let mut agent = rig.agent();
+    let script = "while read x; do echo $x; done";
+    let mut running = agent.spawn(&Program::shell("app", script).drained_to(&log));
+    drop(agent);
+    write_line(&mut running.stdin, "first");
+    eventually("output is drained", || (size(&log) == 6).then_some(()));
+    File::options()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    write_line(&mut running.stdin, "second");
+    eventually("more is drained", || (size(&log) > 0).then_some(()));
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "second\n");
+}
+
+#[test]
+fn output_without_a_file_waits_in_its_pipe() {
+    let rig = Rig::start();
+    let log = rig.path("log");
+    let mut agent = rig.agent();
+    agent.spawn(&Program::shell("without", "echo kept; sleep 600"));
+    agent.spawn(&Program::shell("with", "echo drained; sleep 600").drained_to(&log));
+    drop(agent);
+    eventually("the other is drained", || (size(&log) == 8).then_some(()));
+    let (_agent, mut told) = rig.connect();
+    let line = crate::rig::read_exactly(told.held[0].stdout.as_mut().unwrap(), 5);
+    assert_eq!(line, b"kept\n");
+}
+
+#[test]
+fn a_file_that_takes_nothing_is_tried_again_without_haste() {
+    let rig = Rig::start();
+    let mut agent = rig.agent();
+    let mut running = agent.spawn(&Program::shell("app", "read x; echo kept; read x"));
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    agent.drain_to(&running.run(), Channel::Stdout, &full);
+    // Another program's end of output says when draining has begun.
+    let log = rig.path("log");
+    agent.spawn(&Program::shell("other", "echo x").drained_to(&log));
+    write_line(&mut running.stdin, "go");
+    drop(agent);
+    eventually("draining has begun", || (size(&log) == 2).then_some(()));
+    let ticks = cpu_ticks(rig.pid());
+    // Two pauses long enough for thousands of attempts.
+    let start = std::time::Instant::now();
+    eventually("some pauses have passed", || {
+        (start.elapsed() > std::time::Duration::from_millis(1200)).then_some(())
+    });
+    assert!(
+        cpu_ticks(rig.pid()) - ticks < 20,
+        "the keeper is busy with a file that is full"
+    );
+    let (_agent, mut told) = rig.connect();
+    let line = crate::rig::read_exactly(told.held[0].stdout.as_mut().unwrap(), 5);
+    assert_eq!(line, b"kept\n");
+}
+
+fn cpu_ticks(pid: u32) -> u64 {
+    let fields = crate::rig::stat_fields(pid).unwrap();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
