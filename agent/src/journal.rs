@@ -61,7 +61,9 @@ impl Journal {
             newest: watch::Sender::new(0),
             ended: watch::Sender::new(false),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The epoch all numbers belong to.
@@ -83,7 +85,11 @@ impl Journal {
     /// Appends a change and returns its number.
     pub fn publish(&self, change: wire::delta::Change) -> u64 {
         let seq = self.newest_seq() + 1;
-        let delta = wire::Delta { epoch: self.shared.epoch, seq, change: Some(change) };
+        let delta = wire::Delta {
+            epoch: self.shared.epoch,
+            seq,
+            change: Some(change),
+        };
         let mut ring = self.shared.lock();
         if ring.len() == self.shared.capacity {
             ring.pop_front();
@@ -154,7 +160,10 @@ impl JournalReader {
         let Some(place) = self.next.checked_sub(oldest) else {
             return Item::Lagged;
         };
-        let found = usize::try_from(place).ok().and_then(|place| ring.get(place)).cloned();
+        let found = usize::try_from(place)
+            .ok()
+            .and_then(|place| ring.get(place))
+            .cloned();
         drop(ring);
         self.next += u64::from(found.is_some());
         found.map_or(Item::Lagged, Item::Delta)
@@ -179,7 +188,10 @@ mod tests {
     use super::*;
 
     fn publish(journal: &Journal, name: &str) -> u64 {
-        let key = wire::ProcessKey { group: name.into(), name: name.into() };
+        let key = wire::ProcessKey {
+            group: name.into(),
+            name: name.into(),
+        };
         journal.publish(wire::delta::Change::Remove(key))
     }
 

@@ -52,7 +52,11 @@ impl KeeperOptions {
     /// The usual ones for a socket: five seconds of patience, which is far more than the kernel
     /// takes to close the files of a killed agent.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket, binary: KeeperBinary::Usual, patience: Duration::from_secs(5) }
+        Self {
+            socket,
+            binary: KeeperBinary::Usual,
+            patience: Duration::from_secs(5),
+        }
     }
 }
 
@@ -179,7 +183,15 @@ pub async fn connect(
     if inputs.try_send(KeeperInput::Attached(attached)).is_err() {
         return Err(KeeperError::Closed(options.socket));
     }
-    Ok((KeeperClient { options, session, inputs, child }, received))
+    Ok((
+        KeeperClient {
+            options,
+            session,
+            inputs,
+            child,
+        },
+        received,
+    ))
 }
 
 impl KeeperClient {
@@ -220,9 +232,15 @@ impl KeeperClient {
                 Ok((session, attached)) => {
                     tracing::info!(pid = attached.keeper_pid, "attached to a keeper");
                     self.session = session;
-                    return self.inputs.send(KeeperInput::Attached(attached)).await.is_ok();
+                    return self
+                        .inputs
+                        .send(KeeperInput::Attached(attached))
+                        .await
+                        .is_ok();
                 }
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no keeper"),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "no keeper")
+                }
             }
         }
     }
@@ -280,7 +298,12 @@ impl HeldRun {
     /// Gives each descriptor its place. Fewer than announced come when we have no room for more;
     /// the keeper has its own copies then, and ours are missing from the end.
     fn new(held: Held, fds: Vec<OwnedFd>) -> Self {
-        let announced = [held.has_pidfd, held.has_stdin, held.has_stdout, held.has_stderr];
+        let announced = [
+            held.has_pidfd,
+            held.has_stdin,
+            held.has_stdout,
+            held.has_stderr,
+        ];
         if announced.iter().filter(|has| **has).count() != fds.len() {
             tracing::error!(
                 program = held.run.key,

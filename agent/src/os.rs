@@ -1,5 +1,9 @@
 //! The only home of `unsafe` in the agent: what no safe library offers.
 //!
+//! * [`daemon`]: going into the background
+//! * [`readiness`]: waiting in the runtime for a descriptor
 //! * [`session`]: starting a process outside our session
 
+pub mod daemon;
+pub mod readiness;
 pub mod session;

@@ -73,11 +73,25 @@ pub struct HubHandle {
 /// A request to the hub.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Act { request: ActOn, results: oneshot::Sender<mpsc::Receiver<wire::TargetResult>> },
-    Status { patterns: Vec<String>, answer: oneshot::Sender<wire::HostStatus> },
-    Snapshot { answer: oneshot::Sender<Snapshot> },
-    Resolve { patterns: Vec<String>, answer: oneshot::Sender<Resolved> },
-    Shutdown { mode: Shutdown, done: oneshot::Sender<()> },
+    Act {
+        request: ActOn,
+        results: oneshot::Sender<mpsc::Receiver<wire::TargetResult>>,
+    },
+    Status {
+        patterns: Vec<String>,
+        answer: oneshot::Sender<wire::HostStatus>,
+    },
+    Snapshot {
+        answer: oneshot::Sender<Snapshot>,
+    },
+    Resolve {
+        patterns: Vec<String>,
+        answer: oneshot::Sender<Resolved>,
+    },
+    Shutdown {
+        mode: Shutdown,
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Key {
@@ -89,7 +103,10 @@ impl Key {
     /// The reverse of [`Key::as_run_key`]. Names have no colon, so the first one divides.
     pub fn from_run_key(key: &str) -> Option<Self> {
         let (group, name) = key.split_once(':')?;
-        Some(Self { group: group.to_owned(), name: name.to_owned() })
+        Some(Self {
+            group: group.to_owned(),
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -115,10 +132,7 @@ impl HubHandle {
     /// # Errors
     ///
     /// [`HubGone`] when the hub has ended.
-    pub async fn act(
-        &self,
-        request: ActOn,
-    ) -> Result<mpsc::Receiver<wire::TargetResult>, HubGone> {
+    pub async fn act(&self, request: ActOn) -> Result<mpsc::Receiver<wire::TargetResult>, HubGone> {
         self.ask(|results| Ask::Act { request, results }).await
     }
 
@@ -184,10 +198,14 @@ mod tests {
 
     #[test]
     fn a_key_is_shown_short_when_group_and_name_are_equal() {
-        for (group, name, shown, run) in
-            [("app", "app", "app", "app:app"), ("web", "app", "web:app", "web:app")]
-        {
-            let key = Key { group: group.into(), name: name.into() };
+        for (group, name, shown, run) in [
+            ("app", "app", "app", "app:app"),
+            ("web", "app", "web:app", "web:app"),
+        ] {
+            let key = Key {
+                group: group.into(),
+                name: name.into(),
+            };
             assert_eq!(key.to_string(), shown);
             assert_eq!(key.as_run_key(), run);
             assert_eq!(Key::from_run_key(run), Some(key));

@@ -39,10 +39,15 @@ pub(super) async fn connect_or_start(
             Err(source) => source,
         };
         // Nobody is there; anything else would not get better by starting another one.
-        let is_absent =
-            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        let is_absent = matches!(
+            source.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        );
         if !is_absent || Instant::now() >= deadline {
-            return Err(KeeperError::Connect { socket: options.socket.clone(), source });
+            return Err(KeeperError::Connect {
+                socket: options.socket.clone(),
+                source,
+            });
         }
         if started.is_none() && options.binary != KeeperBinary::Foreign {
             let binary = find(&options.binary)?;
@@ -51,7 +56,11 @@ pub(super) async fn connect_or_start(
         }
         if let (Some(binary), Some(status)) = (&started, ended(child)) {
             let (binary, socket) = (binary.clone(), options.socket.clone());
-            return Err(KeeperError::Ended { binary, status, socket });
+            return Err(KeeperError::Ended {
+                binary,
+                status,
+                socket,
+            });
         }
         sleep(RETRY).await;
     }
@@ -79,10 +88,15 @@ fn is_executable(file: &Path) -> bool {
 fn start(binary: &Path, socket: &Path) -> Result<Child, KeeperError> {
     let mut command = Command::new(binary);
     command.arg("--socket").arg(socket);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let started = crate::os::session::spawn_in_own_session(&mut command);
-    let child = started
-        .map_err(|source| KeeperError::Launch { binary: binary.to_owned(), source })?;
+    let child = started.map_err(|source| KeeperError::Launch {
+        binary: binary.to_owned(),
+        source,
+    })?;
     tracing::info!(pid = child.id(), "started a keeper");
     Ok(child)
 }

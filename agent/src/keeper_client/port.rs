@@ -34,7 +34,13 @@ impl NewConnection {
     ///
     /// As [`KeeperPort::send`].
     pub fn send(&self, request: Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        send_patiently(&self.0, &ToKeeper { request: Some(request) }, fds)
+        send_patiently(
+            &self.0,
+            &ToKeeper {
+                request: Some(request),
+            },
+            fds,
+        )
     }
 }
 
@@ -52,7 +58,13 @@ impl KeeperPort {
     /// socket says. After an error nothing was sent.
     pub fn send(&self, request: Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let connection = self.connection().ok_or(io::ErrorKind::NotConnected)?;
-        send_patiently(&connection, &ToKeeper { request: Some(request) }, fds)
+        send_patiently(
+            &connection,
+            &ToKeeper {
+                request: Some(request),
+            },
+            fds,
+        )
     }
 
     /// As [`KeeperPort::send`], but `WouldBlock` when there is no room now.
@@ -94,7 +106,9 @@ impl KeeperPort {
 
     fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
         // The value is only ever replaced whole.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

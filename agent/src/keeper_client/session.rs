@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use rsv_keeper::message::{FromKeeper, Hello, PROTOCOL, Report, Request, ToKeeper};
 use rsv_keeper::packet::{self, Receiver};
-use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::port::Connection;
@@ -30,13 +29,24 @@ pub(super) async fn greet(
     socket: OwnedFd,
     path: &Path,
 ) -> Result<(Session, Attached), KeeperError> {
-    let broken = |source| KeeperError::Connect { socket: path.to_owned(), source };
-    let hello = Hello { protocol: PROTOCOL, agent_pid: std::process::id() };
-    let hello = ToKeeper { request: Some(Request::Hello(hello)) };
+    let broken = |source| KeeperError::Connect {
+        socket: path.to_owned(),
+        source,
+    };
+    let hello = Hello {
+        protocol: PROTOCOL,
+        agent_pid: std::process::id(),
+    };
+    let hello = ToKeeper {
+        request: Some(Request::Hello(hello)),
+    };
     packet::send(socket.as_fd(), &hello, &[]).map_err(broken)?;
     rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| broken(errno.into()))?;
-    let connection = Arc::new(AsyncFd::new(socket).map_err(broken)?);
-    let mut session = Session { connection, receiver: Receiver::default() };
+    let connection = Arc::new(crate::os::readiness::watch(socket).map_err(broken)?);
+    let mut session = Session {
+        connection,
+        receiver: Receiver::default(),
+    };
     let attached = session.take_stock(path).await?;
     Ok((session, attached))
 }
@@ -94,7 +104,10 @@ impl Session {
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(error)) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "keeper connection");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "keeper connection"
+                    );
                     return None;
                 }
                 Err(_would_block) => {}

@@ -1,6 +1,9 @@
 //! Starting a process that does not belong to our session, so that a signal to our terminal or
 //! process group does not reach it.
-#![expect(unsafe_code, reason = "the standard library has no safe way to call setsid in a child")]
+#![expect(
+    unsafe_code,
+    reason = "the standard library has no safe way to call setsid in a child"
+)]
 
 use std::io;
 use std::os::unix::process::CommandExt;

@@ -1,0 +1,414 @@
+//! Putting machines back where they stood: a new agent and a keeper that holds programs, or an
+//! agent that holds programs and a new keeper.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::AsFd;
+
+use rsv_keeper::message::{Adopt, Channel, Held, Note as HeldNote, Request, Run};
+use rsv_supervise::{Attempt, Event, Found, Observation, Phase, adopt};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::observed::{exit_of, key_of};
+use super::record::Note;
+use super::slot::{Process, Slot, SpawnStage, stop_rule};
+use super::{Adoption, Core, Key, clock};
+use crate::capture::AttachedStream;
+use crate::keeper_client::{Attached, HeldRun, NewConnection};
+
+/// The pipes of a run, as the capture gave them.
+pub(super) type Streams = (Run, io::Result<Vec<AttachedStream>>);
+
+/// What a keeper holds, by key.
+type Runs = BTreeMap<Key, Vec<HeldRun>>;
+
+impl Core {
+    /// A keeper is there.
+    pub(super) fn attached(&mut self, attached: Attached) {
+        match self.adoption {
+            Adoption::Awaited => {
+                self.adopt_all(attached);
+                self.adoption = Adoption::Done;
+            }
+            Adoption::Done | Adoption::Collecting { .. } => self.collect(attached),
+        }
+    }
+
+    /// The first keeper of this agent: takes over what it holds, then starts what was never started.
+    fn adopt_all(&mut self, attached: Attached) {
+        let Attached {
+            connection,
+            runs,
+            notes,
+            ..
+        } = attached;
+        self.gear.outbox.connect(connection);
+        if !runs.is_empty() || !notes.is_empty() {
+            self.gear.logs.keep_old();
+        }
+        let mut runs = by_key(runs);
+        let mut notes = readable(notes);
+        for key in self.order.clone() {
+            if let Some(slot) = self.slots.get(&key) {
+                self.gear.want_logs(slot);
+            }
+            self.take_over(
+                &key,
+                notes.remove(&key),
+                runs.remove(&key).unwrap_or_default(),
+            );
+        }
+        for (key, runs) in runs {
+            self.take_over_foreign(key.clone(), notes.remove(&key), runs);
+        }
+        for key in notes.into_keys() {
+            let (key, note) = (key.as_run_key(), Vec::new());
+            self.gear.outbox.tell(Request::Note(HeldNote { key, note }));
+        }
+    }
+
+    /// Puts one machine back where it stood.
+    fn take_over(&mut self, key: &Key, note: Option<Note>, runs: Vec<HeldRun>) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if note.is_none() && runs.is_empty() && slot.program.launch.is_err() {
+            return;
+        }
+        let (phase, record) =
+            note.map_or((None, None), |note| (Some(note.phase), Some(note.record)));
+        if let Some(record) = record {
+            slot.record = record;
+        }
+        let mut found = Found::Nothing;
+        let mut done = Vec::new();
+        for run in runs {
+            let this = found_of(
+                &run.held,
+                phase.as_ref(),
+                run.pidfd.as_ref().map(AsFd::as_fd),
+            );
+            if run.held.exit.is_some() {
+                done.push(run.held.run.clone());
+            }
+            if is_later(&this, &found) {
+                found = this;
+            }
+            self.gear.hold(slot, run);
+        }
+        if matches!(found, Found::Nothing | Found::Ended { .. }) {
+            slot.process = None;
+        }
+        self.resume(key, phase, found);
+        for run in done {
+            self.gear.acknowledge(run);
+        }
+    }
+
+    fn resume(&mut self, key: &Key, note: Option<Phase>, found: Found) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if let Found::Alive { attempt, pid, .. } = &found {
+            let (attempt, pid, host) = (attempt.get(), *pid, &self.gear.host);
+            tracing::info!(host, program = %key, attempt, pid, "took over a running program");
+        }
+        let before = note.clone().unwrap_or_default();
+        let policy = super::policy(slot, &self.course);
+        let (phase, effects) = adopt(note, found, &policy, clock::now());
+        drop(policy);
+        let is_live = phase.pid().is_some();
+        // The slot was not counted while its machine was not in place.
+        self.gear.count(slot.is_live(), is_live);
+        slot.phase = phase.clone();
+        self.settle(key, &before, phase, effects);
+    }
+
+    /// A program that is not configured any more: kept until it ends.
+    fn take_over_foreign(&mut self, key: Key, note: Option<Note>, runs: Vec<HeldRun>) {
+        let Some(note) = note else {
+            tracing::error!(program = %key, "a process without a note is left alone");
+            return;
+        };
+        let mut slot = Slot::new(note.clone().into_program(key.clone()));
+        slot.is_configured = false;
+        slot.phase = Phase::default();
+        tracing::warn!(host = self.gear.host, program = %key, "runs and is no longer configured");
+        self.gear.want_logs(&slot);
+        self.slots.insert(key.clone(), slot);
+        self.order.push(key.clone());
+        self.take_over(&key, Some(note), runs);
+    }
+
+    /// Another keeper is there. What it does not hold and we do is to be adopted by it; the pipes
+    /// are with the capture thread, which may be busy with a disk.
+    fn collect(&mut self, attached: Attached) {
+        let held: BTreeSet<&Run> = attached.runs.iter().map(|run| &run.held.run).collect();
+        let ours = self
+            .slots
+            .values()
+            .filter(|slot| slot.process.is_some())
+            .map(Slot::run);
+        let runs: Vec<Run> = ours.filter(|run| !held.contains(run)).collect();
+        let generation = self.gear.logs.collect_streams(runs);
+        self.adoption = Adoption::Collecting {
+            attached,
+            generation,
+        };
+    }
+
+    /// The pipes are there: the keeper takes over the programs, and everything goes on.
+    pub(super) fn collected(&mut self, generation: u64, streams: Vec<Streams>) {
+        match std::mem::replace(&mut self.adoption, Adoption::Done) {
+            Adoption::Collecting {
+                attached,
+                generation: latest,
+            } if latest == generation => {
+                self.reattach(attached, streams);
+            }
+            // Gathered for a keeper that has gone again.
+            other => self.adoption = other,
+        }
+    }
+
+    fn reattach(&mut self, attached: Attached, streams: Vec<Streams>) {
+        let Attached {
+            connection,
+            keeper_pid,
+            runs,
+            notes,
+            ..
+        } = attached;
+        for (run, streams) in streams {
+            self.hand_over(&connection, &run, streams);
+        }
+        self.gear.outbox.connect(connection);
+        self.gear.logs.capture().announce();
+        let host = &self.gear.host;
+        tracing::info!(host, pid = keeper_pid, "another keeper has the programs");
+        for run in runs {
+            self.held_again(run);
+        }
+        let known: BTreeSet<String> = notes.into_iter().map(|note| note.key).collect();
+        for slot in self.slots.values() {
+            let is_new = slot.phase == Phase::default();
+            if !is_new || known.contains(&slot.program.key.as_run_key()) {
+                self.gear.note(slot);
+            }
+        }
+        self.gear.repeat_signals();
+        self.repeat_spawns();
+    }
+
+    /// Gives one live program to a keeper that does not know it.
+    fn hand_over(
+        &mut self,
+        connection: &NewConnection,
+        run: &Run,
+        streams: io::Result<Vec<AttachedStream>>,
+    ) {
+        let Some(slot) = key_of(&run.key).and_then(|key| self.slots.get_mut(&key)) else {
+            return;
+        };
+        let Some(process) = &slot.process else { return };
+        let streams = streams.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                program = run.key,
+                error,
+                "the keeper does not get the pipes"
+            );
+            Vec::new()
+        });
+        let stream = |channel| streams.iter().find(|stream| stream.channel == channel);
+        let (stdout, stderr) = (stream(Channel::Stdout), stream(Channel::Stderr));
+        let held = Held {
+            has_pidfd: process.pidfd.is_some(),
+            has_stdin: process.stdin.is_some(),
+            has_stdout: stdout.is_some(),
+            has_stderr: stderr.is_some(),
+            exit: None,
+            ..process.held.clone()
+        };
+        let adopt = Adopt {
+            held,
+            stop: stop_rule(&slot.program.policy),
+            note: slot.note(),
+            has_stdout_drain: stdout.is_some(),
+            has_stderr_drain: stderr.is_some(),
+            cgroup: None,
+        };
+        let own = [&process.pidfd, &process.stdin]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd);
+        let outputs = [stdout, stderr].into_iter().flatten();
+        let pipes = outputs.clone().map(|stream| stream.pipe.as_fd());
+        let drains = outputs.map(|stream| stream.drain.as_fd());
+        let fds: Vec<_> = own.chain(pipes).chain(drains).collect();
+        if let Err(error) = connection.send(Request::Adopt(adopt), &fds) {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                program = run.key,
+                error,
+                "the keeper does not take over a program"
+            );
+        }
+    }
+
+    /// A run that a keeper holds, told to an agent that may know it already.
+    fn held_again(&mut self, run: HeldRun) {
+        let Some(slot) = key_of(&run.held.run.key).and_then(|key| self.slots.get_mut(&key)) else {
+            return;
+        };
+        let exit = run.held.exit.clone();
+        if slot.run() == run.held.run && slot.phase.awaits_spawn() {
+            self.spawned(run);
+        }
+        if let Some(exit) = exit {
+            self.exited(exit);
+        }
+    }
+
+    /// Asks again for every spawn that no keeper has answered.
+    fn repeat_spawns(&mut self) {
+        for key in self.order.clone() {
+            let Some(slot) = self.slots.get_mut(&key) else {
+                continue;
+            };
+            if !slot.phase.awaits_spawn() || slot.spawn == SpawnStage::AwaitingLogs {
+                continue;
+            }
+            let attempt = slot.phase.attempt();
+            let was_live = slot.is_live();
+            slot.spawn = SpawnStage::Idle;
+            self.gear.count(was_live, slot.is_live());
+            let is_wanted = matches!(slot.phase, Phase::Spawning { .. });
+            let was_live = slot.is_live();
+            let refusal = if is_wanted {
+                self.gear
+                    .begin_spawn(slot)
+                    .err()
+                    .map(|error| error.to_string())
+            } else {
+                Some("stopped before it was spawned".to_owned())
+            };
+            self.gear.count(was_live, slot.is_live());
+            if let Some(why) = refusal {
+                let refused = Observation::SpawnRefused { attempt, why };
+                self.feed(&key, Event::Observed(refused));
+            }
+        }
+    }
+}
+
+impl super::gear::Gear {
+    /// Takes the descriptors of a held run: pipes go to the capture, whether the process lives or
+    /// not; the rest belongs to the latest run.
+    fn hold(&mut self, slot: &mut Slot, run: HeldRun) {
+        let HeldRun {
+            held,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+        } = run;
+        self.attach(slot, &held.run, Channel::Stdout, stdout);
+        self.attach(slot, &held.run, Channel::Stderr, stderr);
+        let known = slot
+            .process
+            .as_ref()
+            .map_or(0, |process| process.held.run.attempt);
+        if held.exit.is_none() && held.run.attempt >= known {
+            slot.process = Some(Process { held, pidfd, stdin });
+        }
+    }
+}
+
+fn by_key(runs: Vec<HeldRun>) -> Runs {
+    let mut sorted = Runs::new();
+    for run in runs {
+        if let Some(key) = key_of(&run.held.run.key) {
+            sorted.entry(key).or_default().push(run);
+        }
+    }
+    sorted
+}
+
+/// The notes that can be read. One that cannot is as good as none: its machine begins anew, or with
+/// the process that is found.
+fn readable(notes: Vec<HeldNote>) -> BTreeMap<Key, Note> {
+    let mut readable = BTreeMap::new();
+    for note in notes {
+        let Some(key) = key_of(&note.key) else {
+            continue;
+        };
+        match Note::decode(&note.note) {
+            Ok(note) => {
+                readable.insert(key, note);
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(program = %key, error, "the note of a program cannot be read");
+            }
+        }
+    }
+    readable
+}
+
+/// What a held run means to its machine. A run whose end was taken into account before is held for its
+/// pipes alone, and means nothing.
+fn found_of(
+    held: &Held,
+    note: Option<&Phase>,
+    pidfd: Option<std::os::fd::BorrowedFd<'_>>,
+) -> Found {
+    let (attempt, pid) = (Attempt::new(held.run.attempt), held.pid);
+    let started = clock::tick_of(held.spawned_at_ns);
+    if let Some(exited) = &held.exit {
+        let (exit, at) = (exit_of(exited), clock::tick_of(exited.at_ns));
+        return Found::Ended {
+            attempt,
+            pid,
+            started,
+            exit,
+            at,
+        };
+    }
+    let is_expected = note.is_none_or(|phase| {
+        let has_process = phase.awaits_spawn() || phase.pid().is_some();
+        attempt > phase.attempt() || (attempt == phase.attempt() && has_process)
+    });
+    if !is_expected && pidfd.is_some_and(has_ended) {
+        return Found::Nothing;
+    }
+    Found::Alive {
+        attempt,
+        pid,
+        started,
+    }
+}
+
+/// A pidfd is readable from the end of its process on.
+fn has_ended(pidfd: std::os::fd::BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(rustix::event::poll(&mut polled, Some(&now)), Ok(1..))
+}
+
+/// Of several runs of one key the one with the highest number is the machine's.
+fn is_later(this: &Found, than: &Found) -> bool {
+    attempt_of(this) > attempt_of(than)
+}
+
+fn attempt_of(found: &Found) -> Option<Attempt> {
+    match found {
+        Found::Nothing => None,
+        Found::Alive { attempt, .. }
+        | Found::Ended { attempt, .. }
+        | Found::Refused { attempt, .. } => Some(*attempt),
+    }
+}

@@ -1,0 +1,249 @@
+//! What is asked of the hub: states, names, actions.
+
+use std::time::SystemTime;
+
+use rsv_proto::select::ProgramPattern;
+use rsv_proto::time::to_wire;
+use rsv_proto::wire;
+use rsv_supervise::{Ask as MachineAsk, Event, Opened, Wait};
+use tokio::sync::mpsc;
+use wire::action::Verb;
+
+use super::gear::SentSignal;
+use super::handle::{ActOn, Ask, Key, Resolved, Snapshot};
+use super::slot::Waiter;
+use super::stopping::Course;
+use super::{Core, verdicts};
+use crate::spec::SpawnError;
+
+/// The signals that Linux has.
+const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+
+/// Where the results of one action go.
+type Results = mpsc::Sender<wire::TargetResult>;
+
+impl Core {
+    pub(super) fn asked(&mut self, ask: Ask) {
+        // An answer that nobody waits for any more is not missed.
+        match ask {
+            Ask::Act { request, results } => {
+                let receiver = self.act(&request);
+                drop(results.send(receiver));
+            }
+            Ask::Status { patterns, answer } => drop(answer.send(self.status(&patterns))),
+            Ask::Snapshot { answer } => drop(answer.send(self.snapshot())),
+            Ask::Resolve { patterns, answer } => drop(answer.send(self.resolve(&patterns))),
+            Ask::Shutdown { mode, done } => self.shut_down(mode, done),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let journal = &self.gear.journal;
+        let programs = self.slots.values().map(super::slot::Slot::status).collect();
+        Snapshot {
+            epoch: journal.epoch(),
+            seq: journal.newest_seq(),
+            programs,
+        }
+    }
+
+    fn status(&self, patterns: &[String]) -> wire::HostStatus {
+        let everything = ["all".to_owned()];
+        let patterns = if patterns.is_empty() {
+            &everything[..]
+        } else {
+            patterns
+        };
+        let Resolved {
+            mut keys,
+            unmatched,
+        } = self.resolve(patterns);
+        keys.sort();
+        let programs = keys.iter().filter_map(|key| self.slots.get(key));
+        wire::HostStatus {
+            host: String::new(),
+            state: wire::HostState::Connected.into(),
+            as_of: Some(to_wire(SystemTime::now())),
+            programs: programs.map(super::slot::Slot::status).collect(),
+            unmatched,
+            reason: String::new(),
+        }
+    }
+
+    /// The keys that patterns name, in the order of the patterns, then of starting.
+    fn resolve(&self, patterns: &[String]) -> Resolved {
+        let mut resolved = Resolved::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for text in patterns {
+            let pattern = ProgramPattern::parse(text);
+            let named = self
+                .order
+                .iter()
+                .filter(|key| pattern.matches(&key.group, &key.name));
+            let mut is_any = pattern == ProgramPattern::All;
+            for key in named.filter(|key| self.slots.contains_key(key)) {
+                is_any = true;
+                if seen.insert(key) {
+                    resolved.keys.push(key.clone());
+                }
+            }
+            if !is_any {
+                let refusal = refusal_of(&pattern).into();
+                let pattern = text.clone();
+                resolved
+                    .unmatched
+                    .push(wire::UnmatchedProgram { pattern, refusal });
+            }
+        }
+        resolved
+    }
+
+    fn act(&mut self, request: &ActOn) -> mpsc::Receiver<wire::TargetResult> {
+        let Resolved {
+            mut keys,
+            unmatched,
+        } = self.resolve(&request.programs);
+        // Exactly one result comes from each target.
+        let (results, receiver) = mpsc::channel((keys.len() + unmatched.len()).max(1));
+        for wire::UnmatchedProgram { pattern, refusal } in unmatched {
+            let refusal = wire::Refusal::try_from(refusal).unwrap_or_default();
+            verdicts::send(&results, verdicts::failed(pattern, refusal, ""));
+        }
+        let verb = request.action.verb;
+        if matches!(verb, Some(Verb::Stop(_))) {
+            keys.reverse();
+        }
+        let (host, actor, n_targets) = (&self.gear.host, &request.actor, keys.len());
+        tracing::debug!(host, actor, n_targets, ?verb, "asked to act");
+        for key in keys {
+            self.act_on(&key, verb, &results);
+        }
+        receiver
+    }
+
+    fn act_on(&mut self, key: &Key, verb: Option<Verb>, results: &Results) {
+        if !matches!(self.course, Course::Serving) {
+            let refusal = wire::Refusal::ShuttingDown;
+            return verdicts::send(results, verdicts::failed(key.to_string(), refusal, ""));
+        }
+        match verb {
+            Some(Verb::Start(_)) => self.start(key, results),
+            Some(Verb::Stop(_)) => self.ask_machine(key, MachineAsk::Stop, results, None),
+            Some(Verb::Restart(_)) => self.restart(key, results),
+            Some(Verb::Signal(signal)) => self.send_signal(key, signal.signal, results),
+            None => {
+                let (refusal, detail) = (wire::Refusal::Other, "the action is not known here");
+                verdicts::send(results, verdicts::failed(key.to_string(), refusal, detail));
+            }
+        }
+    }
+
+    /// As in Supervisor the command is looked at first, even if the program runs.
+    fn start(&mut self, key: &Key, results: &Results) {
+        match self.obstacle(key) {
+            Some(error) => refuse(results, key, &error),
+            None => self.ask_machine(key, MachineAsk::Start, results, None),
+        }
+    }
+
+    /// A program that runs and cannot be started again is stopped all the same, as a stop and a
+    /// start would do it.
+    fn restart(&mut self, key: &Key, results: &Results) {
+        let Some(error) = self.obstacle(key) else {
+            return self.ask_machine(key, MachineAsk::Restart, results, None);
+        };
+        let is_up = self
+            .slots
+            .get(key)
+            .is_some_and(|slot| !slot.phase.is_at_rest());
+        if is_up {
+            let then = Some((error.refusal(), error.to_string()));
+            self.ask_machine(key, MachineAsk::Stop, results, then);
+        } else {
+            refuse(results, key, &error);
+        }
+    }
+
+    /// Why a program cannot be started now, if it cannot.
+    fn obstacle(&self, key: &Key) -> Option<SpawnError> {
+        let slot = self.slots.get(key)?;
+        match &slot.program.launch {
+            Err(why) => Some(SpawnError::Configuration(why.clone())),
+            Ok(launch) => launch.check().err().or_else(|| {
+                let limit = self.gear.is_full().filter(|_| slot.phase.is_at_rest())?;
+                Some(SpawnError::TooMany {
+                    name: key.name.clone(),
+                    limit,
+                })
+            }),
+        }
+    }
+
+    fn ask_machine(
+        &mut self,
+        key: &Key,
+        ask: MachineAsk,
+        results: &Results,
+        then_refuse: Option<(wire::Refusal, String)>,
+    ) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        match Wait::open(ask, &slot.phase) {
+            Opened::Settled(verdict) => {
+                return verdicts::send(results, verdicts::result(key, verdict));
+            }
+            Opened::Waiting(wait) => {
+                verdicts::overtake(slot, ask);
+                slot.waiters.push(Waiter {
+                    wait,
+                    results: results.clone(),
+                    then_refuse,
+                });
+            }
+        }
+        self.feed(key, Event::Asked(ask));
+    }
+
+    fn send_signal(&mut self, key: &Key, signal: i32, results: &Results) {
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let refusal = if !SIGNALS.contains(&signal) {
+            Some(wire::Refusal::BadSignal)
+        } else if !slot.phase.state().is_signallable() || slot.phase.pid().is_none() {
+            Some(wire::Refusal::NotRunning)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return verdicts::send(results, verdicts::failed(key.to_string(), refusal, ""));
+        }
+        let scope = rsv_keeper::message::Scope::Process.into();
+        let message = rsv_keeper::message::Signal {
+            run: slot.run(),
+            signal,
+            scope,
+            request: 0,
+        };
+        self.gear.signal(SentSignal {
+            key: key.clone(),
+            message,
+            asker: Some(results.clone()),
+        });
+    }
+}
+
+fn refuse(results: &Results, key: &Key, error: &SpawnError) {
+    let result = verdicts::failed(key.to_string(), error.refusal(), error.to_string());
+    verdicts::send(results, result);
+}
+
+fn refusal_of(pattern: &ProgramPattern) -> wire::Refusal {
+    match pattern {
+        ProgramPattern::Group(_) => wire::Refusal::NoSuchGroup,
+        ProgramPattern::All | ProgramPattern::Exact { .. } | ProgramPattern::Glob(_) => {
+            wire::Refusal::NoSuchProcess
+        }
+    }
+}

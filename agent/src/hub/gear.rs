@@ -1,0 +1,342 @@
+//! What the hub works with: the way to the keeper, the logs, the deadlines and the journal; and how
+//! the effects of one step are carried out.
+//!
+//! In a turn the order matters. What the keeper is to do goes out first, because a crashed program
+//! waits for it; the note goes with it, so that it is never older than the process. Then come the
+//! log line, the journal and whoever waits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rsv_keeper::message::{self, Channel, Request, Run};
+use rsv_proto::wire;
+use rsv_supervise::{Attempt, Effect, Phase, Scope, Tick};
+use tokio::sync::mpsc;
+
+use super::handle::Key;
+use super::logs::Logs;
+use super::outbox::Outbox;
+use super::slot::{LogState, Readiness, Slot, SpawnStage, wire_scope};
+use super::{verdicts, wanted, words};
+use crate::journal::Journal;
+use crate::spec::SpawnError;
+
+/// The tools of the hub. It owns no machine.
+#[derive(Debug)]
+pub(super) struct Gear {
+    pub(super) host: String,
+    maxprocs: Option<u32>,
+    pub(super) outbox: Outbox,
+    pub(super) logs: Logs,
+    pub(super) journal: Journal,
+    deadlines: BTreeSet<(Tick, Key)>,
+    /// Programs that run or are about to.
+    live: u32,
+    /// Signals that the keeper has not answered yet.
+    signals: HashMap<u64, SentSignal>,
+    last_signal: u64,
+}
+
+/// A signal under way.
+#[derive(Debug)]
+pub(super) struct SentSignal {
+    pub(super) key: Key,
+    pub(super) message: message::Signal,
+    /// Somebody asked for it; absent: the machine did.
+    pub(super) asker: Option<mpsc::Sender<wire::TargetResult>>,
+}
+
+impl Gear {
+    pub(super) fn new(
+        host: String,
+        maxprocs: Option<u32>,
+        outbox: Outbox,
+        logs: Logs,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            host,
+            maxprocs,
+            outbox,
+            logs,
+            journal,
+            deadlines: BTreeSet::new(),
+            live: 0,
+            signals: HashMap::new(),
+            last_signal: 0,
+        }
+    }
+
+    /// Carries out one step of a machine that stood in `before`. Gives back why the spawn that it
+    /// wanted cannot be, if it cannot.
+    pub(super) fn turn(
+        &mut self,
+        slot: &mut Slot,
+        before: &Phase,
+        phase: Phase,
+        effects: &[Effect],
+    ) -> Option<SpawnError> {
+        let has_changed = *before != phase || !effects.is_empty();
+        let was_live = slot.is_live();
+        let pid = before.pid().or(phase.pid());
+        slot.phase = phase;
+        let shown = apply(slot, effects);
+        let (is_noted, refusal) = self.act(slot, effects);
+        if has_changed && !is_noted {
+            self.note(slot);
+        }
+        if slot.phase.pid().is_none() {
+            slot.process = None;
+        }
+        self.count(was_live, slot.is_live());
+        self.set_timer(slot);
+        for effect in effects {
+            words::log(&self.host, &slot.program.key, pid, effect);
+        }
+        for status in shown {
+            self.journal.publish(wire::delta::Change::Upsert(status));
+        }
+        verdicts::settle(slot, effects);
+        refusal
+    }
+
+    /// Does what the keeper is needed for. Says whether the note has gone with it.
+    fn act(&mut self, slot: &mut Slot, effects: &[Effect]) -> (bool, Option<SpawnError>) {
+        let mut is_noted = false;
+        for effect in effects {
+            match effect {
+                Effect::Spawn { .. } => match self.begin_spawn(slot) {
+                    Ok(is_sent) => is_noted = is_sent,
+                    Err(error) => return (false, Some(error)),
+                },
+                Effect::Signal {
+                    attempt,
+                    signal,
+                    scope,
+                    ..
+                } => {
+                    self.signal_machine(slot, *attempt, *signal, *scope);
+                }
+                Effect::Spawned { .. } | Effect::Transition(_) => {}
+            }
+        }
+        (is_noted, None)
+    }
+
+    /// Starts the spawn that the machine waits for, as far as that goes now: `true` when the keeper
+    /// has been asked, `false` when the logs are not open yet.
+    pub(super) fn begin_spawn(&mut self, slot: &mut Slot) -> Result<bool, SpawnError> {
+        slot.spawn = SpawnStage::Idle;
+        if let Some(limit) = self.maxprocs
+            && self.live >= limit
+        {
+            return Err(SpawnError::TooMany {
+                name: slot.program.key.name.clone(),
+                limit,
+            });
+        }
+        match slot.readiness() {
+            Readiness::Ready => self.send_spawn(slot).map(|()| true),
+            Readiness::Pending => {
+                slot.spawn = SpawnStage::AwaitingLogs;
+                Ok(false)
+            }
+            Readiness::Failed(_) => {
+                slot.spawn = SpawnStage::AwaitingLogs;
+                self.want_failed_logs(slot);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Asks the keeper.
+    pub(super) fn send_spawn(&mut self, slot: &mut Slot) -> Result<(), SpawnError> {
+        slot.spawn = SpawnStage::Idle;
+        let launch = slot.program.launch.as_ref();
+        let launch = launch.map_err(|why| SpawnError::Configuration(why.clone()))?;
+        let spec = launch.resolve(&slot.program.key)?;
+        let drains = [Channel::Stdout, Channel::Stderr].map(|channel| slot.drain(channel));
+        let spawn = message::Spawn {
+            run: slot.run(),
+            spec,
+            note: slot.note(),
+            has_stdout_drain: drains[0].is_some(),
+            has_stderr_drain: drains[1].is_some(),
+        };
+        let fds = drains.into_iter().flatten().collect();
+        self.outbox
+            .send(Request::Spawn(spawn), fds)
+            .map_err(|_| SpawnError::TooLarge(slot.program.key.name.clone()))?;
+        slot.spawn = SpawnStage::Asked;
+        Ok(())
+    }
+
+    fn signal_machine(&mut self, slot: &Slot, attempt: Attempt, signal: i32, scope: Scope) {
+        let run = Run {
+            attempt: attempt.get(),
+            ..slot.run()
+        };
+        let scope = wire_scope(scope).into();
+        let message = message::Signal {
+            run,
+            signal,
+            scope,
+            request: 0,
+        };
+        self.signal(SentSignal {
+            key: slot.program.key.clone(),
+            message,
+            asker: None,
+        });
+    }
+
+    /// Sends a signal and remembers it until it is answered.
+    pub(super) fn signal(&mut self, mut signal: SentSignal) {
+        self.last_signal += 1;
+        signal.message.request = self.last_signal;
+        self.outbox.tell(Request::Signal(signal.message.clone()));
+        self.signals.insert(self.last_signal, signal);
+    }
+
+    /// The signal of an answer.
+    pub(super) fn answered(&mut self, request: u64) -> Option<SentSignal> {
+        self.signals.remove(&request)
+    }
+
+    /// Sends again what a former keeper may not have done.
+    pub(super) fn repeat_signals(&mut self) {
+        for signal in self.signals.values() {
+            self.outbox.tell(Request::Signal(signal.message.clone()));
+        }
+    }
+
+    /// Gives the keeper the note of a machine.
+    pub(super) fn note(&mut self, slot: &Slot) {
+        let (key, note) = (slot.program.key.as_run_key(), slot.note());
+        self.outbox.tell(Request::Note(message::Note { key, note }));
+    }
+
+    /// A run's exit has been taken into account.
+    pub(super) fn acknowledge(&mut self, run: Run) {
+        self.outbox.tell(Request::Ack(run));
+    }
+
+    /// Drops all that is kept of a program that has gone.
+    pub(super) fn forget(&mut self, slot: &Slot) {
+        let key = &slot.program.key;
+        let (run_key, note) = (key.as_run_key(), Vec::new());
+        if let Some(timer) = slot.timer {
+            self.deadlines.remove(&(timer, key.clone()));
+        }
+        self.logs.capture().closed(&run_key);
+        self.outbox
+            .tell(Request::Note(message::Note { key: run_key, note }));
+        let (group, name) = (key.group.clone(), key.name.clone());
+        self.journal
+            .publish(wire::delta::Change::Remove(wire::ProcessKey {
+                group,
+                name,
+            }));
+    }
+
+    /// Asks for all logs of a program.
+    pub(super) fn want_logs(&mut self, slot: &Slot) {
+        for log in &slot.logs {
+            self.logs.want(wanted(slot, log));
+        }
+    }
+
+    /// Asks again for the logs of a program that could not be opened.
+    pub(super) fn want_failed_logs(&mut self, slot: &mut Slot) {
+        for index in 0..slot.logs.len() {
+            if matches!(slot.logs[index].state, LogState::Failed(_)) {
+                slot.logs[index].state = LogState::Wanted;
+                self.logs.want(wanted(slot, &slot.logs[index]));
+            }
+        }
+    }
+
+    /// Hands a pipe to the capture, or parks it until its log is open.
+    pub(super) fn attach(
+        &self,
+        slot: &mut Slot,
+        run: &Run,
+        channel: Channel,
+        pipe: Option<std::os::fd::OwnedFd>,
+    ) {
+        let Some(pipe) = pipe else { return };
+        match slot.log_mut(channel) {
+            Some(log) if !matches!(log.state, LogState::Open(_)) => {
+                log.parked.push((run.clone(), pipe));
+            }
+            Some(_) | None => self.logs.capture().attach(run.clone(), channel, pipe),
+        }
+    }
+
+    /// A drain file and its capture belong together: the open log of a stream.
+    pub(super) fn opened(&self, slot: &mut Slot, channel: Channel, file: std::os::fd::OwnedFd) {
+        let Some(log) = slot.log_mut(channel) else {
+            return;
+        };
+        log.state = LogState::Open(Arc::new(file));
+        for (run, pipe) in std::mem::take(&mut log.parked) {
+            self.logs.capture().attach(run, channel, pipe);
+        }
+    }
+
+    /// Keeps the count of live programs.
+    pub(super) fn count(&mut self, was_live: bool, is_live: bool) {
+        match (was_live, is_live) {
+            (false, true) => self.live += 1,
+            (true, false) => self.live = self.live.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Whether another program may be started, and the bound if not.
+    pub(super) fn is_full(&self) -> Option<u32> {
+        self.maxprocs.filter(|limit| self.live >= *limit)
+    }
+
+    pub(super) fn set_timer(&mut self, slot: &mut Slot) {
+        let timer = [slot.phase.deadline(), slot.reopen_at]
+            .into_iter()
+            .flatten()
+            .min();
+        if timer == slot.timer {
+            return;
+        }
+        let key = &slot.program.key;
+        if let Some(former) = slot.timer {
+            self.deadlines.remove(&(former, key.clone()));
+        }
+        if let Some(timer) = timer {
+            self.deadlines.insert((timer, key.clone()));
+        }
+        slot.timer = timer;
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The programs whose deadline has come. They stay in the set until their machines move on.
+    pub(super) fn take_due(&self, now: Tick) -> Vec<Key> {
+        self.deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, key)| key.clone())
+            .collect()
+    }
+}
+
+/// Brings the record up to date, and gives what was shown after each effect.
+fn apply(slot: &mut Slot, effects: &[Effect]) -> Vec<wire::ProcessStatus> {
+    let mut shown = Vec::new();
+    for effect in effects {
+        if slot.record.apply(effect) {
+            shown.push(slot.status());
+        }
+    }
+    shown
+}

@@ -1,0 +1,157 @@
+//! Opening log files without waiting for a disk.
+//!
+//! The hub asks, a blocking thread opens, and the answers come back as inputs. A log is opened once,
+//! when its program is loaded, and used for every run; it is opened again only after that did not work.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rsv_keeper::message::{Channel, Run};
+use tokio::sync::mpsc;
+
+use super::adoption::Streams;
+use super::handle::Key;
+use crate::capture::{Capture, LogSpec};
+use crate::spec::AutoLogs;
+
+/// Opened logs that wait for the hub. The blocking thread waits when it is full.
+const OPENED: usize = 64;
+
+/// A log to be opened.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) key: Key,
+    pub(super) channel: Channel,
+    pub(super) spec: LogSpec,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum LogInput {
+    /// One log, with the file that the keeper drains into.
+    Opened {
+        key: Key,
+        channel: Channel,
+        result: io::Result<OwnedFd>,
+    },
+    /// The thread has done all that it was given.
+    Idle,
+    /// The pipes of the runs that were asked for.
+    Streams {
+        generation: u64,
+        streams: Vec<Streams>,
+    },
+}
+
+/// The way to the blocking thread.
+#[derive(Debug)]
+pub(super) struct Logs {
+    capture: Capture,
+    wanted: VecDeque<Wanted>,
+    is_busy: bool,
+    /// Tells one collection of pipes from another.
+    generation: u64,
+    answers: mpsc::Sender<LogInput>,
+    /// Old files, to be removed before the first log is opened.
+    purge: Option<AutoLogs>,
+}
+
+impl Logs {
+    pub(super) fn new(
+        capture: Capture,
+        purge: Option<AutoLogs>,
+    ) -> (Self, mpsc::Receiver<LogInput>) {
+        let (answers, received) = mpsc::channel(OPENED);
+        let wanted = VecDeque::new();
+        (
+            Self {
+                capture,
+                wanted,
+                is_busy: false,
+                generation: 0,
+                answers,
+                purge,
+            },
+            received,
+        )
+    }
+
+    pub(super) fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    /// Programs are taken over: their files are no old ones.
+    pub(super) fn keep_old(&mut self) {
+        self.purge = None;
+    }
+
+    /// Asks for a log, after all that were asked for before. Done with the next [`Logs::go`].
+    pub(super) fn want(&mut self, wanted: Wanted) {
+        self.wanted.push_back(wanted);
+    }
+
+    /// The thread has said that it is idle.
+    pub(super) fn idle(&mut self) {
+        self.is_busy = false;
+    }
+
+    /// Collects the pipes of runs for a new keeper; the answer carries the number that is returned.
+    pub(super) fn collect_streams(&mut self, runs: Vec<Run>) -> u64 {
+        self.generation += 1;
+        let generation = self.generation;
+        let (capture, answers) = (self.capture.clone(), self.answers.clone());
+        tokio::task::spawn_blocking(move || {
+            let streams = runs
+                .into_iter()
+                .map(|run| {
+                    let streams = capture.streams_of(&run);
+                    (run, streams)
+                })
+                .collect();
+            // Nobody is there to be told when this does not arrive.
+            answers
+                .blocking_send(LogInput::Streams {
+                    generation,
+                    streams,
+                })
+                .ok();
+        });
+        generation
+    }
+
+    /// Puts the thread to work on all that is wanted, unless it works already.
+    pub(super) fn go(&mut self) {
+        if self.is_busy || self.wanted.is_empty() {
+            return;
+        }
+        self.is_busy = true;
+        let wanted = std::mem::take(&mut self.wanted);
+        let purge = self.purge.take();
+        let (capture, answers) = (self.capture.clone(), self.answers.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Some(purge) = purge {
+                purge.purge();
+            }
+            open_all(&capture, wanted, &answers);
+        });
+    }
+}
+
+fn open_all(capture: &Capture, wanted: VecDeque<Wanted>, answers: &mpsc::Sender<LogInput>) {
+    for Wanted { key, channel, spec } in wanted {
+        let result = capture.open(&key.as_run_key(), channel, spec);
+        if answers
+            .blocking_send(LogInput::Opened {
+                key,
+                channel,
+                result,
+            })
+            .is_err()
+        {
+            return;
+        }
+    }
+    // Nobody is there to be told when this does not arrive.
+    answers.blocking_send(LogInput::Idle).ok();
+}

@@ -1,0 +1,386 @@
+//! What is known of a process besides its machine, and the note in which both outlive the agent.
+//!
+//! A record is brought up to date by the machine's effects alone, so that it tells the same story.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rsv_proto::time::to_wire;
+use rsv_proto::wire;
+use rsv_supervise::{
+    Autorestart, Change, Effect, Ended, Entered, Exit, Failure, Phase, Policy, Reason, Retries,
+    Scope, State,
+};
+use serde::{Deserialize, Serialize};
+
+use super::clock::wall;
+use super::handle::Key;
+use crate::capture::{LogSpec, LogTarget};
+use crate::spec::Program;
+
+/// What people are shown of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) state: State,
+    pub(super) pid: Option<u32>,
+    started_at: Option<SystemTime>,
+    stopped_at: Option<SystemTime>,
+    changed_at: SystemTime,
+    exit: Option<Exit>,
+    spawn_error: String,
+    reason: String,
+    tries: u32,
+    spawns: u64,
+}
+
+/// What the keeper keeps for the next agent. A field added later takes a default, so that the notes
+/// of an older agent can still be read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub(super) phase: Phase,
+    pub(super) record: Record,
+    pub(super) stop: StopNote,
+    pub(super) stdout: LogNote,
+    #[serde(default)]
+    pub(super) stderr: Option<LogNote>,
+}
+
+/// How to stop a process whose configuration is gone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StopNote {
+    signal: i32,
+    wait: Duration,
+    scope: Scope,
+    kill_scope: Scope,
+}
+
+/// Where the output goes of a process whose configuration is gone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct LogNote {
+    path: Option<PathBuf>,
+    maxbytes: u64,
+    backups: u32,
+    strip_ansi: bool,
+    ledger_dir: Option<PathBuf>,
+}
+
+impl Record {
+    /// A process of which nothing has happened yet.
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Stopped,
+            pid: None,
+            started_at: None,
+            stopped_at: None,
+            changed_at: SystemTime::now(),
+            exit: None,
+            spawn_error: String::new(),
+            reason: String::new(),
+            tries: 0,
+            spawns: 0,
+        }
+    }
+
+    /// A process that is refused before it ever ran.
+    pub(super) fn refused(why: &str) -> Self {
+        let spawn_error = why.to_owned();
+        let reason = "its configuration is refused".to_owned();
+        Self {
+            state: State::Fatal,
+            spawn_error,
+            reason,
+            ..Self::new()
+        }
+    }
+
+    /// Takes in one effect; says whether anything shown has changed.
+    pub(super) fn apply(&mut self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Spawned { pid, at, .. } => {
+                self.pid = Some(*pid);
+                self.started_at = Some(wall(*at));
+                self.spawns = self.spawns.saturating_add(1);
+                true
+            }
+            Effect::Transition(change) => {
+                self.change(change);
+                true
+            }
+            Effect::Spawn { .. } | Effect::Signal { .. } => false,
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        self.state = change.to.state();
+        self.changed_at = wall(change.at);
+        self.reason = change.reason.to_string();
+        match &change.to {
+            Entered::Starting { tries } => {
+                self.pid = None;
+                self.tries = *tries;
+                self.spawn_error.clear();
+            }
+            Entered::Running { .. } => self.tries = 0,
+            Entered::Backoff { tries } => {
+                self.tries = *tries;
+                self.failed(&change.reason);
+            }
+            Entered::Stopped { ended } => {
+                self.tries = 0;
+                self.ended(ended.map(|ended| ended.exit));
+            }
+            Entered::Exited(Ended { exit, expected, .. }) => {
+                self.ended(Some(*exit));
+                let (exit, expected) = (*exit, *expected);
+                self.spawn_error = Failure::Ended { exit, expected }.spawn_error();
+            }
+            Entered::Fatal => self.tries = 0,
+            Entered::Stopping { .. } | Entered::Unknown { .. } => {}
+        }
+    }
+
+    fn failed(&mut self, reason: &Reason) {
+        let Reason::Failed(failure) = reason else {
+            return;
+        };
+        self.spawn_error = failure.spawn_error();
+        match failure {
+            Failure::ExitedTooQuickly { exit } => self.ended(Some(*exit)),
+            Failure::NotSpawned { .. } | Failure::Ended { .. } => {}
+        }
+    }
+
+    fn ended(&mut self, exit: Option<Exit>) {
+        self.pid = None;
+        if exit.is_some() {
+            self.exit = exit;
+            self.stopped_at = Some(self.changed_at);
+        }
+    }
+
+    /// What is shown, for a process of this name.
+    pub(super) fn status(&self, key: &Key) -> wire::ProcessStatus {
+        wire::ProcessStatus {
+            group: key.group.clone(),
+            name: key.name.clone(),
+            state: wire_state(self.state).into(),
+            pid: self.pid,
+            started_at: self.started_at.map(to_wire),
+            stopped_at: self.stopped_at.map(to_wire),
+            changed_at: Some(to_wire(self.changed_at)),
+            exit: self.exit.map(wire_exit),
+            spawn_error: self.spawn_error.clone(),
+            reason: self.reason.clone(),
+            tries: self.tries,
+            restarts: self.spawns.saturating_sub(1),
+            has_stdout_log: false,
+            has_stderr_log: false,
+        }
+    }
+}
+
+impl Note {
+    pub(super) fn of(phase: &Phase, record: &Record, program: &Program) -> Self {
+        let policy = &program.policy;
+        Self {
+            phase: phase.clone(),
+            record: record.clone(),
+            stop: StopNote {
+                signal: policy.stopsignal,
+                wait: policy.stopwaitsecs,
+                scope: policy.stop_scope,
+                kill_scope: policy.kill_scope,
+            },
+            stdout: LogNote::of(&program.stdout),
+            stderr: program.stderr.as_ref().map(LogNote::of),
+        }
+    }
+
+    /// As the keeper keeps it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // Strings for keys and no value that JSON lacks: there is nothing that cannot be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// A program that runs and is no longer configured: it is kept as it is until it ends.
+    pub(super) fn into_program(self, key: Key) -> Program {
+        let StopNote {
+            signal,
+            wait,
+            scope,
+            kill_scope,
+        } = self.stop;
+        Program {
+            key,
+            group_priority: 999,
+            priority: 999,
+            policy: Policy {
+                autostart: false,
+                autorestart: Autorestart::Never,
+                startretries: Retries::Limit(0),
+                stopsignal: signal,
+                stopwaitsecs: wait,
+                stop_scope: scope,
+                kill_scope,
+                ..Policy::default()
+            },
+            launch: Err("it is no longer configured".to_owned()),
+            stdout: self.stdout.into_spec(),
+            stderr: self.stderr.map(LogNote::into_spec),
+        }
+    }
+}
+
+impl LogNote {
+    fn of(spec: &LogSpec) -> Self {
+        let path = match &spec.target {
+            LogTarget::File { path } => Some(path.clone()),
+            LogTarget::Null => None,
+        };
+        let LogSpec {
+            maxbytes,
+            backups,
+            strip_ansi,
+            ..
+        } = *spec;
+        Self {
+            path,
+            maxbytes,
+            backups,
+            strip_ansi,
+            ledger_dir: spec.ledger_dir.clone(),
+        }
+    }
+
+    fn into_spec(self) -> LogSpec {
+        let Self {
+            path,
+            maxbytes,
+            backups,
+            strip_ansi,
+            ledger_dir,
+        } = self;
+        let target = path.map_or(LogTarget::Null, |path| LogTarget::File { path });
+        LogSpec {
+            target,
+            maxbytes,
+            backups,
+            strip_ansi,
+            ledger_dir,
+        }
+    }
+}
+
+fn wire_state(state: State) -> wire::ProcessState {
+    match state {
+        State::Stopped => wire::ProcessState::Stopped,
+        State::Starting => wire::ProcessState::Starting,
+        State::Running => wire::ProcessState::Running,
+        State::Backoff => wire::ProcessState::Backoff,
+        State::Stopping => wire::ProcessState::Stopping,
+        State::Exited => wire::ProcessState::Exited,
+        State::Fatal => wire::ProcessState::Fatal,
+        State::Unknown => wire::ProcessState::Unknown,
+    }
+}
+
+fn wire_exit(exit: Exit) -> wire::ExitStatus {
+    let (kind, core_dumped) = match exit {
+        Exit::Code(code) => (Some(wire::exit_status::Kind::Code(code.into())), false),
+        Exit::Signal { signal, core } => (Some(wire::exit_status::Kind::Signal(signal)), core),
+        Exit::Unknown => (None, false),
+    };
+    wire::ExitStatus { kind, core_dumped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rsv_supervise::{Attempt, Event, Observation, Tick, step};
+
+    fn key() -> Key {
+        Key {
+            group: "g".into(),
+            name: "p".into(),
+        }
+    }
+
+    /// Runs a story through the machine and gives what is shown at its end.
+    fn shown_after(events: Vec<Event>) -> wire::ProcessStatus {
+        let policy = Policy {
+            startsecs: Duration::ZERO,
+            ..Policy::default()
+        };
+        let (mut phase, mut record) = (Phase::default(), Record::new());
+        for event in events {
+            let (next, effects) = step(phase, &policy, super::super::clock::now(), event);
+            phase = next;
+            for effect in &effects {
+                record.apply(effect);
+            }
+        }
+        record.status(&key())
+    }
+
+    fn spawned(attempt: u64) -> Event {
+        let (attempt, at) = (Attempt::new(attempt), Tick::ZERO);
+        Event::Observed(Observation::Spawned {
+            attempt,
+            pid: 42,
+            at,
+        })
+    }
+
+    fn exited(attempt: u64, code: u8) -> Event {
+        let (attempt, exit) = (Attempt::new(attempt), Exit::Code(code));
+        let at = super::super::clock::now();
+        Event::Observed(Observation::Exited { attempt, exit, at })
+    }
+
+    #[test]
+    fn a_restart_after_a_crash_counts_and_shows_the_crash() {
+        let shown = shown_after(vec![Event::Created, spawned(1), exited(1, 3), spawned(2)]);
+        assert_eq!(shown.state(), wire::ProcessState::Running);
+        assert_eq!((shown.pid, shown.restarts), (Some(42), 1));
+        assert_eq!(
+            shown.exit.unwrap().kind,
+            Some(wire::exit_status::Kind::Code(3))
+        );
+        assert!(shown.stopped_at.is_some());
+    }
+
+    #[test]
+    fn a_refused_spawn_shows_its_error_and_no_process() {
+        let (attempt, why) = (Attempt::new(1), "can't find command 'x'".to_owned());
+        let refused = Event::Observed(Observation::SpawnRefused { attempt, why });
+        let shown = shown_after(vec![Event::Created, refused]);
+        assert_eq!(shown.state(), wire::ProcessState::Backoff);
+        assert_eq!((shown.pid, shown.tries), (None, 1));
+        assert_eq!(shown.spawn_error, "can't find command 'x'");
+        assert!(shown.started_at.is_none());
+    }
+
+    #[test]
+    fn a_note_can_be_read_back() {
+        let program = Program {
+            key: key(),
+            group_priority: 1,
+            priority: 2,
+            policy: Policy::default(),
+            launch: Err("no".into()),
+            stdout: LogSpec::file("/var/log/x", 10, 2),
+            stderr: None,
+        };
+        let note = Note::of(&Phase::default(), &Record::new(), &program);
+        let read = Note::decode(&note.encode()).unwrap();
+        assert_eq!((&read.phase, &read.record), (&note.phase, &note.record));
+        let kept = read.into_program(key());
+        assert_eq!(kept.stdout, program.stdout);
+        assert_eq!(kept.policy.stopwaitsecs, program.policy.stopwaitsecs);
+        assert!(!kept.policy.restarts_after(Exit::Code(1)));
+    }
+}

@@ -1,0 +1,202 @@
+//! One supervised process as the hub holds it: its program, its machine, and what belongs to them.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rsv_keeper::message::{Channel, Held, Run, Scope as WireScope, StopRule};
+use rsv_proto::wire;
+use rsv_supervise::{Attempt, Failure, Phase, Policy, Scope, Tick, Wait};
+use tokio::sync::mpsc;
+
+use super::record::{Note, Record};
+use crate::capture::LogSpec;
+use crate::spec::{Program, is_file};
+
+/// One supervised process.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) program: Program,
+    /// Whether the configuration names it. If not it goes when it comes to rest.
+    pub(super) is_configured: bool,
+    pub(super) phase: Phase,
+    pub(super) record: Record,
+    pub(super) spawn: SpawnStage,
+    pub(super) process: Option<Process>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) logs: Vec<SlotLog>,
+    /// The moment under which the slot stands in the hub's deadlines.
+    pub(super) timer: Option<Tick>,
+    /// When logs that could not be opened, and have pipes waiting for them, are tried again.
+    pub(super) reopen_at: Option<Tick>,
+}
+
+/// How far the spawn is that the machine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpawnStage {
+    /// None is wanted, or there is no keeper to ask.
+    Idle,
+    /// The log files are being opened.
+    AwaitingLogs,
+    /// The keeper has been asked.
+    Asked,
+}
+
+/// The live process and our copies of its descriptors.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) held: Held,
+    pub(super) pidfd: Option<OwnedFd>,
+    pub(super) stdin: Option<OwnedFd>,
+}
+
+/// Somebody who waits for the outcome of an action.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) wait: Wait,
+    pub(super) results: mpsc::Sender<wire::TargetResult>,
+    /// What to refuse once the wait is done: the second half of a restart that cannot be.
+    pub(super) then_refuse: Option<(wire::Refusal, String)>,
+}
+
+/// The log of one stream.
+#[derive(Debug)]
+pub(super) struct SlotLog {
+    pub(super) channel: Channel,
+    pub(super) spec: LogSpec,
+    pub(super) state: LogState,
+    /// Pipes that wait for the log to be open.
+    pub(super) parked: Vec<(Run, OwnedFd)>,
+}
+
+/// Whether a log is open.
+#[derive(Debug)]
+pub(super) enum LogState {
+    /// Not yet; it has been asked for.
+    Wanted,
+    /// It is; this is the file that the keeper drains into.
+    Open(Arc<OwnedFd>),
+    /// It could not be opened; the system's name of the error.
+    Failed(String),
+}
+
+/// How ready the logs are as a whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    Pending,
+    Failed(String),
+}
+
+impl Slot {
+    pub(super) fn new(program: Program) -> Self {
+        let (phase, record) = match &program.launch {
+            Ok(_) => (Phase::default(), Record::new()),
+            Err(why) => {
+                let cause = Failure::NotSpawned { why: why.clone() };
+                (
+                    Phase::Fatal {
+                        attempt: Attempt::NONE,
+                        cause,
+                    },
+                    Record::refused(why),
+                )
+            }
+        };
+        let stdout = SlotLog::new(Channel::Stdout, program.stdout.clone());
+        let stderr = program
+            .stderr
+            .clone()
+            .map(|spec| SlotLog::new(Channel::Stderr, spec));
+        Self {
+            program,
+            is_configured: true,
+            phase,
+            record,
+            spawn: SpawnStage::Idle,
+            process: None,
+            waiters: Vec::new(),
+            logs: std::iter::once(stdout).chain(stderr).collect(),
+            timer: None,
+            reopen_at: None,
+        }
+    }
+
+    /// What is shown of it.
+    pub(super) fn status(&self) -> wire::ProcessStatus {
+        let mut status = self.record.status(&self.program.key);
+        status.has_stdout_log = is_file(&self.program.stdout);
+        status.has_stderr_log = self.program.stderr.as_ref().is_some_and(is_file);
+        status
+    }
+
+    /// What the keeper is to keep of it.
+    pub(super) fn note(&self) -> Vec<u8> {
+        Note::of(&self.phase, &self.record, &self.program).encode()
+    }
+
+    /// The run of the latest attempt.
+    pub(super) fn run(&self) -> Run {
+        Run {
+            key: self.program.key.as_run_key(),
+            attempt: self.phase.attempt().get(),
+        }
+    }
+
+    /// There is a process, or one is about to be: it counts against the bound of running programs.
+    pub(super) fn is_live(&self) -> bool {
+        self.phase.pid().is_some() || self.spawn != SpawnStage::Idle
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::Ready;
+        for log in &self.logs {
+            match &log.state {
+                LogState::Open(_) => {}
+                LogState::Failed(code) => return Readiness::Failed(code.clone()),
+                LogState::Wanted => readiness = Readiness::Pending,
+            }
+        }
+        readiness
+    }
+
+    /// The drain file of a stream, when its log is open.
+    pub(super) fn drain(&self, channel: Channel) -> Option<Arc<OwnedFd>> {
+        let log = self.logs.iter().find(|log| log.channel == channel)?;
+        match &log.state {
+            LogState::Open(file) => Some(Arc::clone(file)),
+            LogState::Wanted | LogState::Failed(_) => None,
+        }
+    }
+
+    pub(super) fn log_mut(&mut self, channel: Channel) -> Option<&mut SlotLog> {
+        self.logs.iter_mut().find(|log| log.channel == channel)
+    }
+}
+
+impl SlotLog {
+    fn new(channel: Channel, spec: LogSpec) -> Self {
+        Self {
+            channel,
+            spec,
+            state: LogState::Wanted,
+            parked: Vec::new(),
+        }
+    }
+}
+
+/// How the keeper stops a process when there is no agent.
+pub(crate) fn stop_rule(policy: &Policy) -> StopRule {
+    StopRule {
+        signal: policy.stopsignal,
+        grace_ms: u64::try_from(policy.stopwaitsecs.as_millis()).unwrap_or(u64::MAX),
+        scope: wire_scope(policy.stop_scope).into(),
+        kill_scope: wire_scope(policy.kill_scope).into(),
+    }
+}
+
+pub(super) fn wire_scope(scope: Scope) -> WireScope {
+    match scope {
+        Scope::Process => WireScope::Process,
+        Scope::Group => WireScope::Tree,
+    }
+}

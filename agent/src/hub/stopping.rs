@@ -1,0 +1,166 @@
+//! The way to the end: everything is stopped in order, or everything is left to the next agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rsv_keeper::message::{Exit, Request};
+use rsv_supervise::{Ask, Event, Phase, State};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::handle::Shutdown;
+use super::outbox::Outbox;
+use super::{Core, Feeds, Key, LAST_WORDS};
+
+/// What the hub is on.
+#[derive(Debug)]
+pub(super) enum Course {
+    /// It serves.
+    Serving,
+    /// It stops every program.
+    Stopping(Stopping),
+    /// It ends.
+    Done(Shutdown),
+}
+
+/// The programs to stop, level by level.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    /// Still to come; the next is the last one.
+    levels: Vec<Vec<Key>>,
+    /// Told to stop, and not yet at rest.
+    waiting: BTreeSet<Key>,
+}
+
+impl Course {
+    /// Notes that a program may have come to rest.
+    pub(super) fn at_rest(&mut self, key: &Key, phase: &Phase) {
+        if let Self::Stopping(stopping) = self
+            && phase.is_at_rest()
+        {
+            stopping.waiting.remove(key);
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn shut_down(&mut self, mode: Shutdown, done: oneshot::Sender<()>) {
+        self.done.push(done);
+        match (mode, &self.course) {
+            (Shutdown::LeavePrograms, Course::Serving) => self.course = Course::Done(mode),
+            // What has begun is brought to its end.
+            (Shutdown::LeavePrograms, Course::Stopping(_) | Course::Done(_)) => {}
+            (Shutdown::StopPrograms, _) => self.begin_stopping(),
+        }
+    }
+
+    /// Begins to stop every program, unless that has begun.
+    pub(super) fn begin_stopping(&mut self) {
+        if !matches!(self.course, Course::Serving) {
+            return;
+        }
+        let mut levels = BTreeMap::<i64, Vec<Key>>::new();
+        // Within a level the reverse of the order of starting.
+        for key in self.order.iter().rev() {
+            if let Some(slot) = self.slots.get(key) {
+                levels
+                    .entry(slot.program.group_priority)
+                    .or_default()
+                    .push(key.clone());
+            }
+        }
+        let levels = levels.into_values().collect();
+        self.course = Course::Stopping(Stopping {
+            levels,
+            waiting: BTreeSet::new(),
+        });
+        for key in self.keys_in(State::Backoff) {
+            self.feed(&key, Event::Asked(Ask::Stop));
+        }
+    }
+
+    /// Goes on to the next level when one is at rest.
+    pub(super) fn advance(&mut self) {
+        while let Course::Stopping(stopping) = &mut self.course
+            && stopping.waiting.is_empty()
+        {
+            let Some(level) = stopping.levels.pop() else {
+                self.course = Course::Done(Shutdown::StopPrograms);
+                return;
+            };
+            self.stop_level(level);
+        }
+    }
+
+    fn stop_level(&mut self, mut level: Vec<Key>) {
+        level.retain(|key| {
+            self.slots
+                .get(key)
+                .is_some_and(|slot| !slot.phase.is_at_rest())
+        });
+        if level.is_empty() {
+            return;
+        }
+        let names: Vec<_> = level.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            host = self.gear.host,
+            "waiting for {} to die",
+            names.join(", ")
+        );
+        if let Course::Stopping(stopping) = &mut self.course {
+            stopping.waiting = level.iter().cloned().collect();
+        }
+        for key in level {
+            self.feed(&key, Event::Asked(Ask::Stop));
+        }
+    }
+
+    fn keys_in(&self, state: State) -> Vec<Key> {
+        let slots = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.phase.state() == state);
+        slots.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The last words: what waits is sent, the capture stops, the keeper is told when nothing is
+    /// left for it, and everybody who waits is answered.
+    pub(super) async fn end(mut self, mode: Shutdown, mut feeds: Feeds) {
+        // Whatever becomes of the keeper from here on, nobody is to look for another one.
+        feeds.keeper.close();
+        if timeout(LAST_WORDS, self.flush()).await.is_err() {
+            tracing::warn!(
+                host = self.gear.host,
+                "the keeper does not read its last notes"
+            );
+        }
+        let capture = self.gear.logs.capture().clone();
+        match tokio::task::spawn_blocking(move || capture.detach_all()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the log files are not closed in order");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the log files are not closed in order");
+            }
+        }
+        if mode == Shutdown::StopPrograms {
+            self.gear.outbox.tell(Request::Exit(Exit {}));
+            self.gear.outbox.flush();
+        }
+        self.gear.outbox.disconnect();
+        self.gear.journal.end();
+        for done in self.done {
+            // Who asked may have gone.
+            done.send(()).ok();
+        }
+    }
+
+    async fn flush(&mut self) {
+        while self.gear.outbox.is_connected() && self.gear.outbox.is_waiting() {
+            Outbox::room(self.gear.outbox.port().clone()).await;
+            self.gear.outbox.flush();
+        }
+    }
+}

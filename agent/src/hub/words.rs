@@ -1,0 +1,235 @@
+//! One log line for each change of a process, in Supervisor's words where it has them.
+//!
+//! The fields carry the facts for machines; the message is the line that people and their scripts
+//! know from Supervisor's main log, at Supervisor's level.
+
+use rsv_supervise::{Change, Effect, Ended, Entered, Failure, GaveUp, Reason, Scope};
+use tracing::{debug, info, warn};
+
+use super::handle::Key;
+
+const SIGKILL: i32 = 9;
+
+/// Writes the line of an effect, if it has one.
+pub(super) fn log(host: &str, key: &Key, pid: Option<u32>, effect: &Effect) {
+    match effect {
+        Effect::Spawned { attempt, pid, .. } => {
+            let attempt = attempt.get();
+            info!(host, program = %key, attempt, pid, "spawned: '{}' with pid {pid}", key.name);
+        }
+        Effect::Signal {
+            attempt,
+            signal: SIGKILL,
+            scope,
+            reason,
+        } if matches!(reason, Reason::StopTimedOut { .. }) => {
+            let (attempt, pid) = (attempt.get(), pid.unwrap_or(0));
+            let whom = match scope {
+                Scope::Process => "",
+                Scope::Group => "process group ",
+            };
+            warn!(host, program = %key, attempt, pid, %reason,
+                "killing '{}' ({whom}{pid}) with SIGKILL", key.name);
+        }
+        Effect::Transition(change) => transition(host, key, pid, change),
+        Effect::Spawn { attempt, reason } => {
+            debug!(host, program = %key, attempt = attempt.get(), %reason, "spawn");
+        }
+        Effect::Signal {
+            attempt,
+            signal,
+            reason,
+            ..
+        } => {
+            debug!(host, program = %key, attempt = attempt.get(), signal, %reason, "signal");
+        }
+    }
+}
+
+fn transition(host: &str, key: &Key, pid: Option<u32>, change: &Change) {
+    let Some((severity, message)) = message(&key.name, change) else {
+        return;
+    };
+    let (attempt, reason) = (change.attempt.get(), &change.reason);
+    let (from, to) = (change.from, change.to.state());
+    match severity {
+        Severity::Warn => {
+            warn!(host, program = %key, attempt, pid, %from, %to, %reason, "{message}");
+        }
+        Severity::Info => {
+            info!(host, program = %key, attempt, pid, %from, %to, %reason, "{message}");
+        }
+    }
+}
+
+/// How much a line is worth, as in Supervisor's main log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    Info,
+    Warn,
+}
+
+/// The line of a transition. Entering STARTING has none: the spawn that follows has.
+fn message(name: &str, change: &Change) -> Option<(Severity, String)> {
+    let reason = &change.reason;
+    Some(match (&change.to, reason) {
+        (Entered::Starting { .. }, _) => return None,
+        (Entered::Running { .. }, Reason::StayedUp { startsecs }) => {
+            let startsecs = startsecs.as_secs();
+            let text = format!(
+                "success: {name} entered RUNNING state, process has stayed up for > than \
+                 {startsecs} seconds (startsecs)"
+            );
+            (Severity::Info, text)
+        }
+        (
+            Entered::Exited(Ended {
+                exit,
+                expected: true,
+                ..
+            }),
+            _,
+        ) => (Severity::Info, format!("exited: {name} ({exit}; expected)")),
+        (
+            Entered::Exited(Ended {
+                exit,
+                expected: false,
+                ..
+            }),
+            _,
+        )
+        | (Entered::Backoff { .. }, Reason::Failed(Failure::ExitedTooQuickly { exit })) => (
+            Severity::Warn,
+            format!("exited: {name} ({exit}; not expected)"),
+        ),
+        (Entered::Backoff { .. }, Reason::Failed(Failure::NotSpawned { why })) => {
+            (Severity::Info, format!("spawnerr: {why}"))
+        }
+        (Entered::Stopped { ended: Some(ended) }, _) => {
+            let severity = if ended.expected {
+                Severity::Info
+            } else {
+                Severity::Warn
+            };
+            (severity, format!("stopped: {name} ({})", ended.exit))
+        }
+        (Entered::Stopped { ended: None }, _) => (Severity::Info, format!("stopped: {name}")),
+        (Entered::Stopping { .. }, _) => (Severity::Info, format!("waiting for {name} to stop")),
+        (Entered::Fatal, Reason::GaveUp(GaveUp::Retries { .. })) => {
+            let text = "too many start retries too quickly";
+            (
+                Severity::Info,
+                format!("gave up: {name} entered FATAL state, {text}"),
+            )
+        }
+        (Entered::Fatal, _) => (
+            Severity::Info,
+            format!("gave up: {name} entered FATAL state, {reason}"),
+        ),
+        (Entered::Unknown { .. }, _) => (
+            Severity::Warn,
+            format!("{name} entered UNKNOWN state, {reason}"),
+        ),
+        (Entered::Running { .. } | Entered::Backoff { .. }, _) => {
+            let state = change.to.state();
+            (
+                Severity::Info,
+                format!("{name} entered {state} state, {reason}"),
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use rsv_supervise::{Attempt, Exit, State, Tick};
+
+    fn check(to: Entered, reason: Reason, severity: Severity, line: &str) {
+        let (attempt, from, at) = (Attempt::new(1), State::Starting, Tick::ZERO);
+        let change = Change {
+            attempt,
+            from,
+            to,
+            at,
+            reason,
+        };
+        assert_eq!(message("x", &change), Some((severity, line.to_owned())));
+    }
+
+    #[test]
+    fn the_lines_are_supervisors() {
+        let pid = 7;
+        let exit = Exit::Code(0);
+        let ended = Ended {
+            pid,
+            exit,
+            expected: true,
+        };
+        let killed = Exit::Signal {
+            signal: 9,
+            core: true,
+        };
+        let crashed = Ended {
+            pid,
+            exit: killed,
+            expected: false,
+        };
+        check(
+            Entered::Running { pid },
+            Reason::StayedUp {
+                startsecs: Duration::from_secs(1),
+            },
+            Severity::Info,
+            "success: x entered RUNNING state, process has stayed up for > than 1 seconds (startsecs)",
+        );
+        check(
+            Entered::Exited(ended),
+            Reason::Ended {
+                exit,
+                expected: true,
+            },
+            Severity::Info,
+            "exited: x (exit status 0; expected)",
+        );
+        check(
+            Entered::Exited(crashed),
+            Reason::Ended {
+                exit: killed,
+                expected: false,
+            },
+            Severity::Warn,
+            "exited: x (terminated by SIGKILL (core dumped); not expected)",
+        );
+        check(
+            Entered::Backoff { tries: 1 },
+            Reason::Failed(Failure::ExitedTooQuickly {
+                exit: Exit::Code(1),
+            }),
+            Severity::Warn,
+            "exited: x (exit status 1; not expected)",
+        );
+        check(
+            Entered::Backoff { tries: 1 },
+            Reason::Failed(Failure::NotSpawned {
+                why: "can't find command 'x'".into(),
+            }),
+            Severity::Info,
+            "spawnerr: can't find command 'x'",
+        );
+        check(
+            Entered::Stopped { ended: Some(ended) },
+            Reason::Stopped { exit: Some(exit) },
+            Severity::Info,
+            "stopped: x (exit status 0)",
+        );
+        check(
+            Entered::Fatal,
+            Reason::GaveUp(GaveUp::Retries { tries: 4 }),
+            Severity::Info,
+            "gave up: x entered FATAL state, too many start retries too quickly",
+        );
+    }
+}

@@ -1,0 +1,431 @@
+//! From the configuration to the programs of the hub.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rsv_config::{
+    AutoRestart, BrokenProgram, Config, LogTarget as ConfiguredLog, Process, Rlimit,
+    RlimitResource, RlimitValue, StartRetries, Stream,
+};
+use rsv_keeper::message;
+use rsv_supervise::{Autorestart, Policy, RestartWindow, Retries, Scope};
+use sha2::{Digest, Sha256};
+
+use super::credentials::lookup;
+use super::{Ambience, Launch, Program};
+use crate::capture::{LogSpec, LogTarget};
+use crate::hub::Key;
+
+/// Where the agent names log files by itself (`AUTO`): in this directory, by a scheme that tells its
+/// own from those of every other agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutoLogs {
+    /// `childlogdir`.
+    pub directory: PathBuf,
+    /// `identifier`.
+    identifier: String,
+    /// Four characters that are this agent's.
+    own: String,
+}
+
+/// Users and their groups, each looked up once.
+type Users = HashMap<(String, Option<u32>), Result<Option<message::Credentials>, String>>;
+
+/// What all programs of one configuration share.
+struct Common<'a> {
+    config: &'a Config,
+    ambience: Arc<Ambience>,
+    auto: AutoLogs,
+    users: Users,
+}
+
+/// Every program of a configuration. Looks up users and their groups: for a blocking thread.
+pub fn load(config: &Config, ambience: Ambience) -> Vec<Program> {
+    let mut common = Common {
+        config,
+        ambience: Arc::new(ambience),
+        auto: AutoLogs::of(config),
+        users: Users::new(),
+    };
+    let mut programs = Vec::new();
+    for group in &config.groups {
+        for process in &group.processes {
+            programs.push(common.program(process, group.priority));
+        }
+    }
+    programs.extend(config.broken.iter().map(broken));
+    programs
+}
+
+impl Common<'_> {
+    fn program(&mut self, process: &Process, group_priority: i64) -> Program {
+        let key = Key {
+            group: process.id.group.clone(),
+            name: process.id.name.clone(),
+        };
+        let policy = policy(process);
+        let stdout = self.log(process, "stdout", &process.stdout);
+        let stderr =
+            (!process.redirect_stderr).then(|| self.log(process, "stderr", &process.stderr));
+        let launch = self.launch(process, &policy);
+        let priority = process.priority;
+        Program {
+            key,
+            group_priority,
+            priority,
+            policy,
+            launch,
+            stdout,
+            stderr,
+        }
+    }
+
+    fn launch(&mut self, process: &Process, policy: &Policy) -> Result<Launch, String> {
+        Ok(Launch {
+            ambience: Arc::clone(&self.ambience),
+            command: process.command.clone(),
+            directory: process.directory.clone(),
+            environment: process.environment.clone(),
+            server_url: process
+                .server_url
+                .clone()
+                .or_else(|| self.config.server_url()),
+            credentials: self.credentials(process)?,
+            umask: process.umask.map(|mode| mode.0),
+            rlimits: process.rlimits.iter().map(rlimit).collect(),
+            redirect_stderr: process.redirect_stderr,
+            stop: crate::hub::stop_rule(policy),
+        })
+    }
+
+    fn credentials(&mut self, process: &Process) -> Result<Option<message::Credentials>, String> {
+        let gid = process.unix_group.as_ref().map(|group| group.gid);
+        let own = || nix::unistd::getuid().to_string();
+        let user = match (&process.user, gid) {
+            (None, None) => return Ok(None),
+            (Some(user), _) => user.uid.to_string(),
+            (None, Some(_)) => own(),
+        };
+        let found = self.users.entry((user.clone(), gid)).or_insert_with(|| {
+            let group = gid.map(|gid| gid.to_string());
+            lookup(&user, group.as_deref()).map_err(|error| error.to_string())
+        });
+        found.clone()
+    }
+
+    fn log(&self, process: &Process, channel: &str, stream: &Stream) -> LogSpec {
+        let target = match &stream.log {
+            ConfiguredLog::Discard => LogTarget::Null,
+            ConfiguredLog::File(path) => LogTarget::File { path: path.clone() },
+            ConfiguredLog::Auto => LogTarget::File {
+                path: self.auto.path(process, channel),
+            },
+        };
+        LogSpec {
+            target,
+            maxbytes: stream.max_bytes.bytes(),
+            backups: stream.backups,
+            strip_ansi: self.config.supervisord.strip_ansi,
+            ledger_dir: Some(self.config.locations.state_dir.join("logs")),
+        }
+    }
+}
+
+impl AutoLogs {
+    /// The scheme of an agent: Supervisor's, with eight characters that are not random but belong to
+    /// the agent (by its state directory) and to the process, so that a new agent goes on with the
+    /// files of the former one.
+    pub fn of(config: &Config) -> Self {
+        let state_dir = config.locations.state_dir.as_os_str().as_encoded_bytes();
+        Self {
+            directory: config.supervisord.childlogdir.clone(),
+            identifier: config.supervisord.identifier.clone(),
+            own: four_characters(state_dir),
+        }
+    }
+
+    fn path(&self, process: &Process, channel: &str) -> PathBuf {
+        let Self {
+            directory,
+            identifier,
+            own,
+        } = self;
+        let (name, group) = (&process.id.name, &process.id.group);
+        let process = four_characters(format!("{group}:{name}").as_bytes());
+        directory.join(format!(
+            "{name}-{channel}---{identifier}-{own}{process}.log"
+        ))
+    }
+
+    /// Removes this agent's files and their rotated ones, as a fresh start does; for a blocking
+    /// thread. A file that cannot be removed is left: it is appended to.
+    pub fn purge(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| self.is_own(name))
+                && let Err(error) = std::fs::remove_file(entry.path())
+            {
+                let (path, error) = (entry.path(), &error as &dyn std::error::Error);
+                tracing::warn!(path = %path.display(), error, "an old log file stays");
+            }
+        }
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        let mark = format!("---{}-{}", self.identifier, self.own);
+        let Some((_, rest)) = name.rsplit_once(mark.as_str()) else {
+            return false;
+        };
+        let Some((process, number)) = rest.split_at_checked(4) else {
+            return false;
+        };
+        let number = number
+            .strip_prefix(".log")
+            .map(|number| number.strip_prefix('.').unwrap_or(number));
+        process.bytes().all(|c| c.is_ascii_hexdigit())
+            && number.is_some_and(|number| number.bytes().all(|c| c.is_ascii_digit()))
+    }
+}
+
+fn four_characters(of: &[u8]) -> String {
+    Sha256::digest(of)
+        .iter()
+        .take(2)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// A section that was refused alone: it is shown, and cannot be started.
+fn broken(broken: &BrokenProgram) -> Program {
+    let why = broken
+        .errors
+        .first()
+        .map(|error| error.supervisor_text().to_owned());
+    Program {
+        key: Key {
+            group: broken.group.clone(),
+            name: broken.name.clone(),
+        },
+        group_priority: 999,
+        priority: 999,
+        policy: Policy {
+            autostart: false,
+            ..Policy::default()
+        },
+        launch: Err(why.unwrap_or_else(|| format!("section {} is refused", broken.section))),
+        stdout: LogSpec::null(),
+        stderr: None,
+    }
+}
+
+fn policy(process: &Process) -> Policy {
+    let scope = |is_group| {
+        if is_group {
+            Scope::Group
+        } else {
+            Scope::Process
+        }
+    };
+    Policy {
+        autostart: process.autostart,
+        autorestart: match process.autorestart {
+            AutoRestart::Never => Autorestart::Never,
+            AutoRestart::Unexpected => Autorestart::Unexpected,
+            AutoRestart::Always => Autorestart::Always,
+        },
+        exit_codes: process.exit_codes.iter().collect(),
+        startsecs: process.startsecs,
+        startretries: match process.startretries {
+            StartRetries::Times(times) => Retries::Limit(times),
+            StartRetries::Forever => Retries::Unlimited,
+        },
+        stopsignal: process.stop_signal.number(),
+        stopwaitsecs: process.stopwaitsecs,
+        stop_scope: scope(process.stopasgroup),
+        kill_scope: scope(process.killasgroup),
+        restart_backoff_max: process.restart_backoff_max,
+        restart_window: process.restart_window.and_then(|window| {
+            RestartWindow::new(window.count.min(RestartWindow::MAX_COUNT), window.within)
+        }),
+    }
+}
+
+fn rlimit(limit: &Rlimit) -> message::Rlimit {
+    let value = |value| match value {
+        RlimitValue::Limit(number) => number,
+        RlimitValue::Unlimited => u64::MAX,
+    };
+    let (soft, hard) = (value(limit.soft), value(limit.hard));
+    message::Rlimit {
+        resource: resource(limit.resource),
+        soft,
+        hard,
+    }
+}
+
+fn resource(resource: RlimitResource) -> u32 {
+    match resource {
+        RlimitResource::AddressSpace => libc::RLIMIT_AS,
+        RlimitResource::Core => libc::RLIMIT_CORE,
+        RlimitResource::Cpu => libc::RLIMIT_CPU,
+        RlimitResource::Data => libc::RLIMIT_DATA,
+        RlimitResource::FileSize => libc::RLIMIT_FSIZE,
+        RlimitResource::Locks => libc::RLIMIT_LOCKS,
+        RlimitResource::LockedMemory => libc::RLIMIT_MEMLOCK,
+        RlimitResource::MessageQueue => libc::RLIMIT_MSGQUEUE,
+        RlimitResource::Nice => libc::RLIMIT_NICE,
+        RlimitResource::OpenFiles => libc::RLIMIT_NOFILE,
+        RlimitResource::Processes => libc::RLIMIT_NPROC,
+        RlimitResource::ResidentMemory => libc::RLIMIT_RSS,
+        RlimitResource::RealtimePriority => libc::RLIMIT_RTPRIO,
+        RlimitResource::RealtimeTime => libc::RLIMIT_RTTIME,
+        RlimitResource::PendingSignals => libc::RLIMIT_SIGPENDING,
+        RlimitResource::Stack => libc::RLIMIT_STACK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use rsv_config::host::FixedHost;
+    use rsv_config::{Overrides, Strictness, load_str};
+
+    fn config(text: &str) -> Config {
+        let file = Path::new("/etc/a.conf");
+        let host = FixedHost::default();
+        let loaded = load_str(
+            text,
+            file,
+            &Overrides::default(),
+            Strictness::Lenient,
+            &host,
+        );
+        loaded.unwrap().config
+    }
+
+    fn programs(text: &str) -> Vec<Program> {
+        load(
+            &config(text),
+            Ambience {
+                environment: BTreeMap::new(),
+                directory: "/".into(),
+            },
+        )
+    }
+
+    #[test]
+    fn a_program_is_taken_over_with_all_its_rules() {
+        let text = "[supervisord]\n[program:app]\ncommand=/bin/app -x\ndirectory=/srv\n\
+            startsecs=5\nstartretries=-1\nautorestart=true\nexitcodes=0,2\nstopsignal=INT\n\
+            stopwaitsecs=7\nstopasgroup=true\npriority=3\nstdout_logfile=/tmp/a.log\n\
+            stdout_logfile_maxbytes=1KB\nstdout_logfile_backups=2\nredirect_stderr=true\n\
+            environment=A=\"1\"\numask=022\nrlimit_nofile=10:20\n";
+        let programs = programs(text);
+        let [program] = &programs[..] else {
+            panic!("{programs:?}")
+        };
+        let policy = &program.policy;
+        assert_eq!(program.key.as_run_key(), "app:app");
+        assert_eq!((program.group_priority, program.priority), (3, 3));
+        assert_eq!(policy.startretries, Retries::Unlimited);
+        assert_eq!(policy.autorestart, Autorestart::Always);
+        assert_eq!(policy.exit_codes, [0, 2].into());
+        assert_eq!(
+            (policy.startsecs, policy.stopsignal),
+            (Duration::from_secs(5), 2)
+        );
+        assert_eq!(
+            (policy.stop_scope, policy.kill_scope),
+            (Scope::Group, Scope::Group)
+        );
+        assert_eq!(
+            program.stdout.target,
+            LogTarget::File {
+                path: "/tmp/a.log".into()
+            }
+        );
+        assert_eq!((program.stdout.maxbytes, program.stdout.backups), (1024, 2));
+        assert!(program.stderr.is_none());
+        let launch = program.launch.as_ref().unwrap();
+        assert_eq!(launch.command, "/bin/app -x");
+        assert_eq!(launch.umask, Some(0o22));
+        let nofile = message::Rlimit {
+            resource: libc::RLIMIT_NOFILE,
+            soft: 10,
+            hard: 20,
+        };
+        assert_eq!(launch.rlimits, [nofile]);
+        assert_eq!(launch.stop.grace_ms, 7000);
+    }
+
+    #[test]
+    fn an_automatic_log_has_supervisors_name_and_stays_the_same() {
+        let text = "[supervisord]\nchildlogdir=/tmp\nidentifier=me\n\
+            [program:app]\ncommand=/bin/app\n";
+        let (first, second) = (programs(text), programs(text));
+        assert_eq!(first[0].stdout, second[0].stdout);
+        let LogTarget::File { path } = &first[0].stdout.target else {
+            panic!("no file")
+        };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            name.starts_with("app-stdout---me-") && name.ends_with(".log"),
+            "{name}"
+        );
+        assert_eq!(name.len(), "app-stdout---me-12345678.log".len());
+        assert_ne!(first[0].stdout, first[0].stderr.clone().unwrap());
+    }
+
+    #[test]
+    fn only_this_agents_automatic_logs_are_purged() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[supervisord]\n[program:app]\ncommand=/bin/app\n";
+        let mut auto = AutoLogs::of(&config(text));
+        auto.directory = dir.path().to_owned();
+        let own = &auto.own;
+        let stays = [
+            "app-stdout---supervisor-zzzz1234.log",
+            "x.log",
+            "app---supervisor-.log",
+        ];
+        let stays = stays.map(str::to_owned);
+        let goes = [
+            format!("app-stdout---supervisor-{own}12ab.log"),
+            format!("app-stderr---supervisor-{own}12ab.log.3"),
+        ];
+        for name in stays.iter().chain(&goes) {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        auto.purge();
+        for name in stays {
+            assert!(dir.path().join(&name).exists(), "{name}");
+        }
+        for name in goes {
+            assert!(!dir.path().join(&name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refused_section_is_a_program_that_cannot_start() {
+        let text = "[agent]\nname=a\n[supervisord]\n[program:bad]\ncommand=/bin/x\n\
+            autostart=maybe\n[program:good]\ncommand=/bin/x\n";
+        let programs = programs(text);
+        let bad = programs
+            .iter()
+            .find(|program| program.key.name == "bad")
+            .unwrap();
+        let why = bad.launch.as_ref().unwrap_err();
+        assert!(why.contains("not a valid boolean value: 'maybe'"), "{why}");
+        assert!(programs.iter().any(|program| program.key.name == "good"));
+    }
+}

@@ -1,0 +1,235 @@
+//! Why a program cannot be started, in Supervisor's words.
+
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use rsv_keeper::message::{Refused, Stage};
+use rsv_proto::wire;
+
+/// What is wrong with a program before the keeper is asked. The texts are the ones that clients of
+/// Supervisor see as `spawnerr`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// The configuration of the program is refused.
+    #[error("{0}")]
+    Configuration(String),
+    /// The command's quoting is not closed.
+    #[error("can't parse command {}: {why}", repr(command))]
+    Unparsable {
+        /// The command as it is configured.
+        command: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no word in the command.
+    #[error("command is empty")]
+    Empty,
+    /// There is no such file.
+    #[error("can't find command {}", repr(.0))]
+    NotFound(String),
+    /// It is a directory.
+    #[error("command at {} is a directory", repr(&.0.to_string_lossy()))]
+    Directory(PathBuf),
+    /// Nobody may execute it.
+    #[error("command at {} is not executable", repr(&.0.to_string_lossy()))]
+    NotExecutable(PathBuf),
+    /// We may not execute it.
+    #[error("no permission to run command {}", repr(&.0.to_string_lossy()))]
+    NoPermission(PathBuf),
+    /// A log file cannot be opened.
+    #[error("unknown error making dispatchers for '{name}': {code}")]
+    Log {
+        /// The process's name.
+        name: String,
+        /// The system's name of the error, such as `EACCES`.
+        code: String,
+    },
+    /// As many programs run as may.
+    #[error("too many programs running to spawn '{name}' (maxprocs is {limit})")]
+    TooMany {
+        /// The process's name.
+        name: String,
+        /// The configured bound.
+        limit: u32,
+    },
+    /// The command and its environment are larger than any system takes.
+    #[error("command and environment of '{0}' are too large")]
+    TooLarge(String),
+}
+
+impl SpawnError {
+    /// What a client that asked for the start is told.
+    pub fn refusal(&self) -> wire::Refusal {
+        match self {
+            Self::NotFound(_) => wire::Refusal::NoFile,
+            Self::Unparsable { .. }
+            | Self::Empty
+            | Self::Directory(_)
+            | Self::NotExecutable(_)
+            | Self::NoPermission(_) => wire::Refusal::NotExecutable,
+            Self::TooMany { .. } => wire::Refusal::TooManyProcesses,
+            Self::Configuration(_) | Self::Log { .. } | Self::TooLarge(_) => {
+                wire::Refusal::SpawnError
+            }
+        }
+    }
+}
+
+/// The keeper's refusal in Supervisor's words, for a process of this name.
+pub fn refused_text(refused: &Refused, name: &str) -> String {
+    let errno = Errno::from_raw(refused.errno);
+    let code = code_name(refused.errno);
+    match Stage::try_from(refused.stage) {
+        Ok(Stage::Pipes) if matches!(errno, Errno::EMFILE | Errno::ENFILE) => {
+            format!("too many open files to spawn '{name}'")
+        }
+        Ok(Stage::Pipes) => format!("unknown error making dispatchers for '{name}': {code}"),
+        Ok(Stage::Fork) if errno == Errno::EAGAIN => {
+            format!("Too many processes in process table to spawn '{name}'")
+        }
+        Ok(Stage::Fork) => format!("unknown error during fork for '{name}': {code}"),
+        Ok(Stage::Uid) if errno == Errno::EPERM => {
+            "couldn't setuid: Can't drop privilege as nonroot user".to_owned()
+        }
+        Ok(Stage::Groups) => "couldn't setuid: Could not set groups of effective user".to_owned(),
+        Ok(Stage::Gid) => "couldn't setuid: Could not set group id of effective user".to_owned(),
+        Ok(Stage::Uid) => format!("couldn't setuid: {code}"),
+        Ok(Stage::Directory) => format!("couldn't chdir: {code}"),
+        Ok(Stage::Exec) => format!("couldn't exec: {code}"),
+        Ok(Stage::Request) => format!("the keeper does not accept '{name}': {code}"),
+        Ok(Stage::Cgroup) => format!("couldn't join the cgroup: {code}"),
+        Ok(Stage::ProcessGroup) => format!("couldn't make a process group: {code}"),
+        Ok(Stage::Streams) => format!("couldn't place the standard streams: {code}"),
+        Ok(Stage::Rlimit) => format!("couldn't set a resource limit: {code}"),
+        Err(_) => format!("unknown error during spawn of '{name}': {code}"),
+    }
+}
+
+/// The system's name of an error, such as `ENOENT`.
+pub(crate) fn code_name(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?}"),
+    }
+}
+
+/// The system's name of an error, or its text where it has none.
+pub(crate) fn io_code(error: &std::io::Error) -> String {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.to_string(), code_name)
+}
+
+/// Text quoted as Python does, which is how Supervisor shows it.
+fn repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut quoted = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c == quote => quoted.extend(['\\', c]),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push(quote);
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rsv_keeper::message::Run;
+
+    #[test]
+    fn refusals_before_the_spawn_have_supervisors_texts() {
+        let command = "it's".to_owned();
+        let cases = [
+            (
+                SpawnError::Unparsable {
+                    command,
+                    why: "No closing quotation".into(),
+                },
+                "can't parse command \"it's\": No closing quotation",
+            ),
+            (SpawnError::Empty, "command is empty"),
+            (
+                SpawnError::NotFound("nope".into()),
+                "can't find command 'nope'",
+            ),
+            (
+                SpawnError::Directory("/x".into()),
+                "command at '/x' is a directory",
+            ),
+            (
+                SpawnError::NotExecutable("/x".into()),
+                "command at '/x' is not executable",
+            ),
+            (
+                SpawnError::NoPermission("/x".into()),
+                "no permission to run command '/x'",
+            ),
+            (
+                SpawnError::Log {
+                    name: "x".into(),
+                    code: "EACCES".into(),
+                },
+                "unknown error making dispatchers for 'x': EACCES",
+            ),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_keepers_refusals_have_supervisors_texts() {
+        let cases = [
+            (
+                Stage::Pipes,
+                Errno::EMFILE,
+                "too many open files to spawn 'x'",
+            ),
+            (
+                Stage::Pipes,
+                Errno::EACCES,
+                "unknown error making dispatchers for 'x': EACCES",
+            ),
+            (
+                Stage::Fork,
+                Errno::EAGAIN,
+                "Too many processes in process table to spawn 'x'",
+            ),
+            (
+                Stage::Fork,
+                Errno::ENOMEM,
+                "unknown error during fork for 'x': ENOMEM",
+            ),
+            (Stage::Directory, Errno::ENOENT, "couldn't chdir: ENOENT"),
+            (
+                Stage::Uid,
+                Errno::EPERM,
+                "couldn't setuid: Can't drop privilege as nonroot user",
+            ),
+        ];
+        for (stage, errno, text) in cases {
+            let run = Run {
+                key: "x:x".into(),
+                attempt: 1,
+            };
+            let refused = Refused {
+                run,
+                stage: stage.into(),
+                errno: errno as i32,
+            };
+            assert_eq!(refused_text(&refused, "x"), text);
+        }
+    }
+}
