@@ -95,7 +95,7 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
         plugin::plugins(scope, "ctlplugin", plugin::CTL_KEY).0
     });
     // A broken include is the agent's to report; the main file then has to do.
-    let matters: Wanted<'_> = &|bytes| SECTIONS.iter().any(|name| contains(bytes, name));
+    let matters: Wanted<'_> = &says_where;
     let included = tree.include(host, matters, &mut Vec::new());
     if included.is_err() {
         tree = Tree::of_file(host, file).map_err(ConfigErrors::all)?;
@@ -115,11 +115,18 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
     })
 }
 
-/// Headers without which an included file cannot say where the agent is.
-const SECTIONS: [&[u8]; 4] = [b"[agent", b"[supervisord", b"http_server", b"[DEFAULT"];
-
-fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+/// Whether an included file has a header without which it cannot say where the agent is.
+fn says_where(bytes: &[u8]) -> bool {
+    let headers: [&[u8]; 5] = [
+        b"agent",
+        b"supervisord",
+        b"unix_http_server",
+        b"inet_http_server",
+        b"DEFAULT",
+    ];
+    bytes
+        .split(|byte| *byte == b'[')
+        .any(|rest| headers.iter().any(|header| rest.starts_with(header)))
 }
 
 fn with_scope<T>(tree: &Tree, host: &dyn Host, read: impl FnOnce(&Scope<'_>) -> T) -> T {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 mod fixed;
 mod paths;
+mod remembered;
 mod system;
 mod users;
 
@@ -16,6 +17,7 @@ pub use system::SystemHost;
 pub use users::{Owner, UnixGroup, User};
 
 pub(crate) use paths::{absolute, expand_home, matching_files};
+pub(crate) use remembered::Remembered;
 pub(crate) use users::{find_group, find_owner, find_user};
 
 /// The facts about a machine that a configuration depends on.

@@ -1,22 +1,23 @@
 //! From files to a [`Config`]: reads, merges, types and judges.
 
+mod advice;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::agent;
-use crate::client;
 use crate::config::Config;
-use crate::error::{ConfigError, ConfigErrors, Warning, WarningKind};
+use crate::error::{ConfigError, ConfigErrors, Warning};
 use crate::group::{Assembled, assemble};
-use crate::host::Host;
+use crate::host::{Host, Remembered};
 use crate::locations::Locations;
 use crate::overrides::Overrides;
-use crate::plugin::{self, MAIN_RPC_FACTORY, Plugin};
+use crate::plugin;
 use crate::program::Scope;
 use crate::read::Reader;
 use crate::server;
 use crate::supervisord;
-use crate::tree::{Section, Tree};
+use crate::tree::Tree;
 use crate::unknown::unknown;
 
 /// A configuration that is in order, and what is odd about it.
@@ -68,6 +69,7 @@ fn from_tree(
     strictness: Strictness,
     host: &dyn Host,
 ) -> Result<Loaded, ConfigErrors> {
+    let host: &dyn Host = &Remembered::new(host);
     let mut warnings = Vec::new();
     tree.include(host, &|_| true, &mut warnings)
         .map_err(ConfigErrors::all)?;
@@ -106,7 +108,10 @@ fn from_tree(
     let agent = agent::read(&tree, host, overrides, &mut errors);
     let max_processes = agent::max_processes(&tree, host, &mut errors);
     let locations = Locations::of(agent.as_ref(), &supervisord.pidfile);
-    advise(&tree, host, &locations, &rpc_interfaces, &mut warnings);
+    warnings.extend(advice::plugins(&tree, &rpc_interfaces));
+    warnings.extend(advice::sockets(&locations));
+    warnings.extend(advice::client(&tree, host));
+    warnings.extend(advice::shared_logs(&groups));
     judge_unknown(&tree, strictness, &mut warnings, &mut errors);
     ConfigErrors::of(errors)?;
     Ok(Loaded {
@@ -124,51 +129,6 @@ fn from_tree(
         },
         warnings,
     })
-}
-
-/// What is sound and yet will not do what was meant.
-fn advise(
-    tree: &Tree,
-    host: &dyn Host,
-    locations: &Locations,
-    rpc_interfaces: &[Plugin],
-    warnings: &mut Vec<Warning>,
-) {
-    let mut advice = |section: Option<&str>, text: String| {
-        let section = section.and_then(|name| tree.section(name));
-        warnings.push(Warning {
-            place: section.map(Section::place).unwrap_or_default(),
-            text,
-            hint: None,
-            kind: WarningKind::Advice,
-        });
-    };
-    for plugin in rpc_interfaces
-        .iter()
-        .filter(|p| p.factory != MAIN_RPC_FACTORY)
-    {
-        advice(
-            Some(&format!("rpcinterface:{}", plugin.name)),
-            format!("`{}` is Python code and is not loaded", plugin.factory),
-        );
-    }
-    if let Some(path) = locations.too_long() {
-        advice(
-            None,
-            format!(
-                "the socket path `{}` is too long to be bound",
-                path.display()
-            ),
-        );
-    }
-    if let Some(section) = tree.section("supervisorctl") {
-        // The daemon runs without it; the command line will refuse it.
-        let mut errors = Vec::new();
-        client::supervisorctl(Reader::new(tree, section), host, &mut errors);
-        for error in errors {
-            advice(Some("supervisorctl"), error.fault().text.clone());
-        }
-    }
 }
 
 fn judge_unknown(

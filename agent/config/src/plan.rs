@@ -1,9 +1,11 @@
 //! What a change of configuration asks for: which groups come, go and change as in Supervisor's
 //! `update`, and for each process of a changed group whether it must be restarted.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::config::Config;
 use crate::group::{BrokenProgram, Group, GroupKind};
-use crate::program::{Process, Stream};
+use crate::program::{Process, STDERR, STDOUT, Stream, StreamKeys};
 
 /// The way from the groups that are in force to those that are wanted. Carried out in the order of the
 /// fields.
@@ -62,87 +64,88 @@ pub enum Change {
 /// Compares what is in force with what is wanted. What is broken in the wanted configuration stays as
 /// it is: a misspelling does not stop a program that runs.
 pub fn plan(active: &[Group], wanted: &Config) -> Plan {
-    let (wanted, broken) = (&wanted.groups[..], &wanted.broken[..]);
-    let find = |groups: &'_ [Group], name: &str| groups.iter().position(|group| group.name == name);
-    let missing_in = |groups: &[Group], others: &[Group]| -> Vec<String> {
-        let missing = groups
-            .iter()
-            .filter(|group| find(others, &group.name).is_none());
-        missing.map(|group| group.name.clone()).collect()
-    };
-    let changed = wanted.iter().filter_map(|new| {
-        let old = &active[find(active, &new.name)?];
-        let change = (old != new).then(|| group_change(old, new, broken))?;
-        let is_empty = change.keys.is_empty() && change.processes.is_empty();
-        (!is_empty).then_some(change)
-    });
-    let mut removed = missing_in(active, wanted);
-    removed.retain(|name| !broken.iter().any(|program| program.group == *name));
-    Plan {
-        removed,
-        changed: changed.collect(),
-        added: missing_in(wanted, active),
+    let broken = &wanted.broken[..];
+    let before: HashMap<&str, &Group> = active.iter().map(|group| (&*group.name, group)).collect();
+    let after: HashSet<&str> = wanted.groups.iter().map(|group| &*group.name).collect();
+    let mut plan = Plan::default();
+    for group in active.iter().filter(|group| !after.contains(&*group.name)) {
+        if !broken.iter().any(|program| program.group == group.name) {
+            plan.removed.push(group.name.clone());
+        }
     }
+    for group in &wanted.groups {
+        match before.get(&*group.name) {
+            None => plan.added.push(group.name.clone()),
+            Some(old) if *old != group => plan.changed.extend(group_change(old, group, broken)),
+            Some(_) => {}
+        }
+    }
+    plan
 }
 
-fn group_change(old: &Group, new: &Group, broken: &[BrokenProgram]) -> GroupChange {
+/// What differs, or `None` when it is only what is broken.
+fn group_change(old: &Group, new: &Group, broken: &[BrokenProgram]) -> Option<GroupChange> {
+    let keys = group_keys(old, new);
+    let has_new_socket = keys.contains(&SOCKET);
+    let mut processes = Vec::new();
+    let before = by_name(old);
+    let after = by_name(new);
+    for process in &old.processes {
+        let is_left_out = broken
+            .iter()
+            .any(|program| is_left_out_by(program, process));
+        if !after.contains_key(&*process.id.name) && !is_left_out {
+            processes.push((process, Change::Removed));
+        }
+    }
+    for process in &new.processes {
+        let change = match before.get(&*process.id.name) {
+            None => Some(Change::Added),
+            Some(before) => process_change(before, process, has_new_socket),
+        };
+        processes.extend(change.map(|change| (process, change)));
+    }
+    let processes: Vec<ProcessChange> = processes
+        .into_iter()
+        .map(|(process, change)| ProcessChange {
+            name: process.id.name.clone(),
+            change,
+        })
+        .collect();
+    let is_change = !(keys.is_empty() && processes.is_empty());
+    is_change.then(|| GroupChange {
+        name: new.name.clone(),
+        keys,
+        processes,
+    })
+}
+
+const SOCKET: &str = "socket";
+
+fn group_keys(old: &Group, new: &Group) -> Vec<&'static str> {
     let mut keys = Vec::new();
     note(&mut keys, "priority", &old.priority, &new.priority);
-    let mut has_new_socket = false;
     match (&old.kind, &new.kind) {
         (GroupKind::EventListener(old), GroupKind::EventListener(new)) => {
             note(&mut keys, "events", &old.events, &new.events);
             note(&mut keys, "buffer_size", &old.buffer_size, &new.buffer_size);
-            note(
-                &mut keys,
-                "result_handler",
-                &old.result_handler,
-                &new.result_handler,
-            );
+            let (old, new) = (&old.result_handler, &new.result_handler);
+            note(&mut keys, "result_handler", old, new);
         }
-        (GroupKind::FastCgi(old), GroupKind::FastCgi(new)) => {
-            note(&mut keys, "socket", old, new);
-            has_new_socket = old != new;
-        }
+        (GroupKind::FastCgi(old), GroupKind::FastCgi(new)) => note(&mut keys, SOCKET, old, new),
         (old, new) => {
             let (old, new) = (std::mem::discriminant(old), std::mem::discriminant(new));
             note(&mut keys, "kind", &old, &new);
         }
     }
-    let find = |group: &'_ Group, name: &str| {
-        let found = group
-            .processes
-            .iter()
-            .position(|process| process.id.name == name);
-        found.map(|index| group.processes[index].clone())
-    };
-    let mut processes = Vec::new();
-    for process in &old.processes {
-        let is_broken = broken
-            .iter()
-            .any(|program| is_left_out_by(program, process));
-        if find(new, &process.id.name).is_none() && !is_broken {
-            processes.push((process, Change::Removed));
-        }
-    }
-    for process in &new.processes {
-        let change = match find(old, &process.id.name) {
-            None => Some(Change::Added),
-            Some(before) => process_change(&before, process, has_new_socket),
-        };
-        processes.extend(change.map(|change| (process, change)));
-    }
-    GroupChange {
-        name: new.name.clone(),
-        keys,
-        processes: processes
-            .into_iter()
-            .map(|(process, change)| ProcessChange {
-                name: process.id.name.clone(),
-                change,
-            })
-            .collect(),
-    }
+    keys
+}
+
+fn by_name(group: &Group) -> HashMap<&str, &Process> {
+    let processes = group.processes.iter();
+    processes
+        .map(|process| (&*process.id.name, process))
+        .collect()
 }
 
 /// Whether the process is missing only because its program, or the list of its group, is broken.
@@ -154,7 +157,7 @@ fn is_left_out_by(broken: &BrokenProgram, process: &Process) -> bool {
 fn process_change(old: &Process, new: &Process, has_new_socket: bool) -> Option<Change> {
     let mut restart = restart_keys(old, new);
     if has_new_socket {
-        restart.push("socket");
+        restart.push(SOCKET);
     }
     let live = live_keys(old, new);
     match (restart.is_empty(), live.is_empty()) {
@@ -229,34 +232,6 @@ fn live_keys(old: &Process, new: &Process) -> Vec<&'static str> {
     stream_live_keys(&mut keys, &STDERR, &old.stderr, &new.stderr);
     keys
 }
-
-/// The keys of one stream, as they are written.
-struct StreamKeys {
-    log: &'static str,
-    max_bytes: &'static str,
-    backups: &'static str,
-    capture: &'static str,
-    events: &'static str,
-    syslog: &'static str,
-}
-
-const STDOUT: StreamKeys = StreamKeys {
-    log: "stdout_logfile",
-    max_bytes: "stdout_logfile_maxbytes",
-    backups: "stdout_logfile_backups",
-    capture: "stdout_capture_maxbytes",
-    events: "stdout_events_enabled",
-    syslog: "stdout_syslog",
-};
-
-const STDERR: StreamKeys = StreamKeys {
-    log: "stderr_logfile",
-    max_bytes: "stderr_logfile_maxbytes",
-    backups: "stderr_logfile_backups",
-    capture: "stderr_capture_maxbytes",
-    events: "stderr_events_enabled",
-    syslog: "stderr_syslog",
-};
 
 fn stream_restart_keys(
     keys: &mut Vec<&'static str>,

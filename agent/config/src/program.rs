@@ -146,3 +146,31 @@ pub enum LogTarget {
     /// This file, absolute.
     File(PathBuf),
 }
+
+/// The keys of one stream, as they are written.
+pub(crate) struct StreamKeys {
+    pub(crate) log: &'static str,
+    pub(crate) max_bytes: &'static str,
+    pub(crate) backups: &'static str,
+    pub(crate) capture: &'static str,
+    pub(crate) events: &'static str,
+    pub(crate) syslog: &'static str,
+}
+
+pub(crate) const STDOUT: StreamKeys = StreamKeys {
+    log: "stdout_logfile",
+    max_bytes: "stdout_logfile_maxbytes",
+    backups: "stdout_logfile_backups",
+    capture: "stdout_capture_maxbytes",
+    events: "stdout_events_enabled",
+    syslog: "stdout_syslog",
+};
+
+pub(crate) const STDERR: StreamKeys = StreamKeys {
+    log: "stderr_logfile",
+    max_bytes: "stderr_logfile_maxbytes",
+    backups: "stderr_logfile_backups",
+    capture: "stderr_capture_maxbytes",
+    events: "stderr_events_enabled",
+    syslog: "stderr_syslog",
+};

@@ -47,6 +47,7 @@ impl<'a> Reader<'a> {
         names: &Names<'_>,
         parse: impl FnOnce(&str) -> Result<T, ValueError>,
     ) -> Option<T> {
+        self.raw(key)?;
         let option = format!("{}.{key}", self.section.name);
         self.read_as(key, &option, names, parse)
     }

@@ -3,12 +3,14 @@
 //! Later files override keys of earlier ones and keep the others. Each value remembers its file and
 //! line. Includes are read once: an included file's own `[include]` is not followed.
 
+mod unreadable;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dialect::{self, DEFAULT_SECTION, DialectError, Document, LineError};
-use crate::error::{ConfigError, Place, Warning, WarningKind, repr};
+use crate::dialect::{self, DEFAULT_SECTION, Document};
+use crate::error::{ConfigError, Place, Warning, WarningKind};
 use crate::expand::{Here, Names, expand};
 use crate::host::{Host, absolute, matching_files};
 
@@ -196,8 +198,8 @@ impl Tree {
     }
 
     fn merge(&mut self, source: &Arc<Source>, bytes: &[u8]) -> Result<(), Vec<ConfigError>> {
-        let document =
-            dialect::parse_bytes(bytes).map_err(|error| dialect_errors(&error, &source.file))?;
+        let document = dialect::parse_bytes(bytes)
+            .map_err(|error| unreadable::errors(&error, &source.file))?;
         self.merge_document(source, document);
         Ok(())
     }
@@ -271,54 +273,4 @@ pub(crate) fn refused(error: &crate::error::ValueError, found: &str) -> ConfigEr
     ConfigError::new(error.text.clone())
         .found(found)
         .accepted(error.accepted)
-}
-
-/// A file that cannot be read as INI, one error a line, with Supervisor's text on the first.
-fn dialect_errors(error: &DialectError, file: &Path) -> Vec<ConfigError> {
-    let quoted = repr(&file.to_string_lossy());
-    let place = |line| Place {
-        file: Some(file.to_owned()),
-        line: Some(line),
-        ..Place::default()
-    };
-    let one = |text: &str, bad: &LineError| {
-        ConfigError::new(text)
-            .at(place(bad.line))
-            .found(bad.text.trim_end())
-    };
-    match error {
-        DialectError::NotUtf8 { line, .. } => vec![
-            ConfigError::new(error.to_string())
-                .at(place(*line))
-                .accepted("UTF-8 text")
-                .supervisor(format!("{error} (file: {quoted})")),
-        ],
-        DialectError::NoSectionHeader(bad) => vec![
-            one("text before the first section header", bad)
-                .accepted("a section header such as [supervisord]")
-                .supervisor(format!(
-                    "File contains no section headers.\nfile: {quoted}, line: {}\n{}",
-                    bad.line,
-                    repr(&bad.text)
-                )),
-        ],
-        DialectError::BadLines(lines) => {
-            let mut supervisor = format!("Source contains parsing errors: {quoted}");
-            for bad in lines {
-                supervisor.push_str(&format!("\n\t[line {:2}]: {}", bad.line, repr(&bad.text)));
-            }
-            lines
-                .iter()
-                .map(|bad| {
-                    one("neither a section header nor a key with a value", bad)
-                        .accepted("[section], key = value, or an indented continuation")
-                        .supervisor(supervisor.clone())
-                })
-                .collect()
-        }
-        DialectError::Bridge(_) => vec![ConfigError::new(error.to_string()).at(Place {
-            file: Some(file.to_owned()),
-            ..Place::default()
-        })],
-    }
 }

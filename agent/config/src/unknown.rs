@@ -89,15 +89,22 @@ const SECTIONS: &[&str] = &[
 pub(crate) fn unknown(tree: &Tree) -> Vec<Warning> {
     tree.sections()
         .flat_map(|section| match known_keys(&section.name) {
-            Known::Keys(keys) => unknown_keys(section, &keys),
+            Known::Keys(lists, limits) => unknown_keys(section, lists, limits),
             Known::Any => Vec::new(),
             Known::NoSuchSection => vec![unknown_section(section)],
         })
         .collect()
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Taken,
+    NotTaken,
+}
+
 enum Known {
-    Keys(Vec<String>),
+    /// These lists together, and `rlimit_*` where it says so.
+    Keys(&'static [&'static [&'static str]], Limits),
     Any,
     NoSuchSection,
 }
@@ -135,20 +142,23 @@ fn known_keys(section: &str) -> Known {
         _ if section.starts_with("inet_http_server") => &[&["port", "username", "password"]],
         _ => return Known::NoSuchSection,
     };
-    let mut keys: Vec<String> = lists.concat().into_iter().map(str::to_owned).collect();
-    if kind != "group" && lists.first() == Some(&PROGRAM) {
-        let limits = RlimitResource::ALL.iter();
-        keys.extend(limits.map(|(_, name)| format!("rlimit_{name}")));
-    }
-    Known::Keys(keys)
+    let limits = if lists.first() == Some(&PROGRAM) {
+        Limits::Taken
+    } else {
+        Limits::NotTaken
+    };
+    Known::Keys(lists, limits)
 }
 
-fn unknown_keys(section: &Section, known: &[String]) -> Vec<Warning> {
+fn unknown_keys(section: &Section, lists: &[&[&'static str]], limits: Limits) -> Vec<Warning> {
+    let rlimits = RlimitResource::ALL.iter().map(|(_, key)| *key);
+    let taken = rlimits.filter(|_| limits == Limits::Taken);
+    let known = lists.iter().copied().flatten().copied().chain(taken);
     section
         .keys()
-        .filter(|(key, _)| !known.iter().any(|known| known == key))
+        .filter(|(key, _)| !known.clone().any(|known| known == *key))
         .map(|(key, value)| {
-            let nearest = nearest(key, known.iter().map(String::as_str));
+            let nearest = nearest(key, known.clone());
             warning(
                 value_place(section, key, value),
                 "unknown key".to_owned(),

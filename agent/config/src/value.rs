@@ -76,11 +76,20 @@ pub(crate) fn log_level(text: &str) -> Result<LogLevel, ValueError> {
 /// The name of a section or process: trimmed; blanks, colons and slashes would make it ambiguous.
 pub(crate) fn name(text: &str) -> Result<String, ValueError> {
     let trimmed = text.trim_matches(|c: char| c.is_whitespace());
-    match [' ', ':', '/'].into_iter().find(|c| trimmed.contains(*c)) {
+    // Supervisor looks for the blank, the colon and the slash in this order.
+    let separator = [' ', ':', '/'].into_iter().find(|c| trimmed.contains(*c));
+    let bad = separator.or_else(|| trimmed.chars().find(|c| c.is_control()));
+    let accepted = "a name without blank, `:`, `/` and control characters";
+    match bad {
         Some(bad) => Err(ValueError::new(
-            format!("Invalid name: {} because of character: '{bad}'", repr(text)),
-            "a name without blank, `:` and `/`",
+            format!(
+                "Invalid name: {} because of character: {}",
+                repr(text),
+                repr(&bad.to_string())
+            ),
+            accepted,
         )),
+        None if trimmed.is_empty() => Err(ValueError::new("Invalid name: ''", accepted)),
         None => Ok(trimmed.to_owned()),
     }
 }

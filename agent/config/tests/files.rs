@@ -12,12 +12,16 @@ use tempfile::TempDir;
 
 /// A directory with the given files; `@` in a text stands for the directory.
 fn directory(files: &[(&str, &str)]) -> TempDir {
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("a temporary directory can be made");
     for (name, text) in files {
         let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let root = directory.path().to_str().unwrap();
-        fs::write(path, text.replace('@', root)).unwrap();
+        fs::create_dir_all(path.parent().expect("a file has a parent"))
+            .expect("a directory can be made");
+        let root = directory
+            .path()
+            .to_str()
+            .expect("temporary paths are UTF-8");
+        fs::write(path, text.replace('@', root)).expect("a file can be written");
     }
     directory
 }
@@ -33,7 +37,9 @@ fn read(directory: &TempDir, file: &str) -> Result<Loaded, ConfigErrors> {
 
 fn process<'a>(loaded: &'a Loaded, name: &str) -> &'a Process {
     let mut processes = loaded.config.processes();
-    processes.find(|process| process.id.name == name).unwrap()
+    processes
+        .find(|process| process.id.name == name)
+        .expect("the process is there")
 }
 
 /// Written the way people write: tabs before comments, blanks around `=`, a key given twice.

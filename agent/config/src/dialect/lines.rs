@@ -4,6 +4,7 @@
 //! deeper than its own key, blank lines inside a value are kept, and the n-th `;` and the n-th `#`
 //! of a line are looked at together when an inline comment is searched.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{DialectError, Document, DocumentSection, Entry};
@@ -20,8 +21,8 @@ pub struct LineError {
 /// Splits text into sections and entries.
 pub(super) fn read(text: &str) -> Result<Document, DialectError> {
     let mut pass = Pass::default();
-    for (index, line) in physical_lines(text).into_iter().enumerate() {
-        pass.line(index + 1, &line)?;
+    for (index, line) in unified(text).split_inclusive('\n').enumerate() {
+        pass.line(index + 1, line)?;
     }
     pass.finish()
 }
@@ -31,14 +32,20 @@ pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// Lines with `\r\n` and `\r` turned into `\n`, each with its line break.
-fn physical_lines(text: &str) -> Vec<String> {
-    let unified = text.replace("\r\n", "\n").replace('\r', "\n");
-    unified.split_inclusive('\n').map(str::to_owned).collect()
+/// The text with `\r\n` and `\r` turned into `\n`.
+fn unified(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// The byte offset at which a comment starts, if the line has one.
 fn comment_start(line: &str) -> Option<usize> {
+    if !line.contains([';', '#']) {
+        return None;
+    }
     let content = line.trim_matches(is_blank);
     if content.starts_with(['#', ';']) {
         return Some(0);

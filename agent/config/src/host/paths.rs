@@ -50,13 +50,21 @@ pub(crate) fn matching_files(host: &dyn Host, pattern: &str) -> Vec<PathBuf> {
             .flat_map(|directory| step(host, directory, part))
             .collect();
     }
-    found.retain(|path| host.exists(path));
+    // What a directory lists is there; what the pattern spells out may not be.
+    let is_spelled_out = !relative.rsplit('/').next().is_some_and(is_magic);
+    if is_spelled_out {
+        found.retain(|path| host.exists(path));
+    }
     found.sort();
     found
 }
 
+fn is_magic(part: &str) -> bool {
+    part.contains(['*', '?', '['])
+}
+
 fn step(host: &dyn Host, directory: &Path, part: &str) -> Vec<PathBuf> {
-    if !part.contains(['*', '?', '[']) {
+    if !is_magic(part) {
         return vec![directory.join(part)];
     }
     let pattern: Vec<char> = part.chars().collect();

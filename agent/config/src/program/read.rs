@@ -9,7 +9,7 @@ pub(crate) use instance::path_in_existing_dir;
 
 use std::collections::BTreeMap;
 
-use super::{Process, ProgramKind};
+use super::{Process, ProgramKind, STDERR, STDOUT};
 use crate::error::{ConfigError, ValueError, Warning, repr};
 use crate::expand::{Here, Names};
 use crate::host::{Host, UnixGroup, User, find_group, find_user};
@@ -147,11 +147,10 @@ fn common(reader: &mut Reader<'_>, scope: &Scope<'_>, names: &Names<'_>) -> Comm
     let numprocs_start = reader.read("numprocs_start", names, first_number);
     let mut capture = [ByteSize(0); 2];
     let mut events = [false; 2];
-    for (index, stream) in ["stdout", "stderr"].into_iter().enumerate() {
-        let key = format!("{stream}_capture_maxbytes");
-        capture[index] = reader.read(&key, names, byte_size).unwrap_or_default();
-        let key = format!("{stream}_events_enabled");
-        events[index] = reader.read(&key, names, boolean).unwrap_or(false);
+    for (index, keys) in [&STDOUT, &STDERR].into_iter().enumerate() {
+        let size = reader.read(keys.capture, names, byte_size);
+        capture[index] = size.unwrap_or_default();
+        events[index] = reader.read(keys.events, names, boolean).unwrap_or(false);
     }
     let server_url = reader
         .text("serverurl", names)
@@ -187,12 +186,8 @@ fn common(reader: &mut Reader<'_>, scope: &Scope<'_>, names: &Names<'_>) -> Comm
 
 fn rlimits(reader: &mut Reader<'_>, names: &Names<'_>) -> Vec<Rlimit> {
     let all = RlimitResource::ALL.into_iter();
-    all.filter_map(|(resource, name)| {
-        reader.read(&format!("rlimit_{name}"), names, |text| {
-            rlimit(resource, text)
-        })
-    })
-    .collect()
+    all.filter_map(|(resource, key)| reader.read(key, names, |text| rlimit(resource, text)))
+        .collect()
 }
 
 /// What the keys must satisfy together.

@@ -41,24 +41,24 @@ pub enum RlimitResource {
 }
 
 impl RlimitResource {
-    /// Every resource with the name it has in a configuration.
+    /// Every resource with its key in a configuration.
     pub const ALL: [(Self, &'static str); 16] = [
-        (Self::AddressSpace, "as"),
-        (Self::Core, "core"),
-        (Self::Cpu, "cpu"),
-        (Self::Data, "data"),
-        (Self::FileSize, "fsize"),
-        (Self::Locks, "locks"),
-        (Self::LockedMemory, "memlock"),
-        (Self::MessageQueue, "msgqueue"),
-        (Self::Nice, "nice"),
-        (Self::OpenFiles, "nofile"),
-        (Self::Processes, "nproc"),
-        (Self::ResidentMemory, "rss"),
-        (Self::RealtimePriority, "rtprio"),
-        (Self::RealtimeTime, "rttime"),
-        (Self::PendingSignals, "sigpending"),
-        (Self::Stack, "stack"),
+        (Self::AddressSpace, "rlimit_as"),
+        (Self::Core, "rlimit_core"),
+        (Self::Cpu, "rlimit_cpu"),
+        (Self::Data, "rlimit_data"),
+        (Self::FileSize, "rlimit_fsize"),
+        (Self::Locks, "rlimit_locks"),
+        (Self::LockedMemory, "rlimit_memlock"),
+        (Self::MessageQueue, "rlimit_msgqueue"),
+        (Self::Nice, "rlimit_nice"),
+        (Self::OpenFiles, "rlimit_nofile"),
+        (Self::Processes, "rlimit_nproc"),
+        (Self::ResidentMemory, "rlimit_rss"),
+        (Self::RealtimePriority, "rlimit_rtprio"),
+        (Self::RealtimeTime, "rlimit_rttime"),
+        (Self::PendingSignals, "rlimit_sigpending"),
+        (Self::Stack, "rlimit_stack"),
     ];
 
     fn is_bytes(self) -> bool {

@@ -131,6 +131,8 @@ fn addresses_are_split_at_the_last_colon() {
 #[test]
 fn names_are_trimmed_and_refuse_separators() {
     assert_eq!(name(" a ").unwrap(), "a");
+    assert_eq!(name(" ").unwrap_err().text, "Invalid name: ''");
+    assert!(name("a\u{1b}[31m").is_err());
     assert_eq!(
         name("x y").unwrap_err().text,
         "Invalid name: 'x y' because of character: ' '"

@@ -8,9 +8,10 @@ use crate::environment;
 use crate::error::ValueError;
 use crate::expand::{Names, Var, expand};
 use crate::host::{Host, absolute, expand_home};
-use crate::program::{LogTarget, Process, ProcessId, ProgramKind, Stream};
+use crate::program::{LogTarget, Process, ProcessId, ProgramKind, STDERR, STDOUT, Stream};
 use crate::read::Reader;
 use crate::value::{ByteSize, boolean, byte_size, name};
+use crate::words::split_command;
 
 const DEFAULT_MAX_BYTES: ByteSize = ByteSize(50 << 20);
 const DEFAULT_BACKUPS: u32 = 10;
@@ -50,6 +51,13 @@ impl Instance<'_> {
             stderr.log = LogTarget::Discard;
         }
         let command = reader.text("command", &names);
+        if let Some(Err(error)) = command.as_deref().map(split_command) {
+            let text = format!(
+                "the command cannot be split: {error} (a blank before `;` or `#` starts a comment, \
+                 even inside quotes)"
+            );
+            reader.advise("command", text);
+        }
         let process_name = match reader.raw("process_name") {
             Some(_) => reader.read_as("process_name", "process_name", &names, name)?,
             None => self.program.to_owned(),
@@ -99,22 +107,22 @@ impl Instance<'_> {
         common: &Common,
         which: Which,
     ) -> Stream {
-        let (stream, index) = match which {
-            Which::Stdout => ("stdout", 0),
-            Which::Stderr => ("stderr", 1),
+        let (keys, index) = match which {
+            Which::Stdout => (&STDOUT, 0),
+            Which::Stderr => (&STDERR, 1),
         };
-        let log_key = format!("{stream}_logfile");
-        let here = reader.raw(&log_key).map(|raw| raw.source.here.clone());
-        let target = reader.read(&log_key, names, |text| {
+        let log_key = keys.log;
+        let here = reader.raw(log_key).map(|raw| raw.source.here.clone());
+        let target = reader.read(log_key, names, |text| {
             // A log file's name is expanded twice, so that files written for that keep their meaning.
             let here = here.as_deref().unwrap_or(Path::new("/"));
-            log_target(host, &expand(text, names, &log_key, here)?)
+            log_target(host, &expand(text, names, log_key, here)?)
         });
-        let backups = reader.read(&format!("{stream}_logfile_backups"), names, backups);
+        let backups = reader.read(keys.backups, names, backups);
         let max_bytes = reader
-            .read(&format!("{stream}_logfile_maxbytes"), names, byte_size)
+            .read(keys.max_bytes, names, byte_size)
             .unwrap_or(DEFAULT_MAX_BYTES);
-        let syslog = reader.read(&format!("{stream}_syslog"), names, boolean);
+        let syslog = reader.read(keys.syslog, names, boolean);
         let target = target.unwrap_or(Target::Log(LogTarget::Auto));
         let (log, is_alias) = match target {
             Target::Log(log) => (log, false),
@@ -126,7 +134,7 @@ impl Instance<'_> {
                 "For [{section}], AUTO logging used for {log_key} without rollover, set maxbytes > 0 \
                  to avoid filling up filesystem unintentionally"
             );
-            reader.advise(&format!("{log_key}_maxbytes"), text);
+            reader.advise(keys.max_bytes, text);
         }
         // A listener's stdout is the event protocol: it cannot be captured or published.
         let is_protocol = self.kind == ProgramKind::EventListener && matches!(which, Which::Stdout);
