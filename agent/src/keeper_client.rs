@@ -168,6 +168,12 @@ pub struct KeeperClient {
     child: Option<Child>,
 }
 
+/// Which side of the listening task has gone.
+enum Gone {
+    Keeper,
+    Hub,
+}
+
 /// Finds the keeper or starts one. The first input of the channel is [`KeeperInput::Attached`].
 ///
 /// # Errors
@@ -197,7 +203,7 @@ pub async fn connect(
 impl KeeperClient {
     /// Listens until the hub takes no more inputs.
     pub async fn run(mut self) {
-        while self.listen().await.is_some() {
+        while matches!(self.listen().await, Gone::Keeper) {
             tracing::warn!(socket = %self.options.socket.display(), "the keeper has gone");
             if self.inputs.send(KeeperInput::Lost).await.is_err() || !self.attach_again().await {
                 break;
@@ -206,15 +212,22 @@ impl KeeperClient {
         self.reap();
     }
 
-    /// Hands on reports until the keeper (`Some`) or the hub (`None`) has gone.
-    async fn listen(&mut self) -> Option<()> {
+    /// Hands on reports until one side has gone.
+    async fn listen(&mut self) -> Gone {
         loop {
             let received = tokio::select! {
                 received = self.session.recv() => received,
-                () = self.inputs.closed() => return None,
+                () = self.inputs.closed() => return Gone::Hub,
             };
-            let Some(input) = received? else { continue };
-            self.inputs.send(input).await.ok()?;
+            let input = match received {
+                None => return Gone::Keeper,
+                // A report that means nothing to us.
+                Some(None) => continue,
+                Some(Some(input)) => input,
+            };
+            if self.inputs.send(input).await.is_err() {
+                return Gone::Hub;
+            }
         }
     }
 

@@ -1,0 +1,245 @@
+//! Programs that outlive their agent, and programs that outlive their keeper.
+
+#[path = "hub/rig.rs"]
+mod rig;
+
+use std::time::Duration;
+
+use rig::{Rig, eventually, is_alive, kill, said};
+use rsv_agent::hub::Shutdown;
+use rsv_agent::journal::Item;
+use rsv_proto::wire::{self, Outcome, ProcessState, Refusal, Step, exit_status};
+use rsv_supervise::Autorestart;
+use rustix::process::Signal;
+
+#[tokio::test]
+async fn a_killed_agent_leaves_its_programs_to_the_next_one() {
+    let rig = Rig::with_keeper();
+    let programs = || {
+        let mut quiet = rig.program("quiet", "exec sleep 1000");
+        quiet.policy.autostart = false;
+        vec![
+            rig.program("app", "echo one; read x; echo $x; exec sleep 1000"),
+            quiet,
+        ]
+    };
+    let agent = rig.agent(programs()).await;
+    let before = agent.until_state("app", ProcessState::Running).await;
+    eventually("the output", || rig.log("app") == "one\n").await;
+    agent.kill().await;
+    let agent = rig.agent(programs()).await;
+    let after = agent.shown("app").await;
+    assert_eq!(after, before);
+    assert!(is_alive(after.pid.unwrap()));
+    assert_eq!(agent.shown("quiet").await.state(), ProcessState::Stopped);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_stopped_is_not_started_by_the_next_agent() {
+    let rig = Rig::with_keeper();
+    let programs = || vec![rig.program("app", "exec sleep 1000")];
+    let agent = rig.agent(programs()).await;
+    agent.until_state("app", ProcessState::Running).await;
+    agent.halt("app").await;
+    let before = agent.shown("app").await;
+    agent.kill().await;
+    let agent = rig.agent(programs()).await;
+    assert_eq!(agent.shown("app").await, before);
+    let result = agent.start("app").await;
+    assert_eq!(
+        said(&result),
+        (Outcome::Done, Refusal::Unspecified, vec![Step::Started])
+    );
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_exit_without_an_agent_is_known_and_acted_upon_by_the_next() {
+    let rig = Rig::with_keeper();
+    let script = "echo run; read line < gate; exit 3";
+    let gate = rig.path("gate");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&gate)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let programs = |autorestart| {
+        let mut program = rig.program("app", script);
+        program.policy.autorestart = autorestart;
+        program.launch.as_mut().unwrap().directory = Some(rig.directory.path().to_owned());
+        vec![program]
+    };
+    let agent = rig.agent(programs(Autorestart::Never)).await;
+    let pid = agent
+        .until_state("app", ProcessState::Running)
+        .await
+        .pid
+        .unwrap();
+    agent.kill().await;
+    std::fs::write(&gate, "go\n").unwrap();
+    eventually("the exit", || !is_alive(pid)).await;
+    let agent = rig.agent(programs(Autorestart::Always)).await;
+    let shown = agent
+        .until("app", |shown| shown.restarts == 1 && shown.pid.is_some())
+        .await;
+    assert_eq!(shown.exit.unwrap().kind, Some(exit_status::Kind::Code(3)));
+    assert_ne!(shown.pid, Some(pid));
+    eventually("the second run's output", || rig.log("app") == "run\nrun\n").await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_that_was_asked_for_is_carried_on_by_the_next_agent() {
+    let rig = Rig::with_keeper();
+    let programs = || {
+        let script = "trap \"\" TERM; echo ready; while :; do sleep 1000; done";
+        let mut program = rig.program("deaf", script);
+        program.policy.stopwaitsecs = Duration::from_millis(300);
+        program.policy.kill_scope = rsv_supervise::Scope::Group;
+        vec![program]
+    };
+    let agent = rig.agent(programs()).await;
+    let pid = agent
+        .until_state("deaf", ProcessState::Running)
+        .await
+        .pid
+        .unwrap();
+    eventually("the trap", || rig.log("deaf").contains("ready")).await;
+    let stop = wire::action::Verb::Stop(wire::StopAction {});
+    let request = rsv_agent::hub::ActOn {
+        programs: vec!["deaf".into()],
+        action: wire::Action { verb: Some(stop) },
+        actor: String::new(),
+    };
+    drop(agent.hub.act(request).await.unwrap());
+    agent.until_state("deaf", ProcessState::Stopping).await;
+    agent.kill().await;
+    let agent = rig.agent(programs()).await;
+    agent.until_state("deaf", ProcessState::Stopped).await;
+    assert!(!is_alive(pid));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn left_programs_run_on_and_their_agents_end_is_orderly() {
+    let rig = Rig::with_keeper();
+    let programs = || vec![rig.program("app", "exec sleep 1000")];
+    let agent = rig.agent(programs()).await;
+    let before = agent.until_state("app", ProcessState::Running).await;
+    let mut reader = agent.hub.subscribe();
+    rig::within(agent.hub.shutdown(Shutdown::LeavePrograms))
+        .await
+        .unwrap();
+    assert_eq!(rig::within(reader.next()).await, Item::Ended);
+    assert_eq!(
+        rig::within(agent.task).await.unwrap(),
+        Shutdown::LeavePrograms
+    );
+    assert!(agent.hub.snapshot().await.is_err());
+    let agent = rig.agent(programs()).await;
+    assert_eq!(agent.shown("app").await, before);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_longer_configured_runs_until_it_is_stopped() {
+    let rig = Rig::with_keeper();
+    let agent = rig.agent(vec![rig.program("old", "exec sleep 1000")]).await;
+    let pid = agent
+        .until_state("old", ProcessState::Running)
+        .await
+        .pid
+        .unwrap();
+    agent.kill().await;
+    let agent = rig.agent(vec![rig.program("new", "exec sleep 1000")]).await;
+    assert_eq!(agent.shown("old").await.pid, Some(pid));
+    let mut reader = agent.hub.subscribe();
+    let result = agent.halt("old").await;
+    assert_eq!(
+        said(&result),
+        (Outcome::Done, Refusal::Unspecified, vec![Step::Stopped])
+    );
+    rig::within(async {
+        loop {
+            if let Item::Delta(wire::Delta {
+                change: Some(wire::delta::Change::Remove(key)),
+                ..
+            }) = reader.next().await
+            {
+                assert_eq!(key.name, "old");
+                break;
+            }
+        }
+    })
+    .await;
+    assert!(!is_alive(pid));
+    agent.kill().await;
+    let agent = rig.agent(vec![rig.program("new", "exec sleep 1000")]).await;
+    let status = agent.hub.status(&[]).await.unwrap();
+    assert_eq!(status.programs.len(), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn programs_outlive_their_keeper_and_the_next_keeper_has_them() {
+    let mut rig = Rig::with_keeper();
+    let mut program = rig.program("app", "while read x; do echo $x; done; exec sleep 1000");
+    program.policy.autorestart = Autorestart::Always;
+    let agent = rig.agent(vec![program]).await;
+    let before = agent.until_state("app", ProcessState::Running).await;
+    let pid = before.pid.unwrap();
+    rig.kill_keeper();
+    rig.start_keeper();
+    // Answered only by a keeper that knows the process.
+    let result = agent.signal("app", Signal::CONT.as_raw()).await;
+    assert_eq!(
+        said(&result),
+        (Outcome::Done, Refusal::Unspecified, vec![Step::Signalled])
+    );
+    assert_eq!(agent.shown("app").await, before);
+    kill(pid, Signal::KILL);
+    let shown = agent
+        .until("app", |shown| shown.restarts == 1 && shown.pid.is_some())
+        .await;
+    assert_ne!(shown.pid, Some(pid));
+    agent.stop().await;
+    rig.keeper_ends().await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_without_a_keeper_is_restarted_by_the_next() {
+    let mut rig = Rig::with_keeper();
+    let mut program = rig.program("app", "exec sleep 1000");
+    program.policy.autorestart = Autorestart::Always;
+    let agent = rig.agent(vec![program]).await;
+    let pid = agent
+        .until_state("app", ProcessState::Running)
+        .await
+        .pid
+        .unwrap();
+    rig.kill_keeper();
+    kill(pid, Signal::KILL);
+    rig.start_keeper();
+    let shown = agent
+        .until("app", |shown| shown.restarts == 1 && shown.pid.is_some())
+        .await;
+    assert_ne!(shown.pid, Some(pid));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_adopted_from_a_dead_keeper_survives_its_agent_too() {
+    let mut rig = Rig::with_keeper();
+    let program = rig.program("app", "exec sleep 1000");
+    let agent = rig.agent(vec![program.clone()]).await;
+    let before = agent.until_state("app", ProcessState::Running).await;
+    rig.kill_keeper();
+    rig.start_keeper();
+    let result = agent.signal("app", Signal::CONT.as_raw()).await;
+    assert_eq!(result.outcome(), Outcome::Done);
+    agent.kill().await;
+    let agent = rig.agent(vec![program]).await;
+    assert_eq!(agent.shown("app").await, before);
+    agent.stop().await;
+}
