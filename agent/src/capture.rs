@@ -20,21 +20,22 @@
 //! * *The next agent.* It opens the file by its name. There, and full: it rotates before the first
 //!   byte. Missing, because the kill came between the last rename and the new file: it makes one.
 //!   It opens only after the keeper has stopped draining, so it sees the final sizes.
-//! * *Numbers.* The ledger (see [`crate::logbook`]) says which inode began at which offset. It is
+//! * *Numbers.* The ledger ([`ledger`]) says which inode began at which offset. It is
 //!   written after the new file exists; when the kill came before that, the noted inode is found
 //!   under `.1`, and the new file begins where that one ends.
 
 mod ansi;
 mod chain;
 pub(crate) mod command;
+mod execute;
 mod file;
+mod files;
 mod ledger;
+mod line;
 mod mover;
 mod pace;
-mod pipe;
 mod plumbing;
 mod port;
-mod seam;
 mod stream;
 
 use std::io;
@@ -68,7 +69,13 @@ impl LogSpec {
     /// A log in a file, rotated as the arguments say, with nothing special about it.
     pub fn file(path: impl Into<PathBuf>, maxbytes: u64, backups: u32) -> Self {
         let target = LogTarget::File { path: path.into() };
-        Self { target, maxbytes, backups, strip_ansi: false, ledger_dir: None }
+        Self {
+            target,
+            maxbytes,
+            backups,
+            strip_ansi: false,
+            ledger_dir: None,
+        }
     }
 
     /// Output that nobody wants.
@@ -139,7 +146,9 @@ impl Capture {
     pub fn start(port: impl DrainPort) -> io::Result<Self> {
         let (inbox, outbox) = command::channel()?;
         mover::spawn(outbox, Box::new(port))?;
-        Ok(Self { inbox: Arc::new(inbox) })
+        Ok(Self {
+            inbox: Arc::new(inbox),
+        })
     }
 
     /// Opens the log of one stream, or brings an open one in line with `spec`, and returns the file
@@ -152,6 +161,13 @@ impl Capture {
         self.inbox.ask(|reply| Command::Open { log, spec, reply })?
     }
 
+    /// Says how the log of a stream would be opened, so that a log of the past can be read and cleared
+    /// while its program does not run. Holds no file open.
+    pub fn know(&self, key: &str, channel: Channel, spec: LogSpec) {
+        let log = command::LogKey::new(key, channel);
+        self.inbox.tell(Command::Know { log, spec });
+    }
+
     /// Takes over a stream whose log is open: from now on its bytes go into that log, until nobody
     /// holds the writing end any more. Then the keeper is told and the pipe is dropped.
     pub fn attach(&self, run: Run, channel: Channel, pipe: OwnedFd) {
@@ -161,12 +177,16 @@ impl Capture {
     /// Closes the logs of a key, each as soon as none of its streams is attached. Readers are not
     /// disturbed, and the numbering is kept for the next [`Capture::open`].
     pub fn closed(&self, key: &str) {
-        self.inbox.tell(Command::Close { key: key.to_owned() });
+        self.inbox.tell(Command::Close {
+            key: key.to_owned(),
+        });
     }
 
     /// Closes the logs of a key that is no longer configured, and ends its followers.
     pub fn forget(&self, key: &str) {
-        self.inbox.tell(Command::Forget { key: key.to_owned() });
+        self.inbox.tell(Command::Forget {
+            key: key.to_owned(),
+        });
     }
 
     /// Replaces the files of a key by empty ones; rotated files stay. Whoever holds the former file

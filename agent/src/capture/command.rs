@@ -44,6 +44,10 @@ pub(crate) enum Command {
         spec: LogSpec,
         reply: Reply<io::Result<OwnedFd>>,
     },
+    Know {
+        log: LogKey,
+        spec: LogSpec,
+    },
     Attach {
         run: Run,
         channel: Channel,
@@ -140,7 +144,7 @@ impl Inbox {
 
     fn ring(&self) {
         // The only error is a counter that is full, and then the bell rings already.
-        drop(rustix::io::write(&self.bell, &1_u64.to_ne_bytes()));
+        rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).ok();
     }
 }
 

@@ -1,1 +1,512 @@
-//! Being written.
+//! One log file: where its next byte goes, when it is full, what its bytes are numbered.
+//!
+//! The invariant to keep in mind: the index is published before the disk changes when a file goes
+//! away, and before the first byte when one comes or is cut short. Every change of the file that is
+//! written to raises [`LogFile::generation`], and no byte of a stream goes into a file of a
+//! generation that the keeper has not been told of.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FileType, OFlags};
+
+use super::chain;
+use super::ledger::{Ledger, Numbering, resolve};
+use super::plumbing;
+use crate::logbook::index::{FileKey, LogIndex, LogState, Segment};
+
+/// How long a rotation that did not succeed is left alone. Meanwhile the file grows above its limit,
+/// because a directory that cannot be written to is no reason to stop the program.
+const ROTATION_PAUSE: Duration = Duration::from_secs(5);
+
+/// When a file is full, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// 0: never.
+    pub(super) maxbytes: u64,
+    pub(super) backups: u32,
+}
+
+/// A log file that is open for writing.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    pub(super) path: PathBuf,
+    file: File,
+    kind: Kind,
+    limits: Limits,
+    generation: u64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Written at its end, rotated, numbered.
+    Regular(Regular),
+    /// A terminal, a pipe, a device: bytes go in, and that is all.
+    Plain,
+    /// The same, shared with others, whom it would disturb if we made it non-blocking.
+    Shared,
+}
+
+#[derive(Debug)]
+struct Regular {
+    current: Segment,
+    /// Its size when we last looked or wrote.
+    size: u64,
+    index: Arc<LogIndex>,
+    ledger: Option<Ledger>,
+    /// Its name has been given away, and no new file could be made yet.
+    is_homeless: bool,
+    rotate_after: Option<Instant>,
+}
+
+/// Where the next bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// To this offset, at most so many before the file is full.
+    At { offset: u64, left: u64 },
+    /// Wherever the file puts them.
+    Anywhere,
+    /// The same, a little at a time: it is not ours, so it cannot be told not to make us wait.
+    Sparing,
+}
+
+/// A log file for reading only, as it is on the disk now; nothing when there is no such file, or one
+/// that cannot be read back. Uses and keeps the former index, if there is one.
+pub(super) fn survey(
+    path: &Path,
+    limits: Limits,
+    ledger: Option<&Path>,
+    former: Option<&Arc<LogIndex>>,
+) -> io::Result<Option<Arc<LogIndex>>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let (index, _, _) = take_stock(path, limits, ledger, former)?;
+    Ok(Some(index))
+}
+
+impl LogFile {
+    /// Opens or makes the file. `ledger` is the file of its numbering, `former` the index under which
+    /// it was open before in this process.
+    pub(super) fn open(
+        path: &Path,
+        limits: Limits,
+        ledger: Option<&Path>,
+        former: Option<&Arc<LogIndex>>,
+    ) -> io::Result<Self> {
+        let file = open_for_writing(path)?;
+        let kind = match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+            FileType::RegularFile => Kind::Regular(Regular::open(path, limits, ledger, former)?),
+            _ if rustix::fs::fcntl_getfl(&file)?.contains(OFlags::NONBLOCK) => Kind::Plain,
+            _ => Kind::Shared,
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            kind,
+            limits,
+            generation: 1,
+        })
+    }
+
+    /// Changes with each file that takes the place of the former one.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The file itself, for the keeper and for `splice`.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// A descriptor of its own for somebody else.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// The published numbering; absent when the file cannot be read back.
+    pub(super) fn index(&self) -> Option<&Arc<LogIndex>> {
+        match &self.kind {
+            Kind::Regular(regular) => Some(&regular.index),
+            Kind::Plain | Kind::Shared => None,
+        }
+    }
+
+    /// Whether somebody waits for its bytes.
+    pub(super) fn is_followed(&self) -> bool {
+        self.index().is_some_and(|index| index.is_followed())
+    }
+
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Where the next bytes go. Looks at the size, because somebody may have cut the file short, and
+    /// rotates a full file away first.
+    pub(super) fn room(&mut self, now: Instant) -> io::Result<Room> {
+        let regular = match &mut self.kind {
+            Kind::Regular(regular) => regular,
+            Kind::Plain => return Ok(Room::Anywhere),
+            Kind::Shared => return plumbing::has_room(self.file.as_fd()).map(|()| Room::Sparing),
+        };
+        let size = u64::try_from(rustix::fs::fstat(&self.file)?.st_size).unwrap_or(0);
+        regular.look(size);
+        if self.is_homeless() && self.may_rotate(now) {
+            self.settle(now)?;
+        }
+        if self.is_full() && self.may_rotate(now) {
+            self.rotate(now)?;
+        }
+        Ok(self.room_left())
+    }
+
+    /// So many bytes have gone to the offset that [`LogFile::room`] gave. Rotates as soon as the file
+    /// is full, so that its name always leads to a file with room.
+    pub(super) fn advance(&mut self, bytes: u64, now: Instant) -> io::Result<()> {
+        let Kind::Regular(regular) = &mut self.kind else {
+            return Ok(());
+        };
+        regular.size += bytes;
+        regular.index.reach(regular.current.start + regular.size);
+        if self.is_full() && self.may_rotate(now) {
+            return self.rotate(now);
+        }
+        Ok(())
+    }
+
+    /// Whether the next byte begins a line.
+    pub(super) fn is_at_line_start(&self) -> bool {
+        let Kind::Regular(regular) = &self.kind else {
+            return false;
+        };
+        let mut last = [0];
+        match regular.size.checked_sub(1) {
+            None => true,
+            // A file that we may not read is cut at the byte.
+            Some(at) => self.file.read_exact_at(&mut last, at).is_ok() && last == *b"\n",
+        }
+    }
+
+    /// Writes at the offset that [`LogFile::room`] gave; for what cannot be spliced.
+    pub(super) fn write(&self, bytes: &[u8], room: Room) -> io::Result<usize> {
+        match room {
+            Room::At { offset, .. } => self.file.write_at(bytes, offset),
+            Room::Anywhere | Room::Sparing => Ok(rustix::io::write(&self.file, bytes)?),
+        }
+    }
+
+    /// Puts an empty file in the place of this one. Rotated files stay.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        if !matches!(self.kind, Kind::Regular(_)) {
+            return Ok(());
+        }
+        self.replace(|path| match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    }
+
+    /// Opens the file by its name again, if that leads somewhere else by now.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let leads_here = match &self.kind {
+            Kind::Plain | Kind::Shared => false,
+            Kind::Regular(regular) => {
+                chain::look(&self.path)?.is_some_and(|found| found.file == regular.current.file)
+            }
+        };
+        if leads_here {
+            Ok(())
+        } else {
+            self.replace(|_| Ok(()))
+        }
+    }
+
+    fn room_left(&self) -> Room {
+        let Kind::Regular(regular) = &self.kind else {
+            return Room::Anywhere;
+        };
+        let limit = self.limits.maxbytes;
+        // A full file is only still here when its rotation did not succeed.
+        let left = if limit == 0 || regular.size >= limit {
+            u64::MAX
+        } else {
+            limit - regular.size
+        };
+        Room::At {
+            offset: regular.size,
+            left,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let Kind::Regular(regular) = &self.kind else {
+            return false;
+        };
+        self.limits.maxbytes > 0 && regular.size >= self.limits.maxbytes
+    }
+
+    fn is_homeless(&self) -> bool {
+        matches!(&self.kind, Kind::Regular(regular) if regular.is_homeless)
+    }
+
+    /// Whether a rotation can be tried now.
+    pub(super) fn may_rotate(&self, now: Instant) -> bool {
+        let Kind::Regular(regular) = &self.kind else {
+            return false;
+        };
+        regular.rotate_after.is_none_or(|after| now >= after)
+    }
+
+    /// Rotates the file away now, full or not.
+    pub(super) fn rotate(&mut self, now: Instant) -> io::Result<()> {
+        match self.make_way() {
+            Ok(()) => self.settle(now),
+            Err(error) => {
+                self.pause_rotation(now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the file that the name leads to by now, or makes it. Until that succeeds, bytes go on
+    /// into the former file.
+    fn settle(&mut self, now: Instant) -> io::Result<()> {
+        let result = self.take_new_file();
+        if result.is_err() {
+            self.pause_rotation(now);
+        }
+        result
+    }
+
+    fn pause_rotation(&mut self, now: Instant) {
+        if let Kind::Regular(regular) = &mut self.kind {
+            regular.rotate_after = Some(now + ROTATION_PAUSE);
+        }
+    }
+
+    /// Frees the name. When it does not lead to our file, somebody has moved that away already (or we
+    /// have, and could not make a new one), and there is nothing to shift.
+    fn make_way(&self) -> io::Result<()> {
+        let Kind::Regular(regular) = &self.kind else {
+            return Ok(());
+        };
+        if chain::look(&self.path)?.is_none_or(|found| found.file != regular.current.file) {
+            return Ok(());
+        }
+        if self.limits.backups == 0 {
+            regular.index.drop_file(regular.current.file);
+            return std::fs::remove_file(&self.path);
+        }
+        let shift = chain::plan(&self.path, self.limits.backups)?;
+        if let Some(file) = shift.leaves {
+            regular.index.drop_file(file);
+        }
+        chain::shift(&self.path, &shift)
+    }
+
+    fn replace(&mut self, make_way: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        if let Kind::Regular(regular) = &self.kind {
+            let named = chain::look(&self.path)?.map(|found| found.file);
+            let kept = chain::survey(&self.path, self.limits.backups)?;
+            let ours = regular.current.file;
+            if named == Some(ours) || !kept.iter().flatten().any(|found| found.file == ours) {
+                regular.index.drop_file(ours);
+            }
+        }
+        make_way(&self.path)?;
+        self.take_new_file()
+    }
+
+    /// Opens what the name leads to and numbers it from the end of the former file on.
+    fn take_new_file(&mut self) -> io::Result<()> {
+        if let Kind::Regular(regular) = &mut self.kind {
+            regular.is_homeless = true;
+        }
+        let file = open_for_writing(&self.path)?;
+        let stat = rustix::fs::fstat(&file)?;
+        if let Kind::Regular(regular) = &mut self.kind {
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
+            regular.begin(
+                FileKey {
+                    dev: stat.st_dev,
+                    ino: stat.st_ino,
+                },
+                size,
+            );
+            regular.is_homeless = false;
+            regular.rotate_after = None;
+        }
+        self.file = file;
+        self.generation += 1;
+        Ok(())
+    }
+}
+
+impl Regular {
+    fn open(
+        path: &Path,
+        limits: Limits,
+        ledger: Option<&Path>,
+        former: Option<&Arc<LogIndex>>,
+    ) -> io::Result<Self> {
+        let (index, current, size) = take_stock(path, limits, ledger, former)?;
+        let ledger = ledger.and_then(|ledger| {
+            let segments = index.segments();
+            Ledger::create(ledger, index.log_id, &segments, limits.backups)
+                .inspect_err(|error| unkept(path, error))
+                .ok()
+        });
+        Ok(Self {
+            current,
+            size,
+            index,
+            ledger,
+            is_homeless: false,
+            rotate_after: None,
+        })
+    }
+
+    /// The file has this size now. When that is less than it was, the rest was cut off: the numbering
+    /// goes on where it was, and what is left of the file has lost its place in it.
+    fn look(&mut self, size: u64) {
+        let end = self.current.start + self.size;
+        if size < self.size {
+            let (seq, file) = (self.current.seq + 1, self.current.file);
+            self.enter(
+                Segment {
+                    seq,
+                    file,
+                    start: end - size,
+                    floor: end,
+                },
+                size,
+            );
+        } else if size > self.size {
+            self.size = size;
+            self.index.reach(self.current.start + size);
+        }
+    }
+
+    /// A new file begins, with what somebody else may have put into it already.
+    fn begin(&mut self, file: FileKey, size: u64) {
+        let end = self.current.start + self.size;
+        self.enter(
+            Segment {
+                seq: self.current.seq + 1,
+                file,
+                start: end,
+                floor: end,
+            },
+            size,
+        );
+        self.index.reach(end + size);
+    }
+
+    fn enter(&mut self, segment: Segment, size: u64) {
+        self.index.begin(segment);
+        self.current = segment;
+        self.size = size;
+        if let Some(ledger) = &self.ledger
+            && let Err(error) = ledger.note(&segment)
+        {
+            unkept(&self.index.path, &error);
+            // A numbering with a gap in its books would be taken for another one's.
+            self.ledger = None;
+        }
+    }
+}
+
+/// Compares what is known with what is there, and publishes it. The path leads to a file.
+fn take_stock(
+    path: &Path,
+    limits: Limits,
+    ledger: Option<&Path>,
+    former: Option<&Arc<LogIndex>>,
+) -> io::Result<(Arc<LogIndex>, Segment, u64)> {
+    let known = match former {
+        Some(index) => Some(Numbering {
+            log_id: index.log_id,
+            segments: index.segments(),
+            end: Some(index.progress().end),
+        }),
+        None => ledger.and_then(Ledger::load),
+    };
+    let found = chain::survey(path, limits.backups)?;
+    let size = found.first().copied().flatten().map_or(0, |file| file.size);
+    let numbering = resolve(known.as_ref(), &found);
+    let current = *numbering.segments.last().ok_or(io::ErrorKind::NotFound)?;
+    let index = match former {
+        Some(index) if index.log_id == numbering.log_id => Arc::clone(index),
+        _ => Arc::new(LogIndex::new(numbering.log_id, path.to_path_buf())),
+    };
+    index.publish(&numbering.segments, limits.backups, current.start + size);
+    index.reopen();
+    if let Some(former) = former.filter(|former| former.log_id != index.log_id) {
+        former.close(LogState::Replaced);
+    }
+    Ok((index, current, size))
+}
+
+fn unkept(path: &Path, error: &io::Error) {
+    tracing::warn!(path = %path.display(), %error, "numbering of a log cannot be kept");
+}
+
+/// Opens for writing at explicit offsets, makes the file if it is missing, and never waits: for a
+/// reader of a pipe, or for a line of a terminal.
+fn open_for_writing(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let flags = i32::try_from(flags).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(flags);
+    let mut both = options.clone();
+    both.read(true);
+    let kind = std::fs::metadata(path)
+        .ok()
+        .map(|metadata| metadata.file_type());
+    if kind.is_none_or(|kind| kind.is_file()) {
+        // Reading tells whether a line has ended; a file that we may only write to will do.
+        return match both.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
+            other => other,
+        };
+    }
+    match options.open(path) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+            // A pipe that nobody reads from yet can be opened if we might read from it.
+            if kind.is_some_and(|kind| kind.is_fifo()) {
+                both.open(path)
+            } else {
+                inherited(path, error)
+            }
+        }
+        other => other,
+    }
+}
+
+/// A socket that we were started with, under its name in `/dev` or `/proc`: it cannot be opened, only
+/// copied.
+fn inherited(path: &Path, error: io::Error) -> io::Result<File> {
+    let descriptor = match path.to_str() {
+        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
+            io::stdout().as_fd().try_clone_to_owned()
+        }
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => {
+            io::stderr().as_fd().try_clone_to_owned()
+        }
+        _ => return Err(error),
+    };
+    descriptor.map(File::from)
+}

@@ -1,6 +1,317 @@
-//! The thread.
+//! The thread: waits for pipes, moments and commands, and serves streams in turns.
+//!
+//! Every stream is in exactly one of three states: armed for its next byte, due at a moment, or being
+//! served. Each round takes all that are ready and gives each one bounded turn; nothing waits for
+//! anything else in between, except for the disk.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::TryRecvError;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
 use super::DrainPort;
-use super::command::Outbox;
-pub(super) fn spawn(_outbox: Outbox, _port: Box<dyn DrainPort>) -> std::io::Result<()> {
+use super::command::{Command, Outbox};
+use super::files::Files;
+use super::pace::{Look, Seen};
+use super::plumbing::Plumbing;
+use super::stream::{FileId, Stream, Tools, Turn, TurnEnd, Wait};
+
+/// Events taken from the kernel at once; more come with the next call.
+const EVENTS: usize = 256;
+
+/// Names the bell in the epoll set. Streams are counted from 1.
+const BELL: u64 = 0;
+
+/// Moments are rounded up to multiples of this, so that streams of a like rhythm are served together.
+const GRID: Duration = Duration::from_millis(2);
+
+/// Starts the thread.
+pub(super) fn spawn(outbox: Outbox, port: Box<dyn DrainPort>) -> io::Result<()> {
+    let mut mover = Mover::new(outbox, port)?;
+    std::thread::Builder::new()
+        .name("capture".into())
+        .spawn(move || mover.run())?;
     Ok(())
+}
+
+pub(super) struct Mover {
+    epoll: OwnedFd,
+    outbox: Outbox,
+    pub(super) port: Box<dyn DrainPort>,
+    pub(super) files: Files,
+    pub(super) streams: HashMap<u64, Stream>,
+    due: BTreeSet<(Instant, u64)>,
+    plumbing: Plumbing,
+    next_token: u64,
+    origin: Instant,
+    now: Instant,
+}
+
+impl Mover {
+    fn new(outbox: Outbox, port: Box<dyn DrainPort>) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            &outbox.bell,
+            EventData::new_u64(BELL),
+            EventFlags::IN,
+        )?;
+        let now = Instant::now();
+        Ok(Self {
+            epoll,
+            outbox,
+            port,
+            files: Files::default(),
+            streams: HashMap::new(),
+            due: BTreeSet::new(),
+            plumbing: Plumbing::new()?,
+            next_token: 1,
+            origin: now,
+            now,
+        })
+    }
+
+    fn run(&mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            events.clear();
+            if let Err(error) = self.wait(&mut events) {
+                // Cannot happen to a valid set; if it does, a busy loop would be worse than a slow one.
+                tracing::error!(%error, "capture cannot wait for its pipes");
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            self.now = Instant::now();
+            let mut rings = false;
+            for event in &events {
+                match event.data.u64() {
+                    BELL => rings = true,
+                    token => self.serve(token),
+                }
+            }
+            self.serve_due();
+            if rings && !self.obey() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next event or moment.
+    fn wait(&self, events: &mut Vec<epoll::Event>) -> rustix::io::Result<()> {
+        let mut timeout = self
+            .due
+            .first()
+            .map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        if let Some(left) =
+            timeout.filter(|left| !left.is_zero() && *left < Duration::from_millis(1))
+        {
+            // The set itself is waited for in whole milliseconds only.
+            let mut polled = [PollFd::new(&self.epoll, PollFlags::IN)];
+            tolerate(rustix::event::poll(&mut polled, Some(&timespec(left))))?;
+            timeout = Some(Duration::ZERO);
+        }
+        let timeout = timeout.map(timespec);
+        let spare = rustix::buffer::spare_capacity(events);
+        tolerate(epoll::wait(&self.epoll, spare, timeout.as_ref()))
+    }
+
+    /// One turn for each stream whose moment has come by now. What becomes due meanwhile is for the
+    /// next round.
+    fn serve_due(&mut self) {
+        let later = self.due.split_off(&(self.now, u64::MAX));
+        let ready = std::mem::replace(&mut self.due, later);
+        for (at, token) in ready {
+            if self
+                .streams
+                .get(&token)
+                .is_some_and(|stream| stream.wait == Wait::Until(at))
+            {
+                self.serve(token);
+            }
+        }
+    }
+
+    /// One turn for one stream, and when the next one is.
+    pub(super) fn serve(&mut self, token: u64) {
+        let Some(stream) = self.streams.get_mut(&token) else {
+            return;
+        };
+        if let Wait::Until(at) = std::mem::replace(&mut stream.wait, Wait::Turn) {
+            self.due.remove(&(at, token));
+        }
+        let file = match self.files.ensure_open(&stream.log, stream.file) {
+            Ok(file) => file,
+            Err(error) => {
+                let turn = Turn {
+                    moved: 0,
+                    end: TurnEnd::Trouble(error),
+                };
+                self.files.account(&stream.log, stream.file, &turn);
+                return self.schedule(token, &turn, false);
+            }
+        };
+        let generation = file.generation();
+        let id = stream.file;
+        let mut tools = Tools {
+            file,
+            plumbing: &mut self.plumbing,
+            port: self.port.as_ref(),
+            now: self.now,
+        };
+        let turn = stream.serve(&mut tools);
+        let is_followed = file.is_followed();
+        let is_new_file = file.generation() != generation;
+        self.files.account(&stream.log, id, &turn);
+        self.schedule(token, &turn, is_followed);
+        if is_new_file {
+            self.tell_all(id);
+        }
+    }
+
+    fn schedule(&mut self, token: u64, turn: &Turn, is_followed: bool) {
+        let Some(stream) = self.streams.get_mut(&token) else {
+            return;
+        };
+        let seen = Seen {
+            moved: turn.moved,
+            capacity: stream.capacity,
+            is_more: matches!(turn.end, TurnEnd::More),
+            is_followed,
+        };
+        let look = match turn.end {
+            TurnEnd::Ended => return self.drop_stream(token),
+            TurnEnd::Busy | TurnEnd::Trouble(_) => Look::After(stream.pace.after_trouble()),
+            TurnEnd::Empty | TurnEnd::More => {
+                if seen.moved >= seen.capacity {
+                    stream.enlarge();
+                }
+                stream.pace.after(seen)
+            }
+        };
+        match look {
+            Look::Next => self.wait_until(token, self.now),
+            Look::After(pause) => self.wait_until(token, self.on_grid(pause)),
+            Look::WhenReadable => self.arm(token),
+        }
+    }
+
+    fn on_grid(&self, pause: Duration) -> Instant {
+        let at = self.now + pause;
+        if pause < GRID {
+            return at;
+        }
+        let since = at.saturating_duration_since(self.origin).as_nanos();
+        let beyond = since % GRID.as_nanos();
+        let rest = if beyond == 0 {
+            0
+        } else {
+            GRID.as_nanos() - beyond
+        };
+        at + Duration::from_nanos(u64::try_from(rest).unwrap_or(0))
+    }
+
+    fn wait_until(&mut self, token: u64, at: Instant) {
+        if let Some(stream) = self.streams.get_mut(&token) {
+            // When it is armed as well, it is merely looked at once more.
+            stream.wait = Wait::Until(at);
+            self.due.insert((at, token));
+        }
+    }
+
+    fn arm(&mut self, token: u64) {
+        let Some(stream) = self.streams.get_mut(&token) else {
+            return;
+        };
+        let flags = EventFlags::IN | EventFlags::ONESHOT;
+        let armed = epoll::modify(&self.epoll, &stream.pipe, EventData::new_u64(token), flags);
+        stream.wait = Wait::Readable;
+        if let Err(error) = armed {
+            tracing::error!(program = stream.run.key, %error, "cannot wait for output");
+            self.wait_until(token, self.now + Duration::from_secs(1));
+        }
+    }
+
+    /// Takes a stream in and moves what its pipe holds already.
+    pub(super) fn add_stream(&mut self, stream: Stream) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let flags = EventFlags::IN | EventFlags::ONESHOT;
+        // Armed by the first turn that finds nothing.
+        let data = EventData::new_u64(token);
+        if let Err(error) = epoll::add(&self.epoll, &stream.pipe, data, flags) {
+            tracing::error!(program = stream.run.key, %error, "cannot take over output");
+            return;
+        }
+        self.streams.insert(token, stream);
+        self.serve(token);
+    }
+
+    /// Lets go of a pipe. The keeper holds the same one, so closing it would not take it out of the
+    /// epoll set.
+    pub(super) fn drop_stream(&mut self, token: u64) {
+        let Some(stream) = self.streams.remove(&token) else {
+            return;
+        };
+        if let Wait::Until(at) = stream.wait {
+            self.due.remove(&(at, token));
+        }
+        if let Err(error) = epoll::delete(&self.epoll, &stream.pipe) {
+            tracing::error!(program = stream.run.key, %error, "cannot let go of output");
+        }
+        let id = stream.file;
+        drop(stream);
+        if !self.streams.values().any(|other| other.file == id) {
+            self.files.unused(id);
+        }
+    }
+
+    /// Tells the keeper of a file for all streams that go there. Whoever could not be told moves
+    /// nothing until it is.
+    pub(super) fn tell_all(&mut self, id: FileId) {
+        let Some(file) = self.files.open_file(id) else {
+            return;
+        };
+        for stream in self.streams.values_mut().filter(|stream| stream.file == id) {
+            if let Err(error) = stream.tell(file, self.port.as_ref()) {
+                tracing::warn!(program = stream.run.key, %error, "cannot tell the keeper of a log file");
+            }
+        }
+    }
+
+    /// Does what has been asked. Says whether anybody can still ask.
+    fn obey(&mut self) -> bool {
+        let mut count = [0; 8];
+        // The counter is put back to zero, whatever it was.
+        rustix::io::read(&self.outbox.bell, &mut count).ok();
+        loop {
+            match self.outbox.commands.try_recv() {
+                Ok(command) => self.execute(command),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn execute(&mut self, command: Command) {
+        super::execute::execute(self, command);
+    }
+}
+
+fn tolerate<T>(result: rustix::io::Result<T>) -> rustix::io::Result<()> {
+    match result {
+        Err(Errno::INTR) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // A moment that far away is looked at again when it is nearer.
+    Timespec::try_from(duration).unwrap_or(Timespec {
+        tv_sec: 3600,
+        tv_nsec: 0,
+    })
 }

@@ -1,1 +1,362 @@
-//! Being written.
+//! One attached stream: a pipe, and how its bytes get into the log file.
+//!
+//! A turn moves a bounded number of bytes, so that a flood of one program does not hold up the
+//! others. It keeps no bytes: what has to be looked at is looked at in the pipe, written, and only
+//! then taken out. (A kill between those two repeats what was just written, which is why everything
+//! that need not be looked at is spliced.)
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rsv_keeper::message::{Channel, Run};
+
+use super::ansi::{self, AnsiState};
+use super::command::LogKey;
+use super::file::{LogFile, Room};
+use super::line::{self, Cut, WINDOW};
+use super::pace::Pace;
+use super::plumbing::{self, Plumbing};
+use super::port::{self, DrainPort};
+
+/// The most bytes of one stream in one turn: half a millisecond of a fast disk cache.
+const BUDGET: u64 = 512 * 1024;
+
+/// The size of the pipe of a program that writes faster than we look.
+const LARGE_PIPE: usize = 1024 * 1024;
+
+/// The most bytes at once for a target that would make us wait if they did not fit: as much as one
+/// that says it has room surely takes.
+const SPARING: u64 = 4096;
+
+/// Names an open file within the thread.
+pub(super) type FileId = u32;
+
+/// A stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) run: Run,
+    pub(super) channel: Channel,
+    pub(super) log: LogKey,
+    pub(super) file: FileId,
+    pub(super) pipe: OwnedFd,
+    pub(super) pace: Pace,
+    pub(super) wait: Wait,
+    pub(super) capacity: u64,
+    /// The generation of the file that the keeper drains into.
+    pub(super) told: Option<u64>,
+    way: Way,
+    has_ended: bool,
+}
+
+/// What the stream waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Nothing: it is being served.
+    Turn,
+    /// Its pipe to become readable.
+    Readable,
+    /// A moment.
+    Until(Instant),
+}
+
+/// How bytes get from the pipe into the file. What looks at them (capture tokens, events, syslog)
+/// has its place here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The kernel moves them.
+    Splice,
+    /// They are looked at and written as they are, for files that cannot be spliced into.
+    Copy,
+    /// They are looked at and written without escape sequences.
+    StripAnsi(AnsiState),
+}
+
+/// What one turn has done.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) moved: u64,
+    pub(super) end: TurnEnd,
+}
+
+/// Why a turn ended.
+#[derive(Debug)]
+pub(super) enum TurnEnd {
+    /// The pipe is empty.
+    Empty,
+    /// The budget is spent.
+    More,
+    /// Nobody can write any more, all is in the file, and the keeper knows.
+    Ended,
+    /// The target, which is not a file, takes nothing at the moment.
+    Busy,
+    /// Something did not succeed.
+    Trouble(io::Error),
+}
+
+/// What a turn works with.
+pub(super) struct Tools<'a> {
+    pub(super) file: &'a mut LogFile,
+    pub(super) plumbing: &'a mut Plumbing,
+    pub(super) port: &'a dyn DrainPort,
+    pub(super) now: Instant,
+}
+
+/// One move.
+enum Step {
+    /// There may be more.
+    Moved,
+    /// There was less than the file would have taken.
+    Emptied,
+    /// Nobody can write any more.
+    Ended,
+}
+
+impl Stream {
+    pub(super) fn new(run: Run, channel: Channel, file: FileId, pipe: OwnedFd) -> Self {
+        let log = LogKey::new(&run.key, channel);
+        let capacity = plumbing::capacity(pipe.as_fd());
+        Self {
+            run,
+            channel,
+            log,
+            file,
+            pipe,
+            pace: Pace::default(),
+            wait: Wait::Turn,
+            capacity,
+            told: None,
+            way: Way::Splice,
+            has_ended: false,
+        }
+    }
+
+    /// From now on escape sequences are left out, or not.
+    pub(super) fn set_strip_ansi(&mut self, strip: bool) {
+        self.way = match (strip, self.way) {
+            (true, Way::StripAnsi(state)) => Way::StripAnsi(state),
+            (true, _) => Way::StripAnsi(AnsiState::default()),
+            (false, _) => Way::Splice,
+        };
+    }
+
+    /// Moves what there is, within the budget.
+    pub(super) fn serve(&mut self, tools: &mut Tools<'_>) -> Turn {
+        let mut moved = 0;
+        while moved < BUDGET && !self.has_ended {
+            match self.step(tools, &mut moved) {
+                Ok(Step::Moved) => {}
+                Ok(Step::Emptied) => {
+                    return Turn {
+                        moved,
+                        end: TurnEnd::Empty,
+                    };
+                }
+                Ok(Step::Ended) => self.has_ended = true,
+                Err(error) => {
+                    return Turn {
+                        moved,
+                        end: self.refused(error),
+                    };
+                }
+            }
+        }
+        if self.has_ended {
+            return Turn {
+                moved,
+                end: self.say_farewell(tools.port),
+            };
+        }
+        self.enlarge();
+        Turn {
+            moved,
+            end: TurnEnd::More,
+        }
+    }
+
+    /// Tells the keeper into which file it would have to drain. Without a keeper there is nobody who
+    /// would, and the next one is told anew.
+    pub(super) fn tell(&mut self, file: &LogFile, port: &dyn DrainPort) -> io::Result<()> {
+        if self.told == Some(file.generation()) {
+            return Ok(());
+        }
+        match port.drain_to(&self.run, self.channel, file.as_fd()) {
+            Ok(()) => self.told = Some(file.generation()),
+            Err(error) if port::is_gone(&error) => self.told = None,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// A larger pipe, so that the program need not wait for us so often.
+    pub(super) fn enlarge(&mut self) {
+        if self.capacity < LARGE_PIPE as u64 {
+            self.capacity = plumbing::enlarge(self.pipe.as_fd(), LARGE_PIPE);
+        }
+    }
+
+    fn step(&mut self, tools: &mut Tools<'_>, moved: &mut u64) -> io::Result<Step> {
+        let room = tools.file.room(tools.now)?;
+        self.tell(tools.file, tools.port)?;
+        match self.way {
+            Way::Splice => self.splice(tools, room, moved),
+            Way::Copy | Way::StripAnsi(_) => self.look(tools, room, moved),
+        }
+    }
+
+    fn splice(&mut self, tools: &mut Tools<'_>, room: Room, moved: &mut u64) -> io::Result<Step> {
+        let (bytes, rotates) = match self.portion(tools, room, BUDGET - *moved)? {
+            Portion::Bytes(bytes) => (bytes, false),
+            Portion::LastBytes(bytes) => (bytes, true),
+            Portion::NoneHere => {
+                tools.file.rotate(tools.now)?;
+                return Ok(Step::Moved);
+            }
+        };
+        let wanted = usize::try_from(bytes).unwrap_or(WINDOW);
+        match plumbing::splice(self.pipe.as_fd(), tools.file.as_fd(), room, wanted) {
+            Ok(0) => Ok(Step::Ended),
+            Ok(spliced) => {
+                *moved += spliced as u64;
+                tools.file.advance(spliced as u64, tools.now)?;
+                if rotates && spliced == wanted {
+                    tools.file.rotate(tools.now)?;
+                }
+                Ok(if spliced < wanted {
+                    Step::Emptied
+                } else {
+                    Step::Moved
+                })
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.way = Way::Copy;
+                Ok(Step::Moved)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How much goes into this file.
+    fn portion(&self, tools: &mut Tools<'_>, room: Room, budget: u64) -> io::Result<Portion> {
+        let (offset, left) = match room {
+            Room::Anywhere => return Ok(Portion::Bytes(budget)),
+            Room::Sparing => return Ok(Portion::Bytes(budget.min(SPARING))),
+            Room::At { offset, left } => (offset, left),
+        };
+        if left > WINDOW as u64 {
+            // The look at the last line is for a window of its own.
+            return Ok(Portion::Bytes(budget.min(left - WINDOW as u64)));
+        }
+        if plumbing::available(self.pipe.as_fd()) < left {
+            return Ok(Portion::Bytes(left));
+        }
+        Ok(match self.cut(tools, offset, left)? {
+            Cut::Fill => Portion::Bytes(left),
+            Cut::TakeThenRotate(take) => Portion::LastBytes(take as u64),
+            Cut::RotateFirst => Portion::NoneHere,
+        })
+    }
+
+    /// Where the file ends, when there are enough bytes to fill it.
+    fn cut(&self, tools: &mut Tools<'_>, offset: u64, left: u64) -> io::Result<Cut> {
+        if !tools.file.may_rotate(tools.now) {
+            return Ok(Cut::Fill);
+        }
+        let maxbytes = usize::try_from(offset + left).unwrap_or(usize::MAX);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let window = tools.plumbing.peek(self.pipe.as_fd())?;
+        let file = &*tools.file;
+        Ok(line::cut(window, left, maxbytes, || {
+            offset > 0 && file.is_at_line_start()
+        }))
+    }
+
+    /// Looks, writes, takes. The file is filled to the byte here.
+    fn look(&mut self, tools: &mut Tools<'_>, room: Room, moved: &mut u64) -> io::Result<Step> {
+        let left = match room {
+            Room::At { left, .. } => usize::try_from(left).unwrap_or(usize::MAX),
+            Room::Anywhere => usize::MAX,
+            Room::Sparing => SPARING as usize,
+        };
+        let window = tools.plumbing.peek(self.pipe.as_fd())?;
+        if window.is_empty() {
+            return Ok(Step::Ended);
+        }
+        let (output, mut looked) = self.way.process(window, left);
+        let written = if output.is_empty() {
+            0
+        } else {
+            tools.file.write(&output, room)?
+        };
+        if written < output.len() {
+            // Only what the written part came from is taken.
+            looked = self.way.process(window, written).1;
+        }
+        tools.plumbing.discard(self.pipe.as_fd(), looked.consumed)?;
+        self.way = looked.way;
+        *moved += looked.consumed as u64;
+        tools.file.advance(written as u64, tools.now)?;
+        Ok(Step::Moved)
+    }
+
+    fn refused(&self, error: io::Error) -> TurnEnd {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return TurnEnd::Trouble(error);
+        }
+        // Either end may be the one that would block.
+        match plumbing::available(self.pipe.as_fd()) {
+            0 => TurnEnd::Empty,
+            _ => TurnEnd::Busy,
+        }
+    }
+
+    fn say_farewell(&self, port: &dyn DrainPort) -> TurnEnd {
+        match port.close_stream(&self.run, self.channel) {
+            Err(error) if !port::is_gone(&error) => TurnEnd::Trouble(error),
+            _ => TurnEnd::Ended,
+        }
+    }
+}
+
+/// How much of what comes goes into the file.
+enum Portion {
+    /// At most so many.
+    Bytes(u64),
+    /// Exactly so many, and then the file is rotated.
+    LastBytes(u64),
+    /// The file is rotated first.
+    NoneHere,
+}
+
+/// What a look has covered.
+struct Looked {
+    consumed: usize,
+    way: Way,
+}
+
+impl Way {
+    /// What is to be written for a piece of input, at most `limit` bytes, and what that covers.
+    fn process(self, input: &[u8], limit: usize) -> (Cow<'_, [u8]>, Looked) {
+        let Self::StripAnsi(state) = self else {
+            let output = &input[..input.len().min(limit)];
+            return (
+                Cow::Borrowed(output),
+                Looked {
+                    consumed: output.len(),
+                    way: self,
+                },
+            );
+        };
+        let mut output = Vec::with_capacity(input.len().min(limit));
+        let stripped = ansi::strip(state, input, &mut output, limit);
+        let way = Self::StripAnsi(stripped.state);
+        (
+            Cow::Owned(output),
+            Looked {
+                consumed: stripped.consumed,
+                way,
+            },
+        )
+    }
+}

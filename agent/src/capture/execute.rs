@@ -1,0 +1,207 @@
+//! What each command does.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rsv_keeper::message::{Channel, Run};
+
+use super::command::{Command, LogKey, Reply};
+use super::mover::Mover;
+use super::stream::{FileId, Stream};
+use super::{AttachedStream, LogSpec};
+
+/// Does one thing that was asked.
+pub(super) fn execute(mover: &mut Mover, command: Command) {
+    match command {
+        Command::Open { log, spec, reply } => answer(&reply, mover.open(&log, spec)),
+        Command::Know { log, spec } => mover.know(&log, spec),
+        Command::Attach { run, channel, pipe } => mover.attach(run, channel, pipe),
+        Command::Close { key } => mover.close(&key),
+        Command::Forget { key } => mover.forget(&key),
+        Command::Clear { key, reply } => answer(&reply, mover.clear(&key)),
+        Command::ReopenAll { reply } => answer(&reply, mover.reopen_all()),
+        Command::DetachAll { reply } => {
+            mover.detach_all();
+            answer(&reply, ());
+        }
+        Command::StreamsOf { run, reply } => answer(&reply, mover.streams_of(&run)),
+        Command::Announce => mover.announce(),
+        Command::Stats { log, reply } => answer(&reply, mover.files.stats(&log)),
+        Command::Find { log, reply } => {
+            let index = mover.find(&log);
+            // Whoever asked has stopped waiting; nothing was changed for it.
+            drop(reply.send(index));
+        }
+    }
+}
+
+/// Whoever asked may have lost patience, and then nobody reads this.
+fn answer<T>(reply: &Reply<T>, value: T) {
+    drop(reply.try_send(value));
+}
+
+impl Mover {
+    fn open(&mut self, log: &LogKey, spec: LogSpec) -> io::Result<OwnedFd> {
+        let strip_ansi = spec.strip_ansi;
+        let id = self.files.know(log, spec)?;
+        let (id, file) = self.files.open(log).map(|(_, file)| (id, file))?;
+        let drain = file.duplicate()?;
+        let mut left = Vec::new();
+        for stream in self
+            .streams
+            .values_mut()
+            .filter(|stream| stream.log == *log)
+        {
+            if stream.file != id {
+                left.push(stream.file);
+                stream.file = id;
+                stream.told = None;
+            }
+            stream.set_strip_ansi(strip_ansi);
+        }
+        self.tell_all(id);
+        for former in left {
+            self.let_go(former);
+        }
+        Ok(drain)
+    }
+
+    fn know(&mut self, log: &LogKey, spec: LogSpec) {
+        // An open log keeps its file until it is opened with the new spec.
+        let is_attached = self.streams.values().any(|stream| stream.log == *log);
+        if is_attached {
+            return;
+        }
+        if let Err(error) = self.files.know(log, spec) {
+            tracing::warn!(program = log.key, %error, "path of a log cannot be made absolute");
+        }
+    }
+
+    fn attach(&mut self, run: Run, channel: Channel, pipe: OwnedFd) {
+        let Some((id, strip_ansi)) = self.files.of(&LogKey::new(&run.key, channel)) else {
+            // The keeper goes on holding it, and drains it when we are gone.
+            tracing::error!(program = run.key, "output of a program without an open log");
+            return;
+        };
+        let former = self.token_of(&run, channel);
+        if let Some(token) = former {
+            self.drop_stream(token);
+        }
+        let mut stream = Stream::new(run, channel, id, pipe);
+        stream.set_strip_ansi(strip_ansi);
+        self.add_stream(stream);
+    }
+
+    fn close(&mut self, key: &str) {
+        for log in self.files.logs_of(key) {
+            if let Some(id) = self.files.close(&log) {
+                self.let_go(id);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &str) {
+        for log in self.files.logs_of(key) {
+            if let Some(id) = self.files.forget(&log) {
+                self.let_go(id);
+            }
+        }
+    }
+
+    fn clear(&mut self, key: &str) -> io::Result<()> {
+        for log in self.files.logs_of(key) {
+            let is_needed = self.streams.values().any(|stream| stream.log == log);
+            self.serve_log(&log);
+            let (id, file) = self.files.open(&log)?;
+            file.clear()?;
+            self.tell_all(id);
+            if !is_needed {
+                self.files.close(&log);
+                self.let_go(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn reopen_all(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        let mut reopened = Vec::new();
+        for (id, file) in self.files.all_open() {
+            match file.reopen() {
+                Ok(()) => reopened.push(id),
+                Err(error) => {
+                    let text = format!("cannot reopen `{}`: {error}", file.path.display());
+                    result = Err(io::Error::new(error.kind(), text));
+                }
+            }
+        }
+        for id in reopened {
+            self.tell_all(id);
+        }
+        result
+    }
+
+    fn detach_all(&mut self) {
+        let tokens: Vec<u64> = self.streams.keys().copied().collect();
+        for token in tokens {
+            self.drop_stream(token);
+        }
+    }
+
+    fn streams_of(&self, run: &Run) -> io::Result<Vec<AttachedStream>> {
+        let mut attached = Vec::new();
+        for stream in self.streams.values().filter(|stream| stream.run == *run) {
+            let Some(file) = self.files.peek_file(stream.file) else {
+                continue;
+            };
+            attached.push(AttachedStream {
+                channel: stream.channel,
+                pipe: stream.pipe.as_fd().try_clone_to_owned()?,
+                drain: file.duplicate()?,
+            });
+        }
+        Ok(attached)
+    }
+
+    fn announce(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.told = None;
+        }
+        let ids: Vec<FileId> = self.files.all_open().map(|(id, _)| id).collect();
+        for id in ids {
+            self.tell_all(id);
+        }
+    }
+
+    fn find(&mut self, log: &LogKey) -> Option<std::sync::Arc<crate::logbook::index::LogIndex>> {
+        self.serve_log(log);
+        match self.files.index_of(log) {
+            Ok(index) => index,
+            Err(error) => {
+                tracing::warn!(program = log.key, %error, "log cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Moves what is in the pipes of a log now.
+    fn serve_log(&mut self, log: &LogKey) {
+        let streams = self.streams.iter().filter(|(_, stream)| stream.log == *log);
+        let tokens: Vec<u64> = streams.map(|(token, _)| *token).collect();
+        for token in tokens {
+            self.serve(token);
+        }
+    }
+
+    fn token_of(&self, run: &Run, channel: Channel) -> Option<u64> {
+        let mut streams = self.streams.iter();
+        let found = streams.find(|(_, stream)| stream.run == *run && stream.channel == channel);
+        found.map(|(token, _)| *token)
+    }
+
+    fn let_go(&mut self, id: FileId) {
+        if !self.streams.values().any(|stream| stream.file == id) {
+            self.files.unused(id);
+        }
+    }
+}

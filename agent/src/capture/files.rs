@@ -1,0 +1,263 @@
+//! Which log goes into which file, and what has happened to it.
+//!
+//! A file is known by its path: two logs with one path share the file, its rotation and its numbers.
+//! A file that no stream goes to is closed when its logs are; its index stays, for readers and for
+//! the next time.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::command::LogKey;
+use super::file::{self, Limits, LogFile};
+use super::ledger::Ledger;
+use super::stream::{FileId, Turn, TurnEnd};
+use super::{CaptureStats, LogSpec, LogTarget};
+use crate::logbook::index::{LogIndex, LogState};
+
+/// Every log and every file.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    logs: HashMap<LogKey, Log>,
+    files: HashMap<FileId, Entry>,
+    by_path: HashMap<PathBuf, FileId>,
+    next_id: FileId,
+}
+
+#[derive(Debug)]
+struct Log {
+    spec: LogSpec,
+    file: FileId,
+    stats: CaptureStats,
+    /// Somebody wants it open.
+    is_open: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    file: Option<LogFile>,
+    index: Option<Arc<LogIndex>>,
+}
+
+impl Files {
+    /// Learns how a log is kept. When its path is another one than before, says so.
+    pub(super) fn know(&mut self, log: &LogKey, spec: LogSpec) -> io::Result<FileId> {
+        let path = path_of(&spec)?;
+        let id = self.id_of(path);
+        match self.logs.get_mut(log) {
+            Some(known) => {
+                let former = known.file;
+                known.spec = spec;
+                known.file = id;
+                if former != id {
+                    self.leave(former, LogState::Replaced);
+                }
+            }
+            None => {
+                let stats = CaptureStats::default();
+                self.logs.insert(
+                    log.clone(),
+                    Log {
+                        spec,
+                        file: id,
+                        stats,
+                        is_open: false,
+                    },
+                );
+            }
+        }
+        Ok(id)
+    }
+
+    /// Opens the file of a known log, or brings the open one in line with its spec.
+    pub(super) fn open(&mut self, log: &LogKey) -> io::Result<(FileId, &mut LogFile)> {
+        let known = self.logs.get_mut(log).ok_or(io::ErrorKind::NotFound)?;
+        known.is_open = true;
+        let (id, limits) = (known.file, limits(&known.spec));
+        let entry = self.files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(file) = &mut entry.file {
+            file.set_limits(limits);
+            file.reopen()?;
+        } else {
+            let ledger = ledger(&known.spec, &entry.path);
+            let opened =
+                LogFile::open(&entry.path, limits, ledger.as_deref(), entry.index.as_ref())?;
+            entry.index = opened.index().cloned();
+            entry.file = Some(opened);
+        }
+        let file = entry.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        Ok((id, file))
+    }
+
+    /// An open file.
+    pub(super) fn open_file(&mut self, id: FileId) -> Option<&mut LogFile> {
+        self.files.get_mut(&id)?.file.as_mut()
+    }
+
+    /// The open file of an attached stream. Opens it when that did not succeed before.
+    pub(super) fn ensure_open(&mut self, log: &LogKey, id: FileId) -> io::Result<&mut LogFile> {
+        if self.peek_file(id).is_none() {
+            self.open(log)?;
+        }
+        self.open_file(id)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// An open file, to look at.
+    pub(super) fn peek_file(&self, id: FileId) -> Option<&LogFile> {
+        self.files.get(&id)?.file.as_ref()
+    }
+
+    /// Every file that is open.
+    pub(super) fn all_open(&mut self) -> impl Iterator<Item = (FileId, &mut LogFile)> {
+        self.files
+            .iter_mut()
+            .filter_map(|(id, entry)| Some((*id, entry.file.as_mut()?)))
+    }
+
+    /// The file of a log, and whether escape sequences are left out.
+    pub(super) fn of(&self, log: &LogKey) -> Option<(FileId, bool)> {
+        self.logs
+            .get(log)
+            .map(|log| (log.file, log.spec.strip_ansi))
+    }
+
+    /// The logs of a key.
+    pub(super) fn logs_of(&self, key: &str) -> Vec<LogKey> {
+        self.logs
+            .keys()
+            .filter(|log| log.key == key)
+            .cloned()
+            .collect()
+    }
+
+    /// Where to read a log, as it is now.
+    pub(super) fn index_of(&mut self, log: &LogKey) -> io::Result<Option<Arc<LogIndex>>> {
+        let Some(known) = self.logs.get(log) else {
+            return Ok(None);
+        };
+        let Some(entry) = self.files.get_mut(&known.file) else {
+            return Ok(None);
+        };
+        match &mut entry.file {
+            Some(file) => {
+                // Looks at the size, so that what others have done to the file is known.
+                file.room(Instant::now())?;
+            }
+            None => {
+                let ledger = ledger(&known.spec, &entry.path);
+                let limits = limits(&known.spec);
+                let former = entry.index.as_ref();
+                entry.index = file::survey(&entry.path, limits, ledger.as_deref(), former)?;
+            }
+        }
+        Ok(entry.index.clone())
+    }
+
+    pub(super) fn stats(&self, log: &LogKey) -> Option<CaptureStats> {
+        self.logs.get(log).map(|log| log.stats.clone())
+    }
+
+    /// Notes what a turn has done.
+    pub(super) fn account(&mut self, log: &LogKey, id: FileId, turn: &Turn) {
+        let Some(known) = self.logs.get_mut(log) else {
+            return;
+        };
+        known.stats.bytes += turn.moved;
+        if turn.moved > 0 {
+            known.stats.last_error = None;
+        }
+        if let TurnEnd::Trouble(error) = &turn.end {
+            known.stats.errors += 1;
+            let path = self.files.get(&id).map(|entry| entry.path.display());
+            let text = path.map_or_else(|| error.to_string(), |path| format!("`{path}`: {error}"));
+            if known.stats.last_error.as_ref() != Some(&text) {
+                tracing::warn!(program = log.key, error = text, "output cannot be written");
+            }
+            known.stats.last_error = Some(text);
+        }
+    }
+
+    /// A log need not be open any more.
+    pub(super) fn close(&mut self, log: &LogKey) -> Option<FileId> {
+        let known = self.logs.get_mut(log)?;
+        known.is_open = false;
+        Some(known.file)
+    }
+
+    /// A log is not configured any more.
+    pub(super) fn forget(&mut self, log: &LogKey) -> Option<FileId> {
+        let known = self.logs.remove(log)?;
+        self.leave(known.file, LogState::Forgotten);
+        Some(known.file)
+    }
+
+    /// No stream goes to this file: it is closed if no log wants it open, and forgotten if no log
+    /// leads to it.
+    pub(super) fn unused(&mut self, id: FileId) {
+        let mut logs = self.logs.values().filter(|log| log.file == id);
+        match logs.next() {
+            None => {
+                if let Some(entry) = self.files.remove(&id) {
+                    self.by_path.remove(&entry.path);
+                }
+            }
+            Some(log) if !log.is_open && !logs.any(|log| log.is_open) => {
+                if let Some(entry) = self.files.get_mut(&id) {
+                    entry.file = None;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// A log leads elsewhere from now on. Its readers are told, unless another log still leads here.
+    fn leave(&self, id: FileId, state: LogState) {
+        let is_shared = self.logs.values().any(|log| log.file == id);
+        let index = self.files.get(&id).and_then(|entry| entry.index.as_ref());
+        if let Some(index) = index.filter(|_| !is_shared) {
+            index.close(state);
+        }
+    }
+
+    fn id_of(&mut self, path: PathBuf) -> FileId {
+        if let Some(id) = self.by_path.get(&path) {
+            return *id;
+        }
+        self.next_id += 1;
+        let id = self.next_id;
+        self.files.insert(
+            id,
+            Entry {
+                path: path.clone(),
+                file: None,
+                index: None,
+            },
+        );
+        self.by_path.insert(path, id);
+        id
+    }
+}
+
+fn path_of(spec: &LogSpec) -> io::Result<PathBuf> {
+    match &spec.target {
+        LogTarget::File { path } => std::path::absolute(path),
+        LogTarget::Null => Ok(PathBuf::from("/dev/null")),
+    }
+}
+
+fn limits(spec: &LogSpec) -> Limits {
+    Limits {
+        maxbytes: spec.maxbytes,
+        backups: spec.backups,
+    }
+}
+
+fn ledger(spec: &LogSpec, path: &Path) -> Option<PathBuf> {
+    spec.ledger_dir
+        .as_deref()
+        .map(|directory| Ledger::path_in(directory, path))
+}

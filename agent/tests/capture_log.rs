@@ -1,0 +1,522 @@
+//! What becomes of the output of programs: real pipes, real files, a real capture thread.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
+
+#[path = "capture_support/rig.rs"]
+mod rig;
+
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rig::{Rig, assert_same, chain, contents, eventually, inode, lines, run, sizes};
+use rsv_agent::capture::{LogSpec, LogTarget};
+use rsv_keeper::message::Channel;
+
+#[test]
+fn bytes_arrive_as_they_were_written() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(0, 0));
+    let expected = lines(0, 50_000);
+    program.write_all(&expected).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_same(&contents(&rig.path()), &expected);
+}
+
+#[test]
+fn rotation_is_exact_to_the_byte_without_lines() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(10_000, 100));
+    let expected = vec![b'x'; 123_456];
+    program.write_all(&expected).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_same(&contents(&rig.path()), &expected);
+    let sizes = sizes(&rig.path());
+    assert_eq!(sizes.len(), 13);
+    assert!(sizes[..12].iter().all(|size| *size == 10_000), "{sizes:?}");
+    assert_eq!(sizes[12], 3_456);
+}
+
+#[test]
+fn files_end_where_a_line_ends() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(10_000, 1000));
+    let expected = lines(0, 20_000);
+    program.write_all(&expected).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_same(&contents(&rig.path()), &expected);
+    let mut cut = 0;
+    for path in chain(&rig.path()) {
+        let content = std::fs::read(&path).unwrap();
+        assert!(content.len() <= 10_000);
+        if content.last().is_some_and(|last| *last != b'\n') {
+            cut += 1;
+        }
+    }
+    // A line is cut only where a part of it had been written when the rest was not there yet.
+    assert!(
+        cut * 5 <= chain(&rig.path()).len(),
+        "{cut} files end within a line"
+    );
+}
+
+#[test]
+fn a_file_that_is_just_full_is_rotated_at_once() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(100, 3));
+    for round in 1..=5_u64 {
+        program
+            .write_all(&[b'a' + u8::try_from(round).unwrap(); 100])
+            .unwrap();
+        let expected = usize::try_from(round.min(3)).unwrap();
+        eventually("the file is rotated", || {
+            let sizes = sizes(&rig.path());
+            sizes.len() == expected + 1 && sizes.last() == Some(&0)
+        });
+    }
+    let mut kept = vec![b'd'; 100];
+    kept.extend([b'e'; 100]);
+    kept.extend([b'f'; 100]);
+    eventually("the last three are kept", || contents(&rig.path()) == kept);
+}
+
+#[test]
+fn without_backups_a_full_file_is_replaced_by_an_empty_one() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(100, 0));
+    program.write_all(&[b'a'; 250]).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_eq!(sizes(&rig.path()), [50]);
+}
+
+#[test]
+fn the_keeper_knows_each_file_before_its_first_byte() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(1_000, 1000));
+    program.write_all(&lines(0, 2_000)).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    let told: Vec<u64> = rig
+        .told
+        .drains
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|told| told.2)
+        .collect();
+    let files: Vec<u64> = chain(&rig.path()).iter().map(|path| inode(path)).collect();
+    assert_eq!(told, files, "each file once, in the order of the bytes");
+}
+
+#[test]
+fn existing_content_counts_and_stays() {
+    let rig = Rig::new();
+    std::fs::write(rig.path(), vec![b'o'; 900]).unwrap();
+    let mut program = rig.program(rig.spec(1_000, 10));
+    program.write_all(&[b'n'; 300]).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_eq!(sizes(&rig.path()), [1_000, 200]);
+}
+
+#[test]
+fn a_full_file_is_rotated_before_the_first_byte() {
+    let rig = Rig::new();
+    std::fs::write(rig.path(), vec![b'o'; 1_500]).unwrap();
+    let mut program = rig.program(rig.spec(1_000, 10));
+    program.write_all(b"new").unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_eq!(sizes(&rig.path()), [1_500, 3]);
+}
+
+#[test]
+fn a_file_truncated_from_outside_gets_no_hole() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(0, 0));
+    program.write_all(&vec![b'a'; 10_000]).unwrap();
+    eventually("the bytes are there", || {
+        contents(&rig.path()).len() == 10_000
+    });
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(rig.path())
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    program.write_all(b"after").unwrap();
+    eventually("new bytes begin at the beginning", || {
+        contents(&rig.path()) == b"after"
+    });
+}
+
+#[test]
+fn clear_leaves_an_empty_file_and_the_old_one_to_its_holders() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(0, 0));
+    program.write_all(b"before").unwrap();
+    eventually("the bytes are there", || contents(&rig.path()) == b"before");
+    let mut holder = std::fs::File::open(rig.path()).unwrap();
+    rig.capture.clear("app").unwrap();
+    assert_eq!(contents(&rig.path()), b"");
+    program.write_all(b"after").unwrap();
+    eventually("the bytes are there", || contents(&rig.path()) == b"after");
+    let mut held = String::new();
+    holder.read_to_string(&mut held).unwrap();
+    assert_eq!(held, "before");
+    assert_eq!(
+        rig.told.drains.lock().unwrap().last().unwrap().2,
+        inode(&rig.path())
+    );
+}
+
+#[test]
+fn clear_works_on_a_log_whose_program_does_not_run() {
+    let rig = Rig::new();
+    std::fs::write(rig.path(), "old").unwrap();
+    rig.capture.know("app", Channel::Stdout, rig.spec(0, 0));
+    rig.capture.clear("app").unwrap();
+    assert_eq!(contents(&rig.path()), b"");
+}
+
+#[test]
+fn reopening_follows_the_name() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(0, 0));
+    program.write_all(b"one").unwrap();
+    eventually("the bytes are there", || contents(&rig.path()) == b"one");
+    let moved = rig.directory.path().join("moved");
+    std::fs::rename(rig.path(), &moved).unwrap();
+    program.write_all(b"two").unwrap();
+    eventually("they go on into the moved file", || {
+        std::fs::read(&moved).unwrap() == b"onetwo"
+    });
+    rig.capture.reopen_all().unwrap();
+    program.write_all(b"three").unwrap();
+    eventually("they go into a new file", || {
+        contents(&rig.path()) == b"three"
+    });
+    assert_eq!(
+        rig.told.drains.lock().unwrap().last().unwrap().2,
+        inode(&rig.path())
+    );
+}
+
+#[test]
+fn a_rotation_leaves_alone_what_somebody_else_has_put_under_the_name() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(10, 5));
+    program.write_all(b"12345").unwrap();
+    eventually("the bytes are there", || contents(&rig.path()) == b"12345");
+    std::fs::rename(rig.path(), rig.directory.path().join("moved")).unwrap();
+    std::fs::write(rig.path(), "theirs").unwrap();
+    program.write_all(b"67890abc").unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_eq!(
+        std::fs::read(rig.directory.path().join("moved")).unwrap(),
+        b"1234567890"
+    );
+    assert_eq!(contents(&rig.path()), b"theirsabc");
+}
+
+#[test]
+fn a_stream_lives_as_long_as_somebody_can_write() {
+    let rig = Rig::new();
+    let mut grandchild = rig.program_named("app", 1, rig.spec(0, 0));
+    let mut next = rig.program_named("app", 2, rig.spec(0, 0));
+    next.write_all(b"next\n").unwrap();
+    eventually("bytes of the new attempt", || {
+        contents(&rig.path()) == b"next\n"
+    });
+    grandchild.write_all(b"old\n").unwrap();
+    eventually("bytes of the old attempt", || {
+        contents(&rig.path()) == b"next\nold\n"
+    });
+    assert!(rig.told.closed.lock().unwrap().is_empty());
+    drop(grandchild);
+    rig.wait_closed("app", 1);
+    next.write_all(b"more\n").unwrap();
+    eventually("the other goes on", || {
+        contents(&rig.path()) == b"next\nold\nmore\n"
+    });
+}
+
+#[test]
+fn two_logs_with_one_path_share_the_file() {
+    let rig = Rig::new();
+    let mut a = rig.program_named("a", 1, rig.spec(1_000, 100));
+    let mut b = rig.program_named("b", 1, rig.spec(1_000, 100));
+    for n in 0..100_u64 {
+        a.write_all(&lines(n, 1)).unwrap();
+        b.write_all(&lines(n, 1)).unwrap();
+    }
+    drop((a, b));
+    rig.wait_closed("a", 1);
+    rig.wait_closed("b", 1);
+    assert_eq!(contents(&rig.path()).len(), 2 * lines(0, 100).len());
+    assert!(sizes(&rig.path()).iter().all(|size| *size <= 1_000));
+}
+
+#[test]
+fn detached_bytes_stay_in_the_pipe() {
+    let rig = Rig::new();
+    rig.capture
+        .open("app", Channel::Stdout, rig.spec(0, 0))
+        .unwrap();
+    let (reader, mut writer) = io::pipe().unwrap();
+    let keeper = reader.try_clone().unwrap();
+    rig.capture
+        .attach(run("app", 1), Channel::Stdout, OwnedFd::from(reader));
+    writer.write_all(b"before").unwrap();
+    eventually("the bytes are there", || contents(&rig.path()) == b"before");
+    rig.capture.detach_all().unwrap();
+    writer.write_all(b"after").unwrap();
+    assert_eq!(rig::queued(&keeper), 5);
+    // Taking it over again goes on where it was.
+    rig.capture
+        .attach(run("app", 1), Channel::Stdout, OwnedFd::from(keeper));
+    eventually("the rest is there", || {
+        contents(&rig.path()) == b"beforeafter"
+    });
+}
+
+#[test]
+fn a_new_keeper_is_given_copies_and_told_again() {
+    let rig = Rig::new();
+    let _program = rig.program(rig.spec(0, 0));
+    let streams = rig.capture.streams_of(&run("app", 1)).unwrap();
+    assert_eq!(streams.len(), 1);
+    assert_eq!(
+        rustix::fs::fstat(&streams[0].drain).unwrap().st_ino,
+        inode(&rig.path())
+    );
+    let told = rig.told.drains.lock().unwrap().len();
+    rig.capture.announce();
+    eventually("told again", || {
+        rig.told.drains.lock().unwrap().len() == told + 1
+    });
+}
+
+#[test]
+fn unwanted_output_is_taken_and_dropped() {
+    let rig = Rig::new();
+    let mut program = rig.program(LogSpec::null());
+    program.write_all(&lines(0, 50_000)).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    let stats = rig.capture.stats("app", Channel::Stdout).unwrap().unwrap();
+    assert_eq!(stats.bytes, lines(0, 50_000).len() as u64);
+}
+
+#[test]
+fn a_pipe_as_target_gets_everything_and_is_not_rotated() {
+    let rig = Rig::new();
+    let fifo = rig.directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let expected = lines(0, 20_000);
+    let length = expected.len();
+    let mut program = rig.program(LogSpec::file(&fifo, 1_000, 3));
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; length];
+        std::fs::File::open(fifo)
+            .unwrap()
+            .read_exact(&mut got)
+            .unwrap();
+        got
+    });
+    program.write_all(&expected).unwrap();
+    assert_same(&reader.join().unwrap(), &expected);
+}
+
+#[test]
+fn escape_sequences_are_left_out_and_rotation_stays_exact() {
+    let rig = Rig::new();
+    let mut spec = rig.spec(1_000, 1000);
+    spec.strip_ansi = true;
+    let mut program = rig.program(spec);
+    for n in 0..2_000_u64 {
+        program.write_all(b"\x1b[1;31m").unwrap();
+        program.write_all(&lines(n, 1)).unwrap();
+        program.write_all(b"\x1b[0m").unwrap();
+    }
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_same(&contents(&rig.path()), &lines(0, 2_000));
+    let sizes = sizes(&rig.path());
+    assert!(
+        sizes[..sizes.len() - 1].iter().all(|size| *size == 1_000),
+        "{sizes:?}"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_rotated_in_stops_no_program() {
+    let rig = Rig::new();
+    let inner = rig.directory.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let path = inner.join("app.log");
+    // A directory under the name of the first backup cannot be replaced by a file.
+    std::fs::create_dir(inner.join("app.log.1")).unwrap();
+    let mut program = rig.program(LogSpec::file(&path, 1_000, 1));
+    let expected = lines(0, 1_000);
+    program.write_all(&expected).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_same(&std::fs::read(&path).unwrap(), &expected);
+    let stats = rig.capture.stats("app", Channel::Stdout).unwrap().unwrap();
+    assert!(stats.errors >= 1);
+}
+
+#[test]
+fn a_full_disk_slows_the_program_and_loses_nothing() {
+    let rig = Rig::new();
+    let Some(disk) = SmallDisk::mount(rig.directory.path()) else {
+        return;
+    };
+    let path = disk.path.join("app.log");
+    let ballast = disk.path.join("ballast");
+    std::fs::write(&ballast, vec![0; 3600 * 1024]).unwrap();
+    let mut program = rig.program(LogSpec::file(&path, 0, 0));
+    let expected = lines(0, 40_000);
+    let to_write = expected.clone();
+    let writer = std::thread::spawn(move || program.write_all(&to_write));
+    eventually("the disk is full", || {
+        let stats = rig.capture.stats("app", Channel::Stdout).unwrap().unwrap();
+        stats.errors > 2 && stats.last_error.is_some()
+    });
+    assert!(!writer.is_finished(), "the program waits");
+    std::fs::remove_file(ballast).unwrap();
+    writer.join().unwrap().unwrap();
+    rig.wait_closed("app", 1);
+    assert_same(&std::fs::read(&path).unwrap(), &expected);
+    let stats = rig.capture.stats("app", Channel::Stdout).unwrap().unwrap();
+    assert_eq!((stats.last_error, stats.dropped), (None, 0));
+}
+
+#[test]
+fn a_device_without_room_is_retried_slowly() {
+    let rig = Rig::new();
+    let mut program = rig.program(LogSpec::file("/dev/full", 0, 0));
+    program.write_all(b"x").unwrap();
+    let errors = || {
+        rig.capture
+            .stats("app", Channel::Stdout)
+            .unwrap()
+            .unwrap()
+            .errors
+    };
+    eventually("it does not succeed", || errors() >= 3);
+    let started = Instant::now();
+    eventually("it is tried again", || errors() >= 6);
+    // Pauses double from 10 ms on: the fourth to the sixth attempt are 80, 160 and 320 ms apart.
+    assert!(started.elapsed().as_millis() >= 200);
+}
+
+#[test]
+fn a_quiet_program_is_served_while_others_flood() {
+    let rig = Rig::new();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut floods = Vec::new();
+    for n in 0..50 {
+        let key = format!("flood{n}");
+        let path = rig.directory.path().join(&key);
+        let mut program = rig.program_named(&key, 1, LogSpec::file(path, 1024 * 1024, 1));
+        let stop = std::sync::Arc::clone(&stop);
+        floods.push(std::thread::spawn(move || {
+            let block = vec![b'f'; 4096];
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                program.write_all(&block).unwrap();
+            }
+        }));
+    }
+    let mut quiet = rig.program_named("quiet", 1, LogSpec::file(rig.path(), 0, 0));
+    for n in 0..20_u64 {
+        quiet.write_all(&lines(n, 1)).unwrap();
+        let expected = lines(0, n + 1).len();
+        eventually("the line is there", || {
+            contents(&rig.path()).len() == expected
+        });
+    }
+    let moved = |n| {
+        let key = format!("flood{n}");
+        rig.capture
+            .stats(&key, Channel::Stdout)
+            .unwrap()
+            .unwrap()
+            .bytes
+    };
+    eventually("every flood has moved", || {
+        (0..50).all(|n| moved(n) > 1024 * 1024)
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for flood in floods {
+        flood.join().unwrap();
+    }
+}
+
+#[test]
+fn a_log_can_be_given_another_file_while_its_program_runs() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(0, 0));
+    program.write_all(b"one").unwrap();
+    eventually("the bytes are there", || contents(&rig.path()) == b"one");
+    let other = rig.directory.path().join("other.log");
+    let spec = LogSpec {
+        target: LogTarget::File {
+            path: other.clone(),
+        },
+        ..rig.spec(0, 0)
+    };
+    rig.capture.open("app", Channel::Stdout, spec).unwrap();
+    program.write_all(b"two").unwrap();
+    eventually("the bytes are there", || {
+        std::fs::read(&other).unwrap() == b"two"
+    });
+    assert_eq!(
+        rig.told.drains.lock().unwrap().last().unwrap().2,
+        inode(&other)
+    );
+}
+
+#[test]
+fn an_unwritable_path_is_refused_when_it_is_opened() {
+    let rig = Rig::new();
+    let path = rig.directory.path().join("missing/app.log");
+    let refused = rig
+        .capture
+        .open("app", Channel::Stdout, LogSpec::file(path, 0, 0));
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+/// A file system of 4 MiB. Only root can mount one.
+struct SmallDisk {
+    path: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(under: &std::path::Path) -> Option<Self> {
+        let path = under.join("disk");
+        std::fs::create_dir(&path).unwrap();
+        let flags = nix::mount::MsFlags::empty();
+        let mounted =
+            nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), flags, Some("size=4m"));
+        match mounted {
+            Ok(()) => Some(Self { path }),
+            Err(error) => {
+                println!("no small disk ({error}), nothing tested");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH).ok();
+    }
+}
