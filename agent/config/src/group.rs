@@ -34,8 +34,8 @@ pub enum GroupKind {
     Mixed,
     /// An `[eventlistener:x]`.
     EventListener(EventPool),
-    /// An `[fcgi-program:x]`.
-    FastCgi(FcgiSocket),
+    /// An `[fcgi-program:x]`: its processes share a socket, see [`Process::socket`].
+    FastCgi,
 }
 
 /// A section that was refused alone, while the rest of the configuration is in force.

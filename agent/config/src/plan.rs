@@ -32,8 +32,7 @@ pub struct GroupChange {
     /// The group.
     pub name: String,
     /// What differs about the group itself: `kind`, `priority`, `events`, `buffer_size`,
-    /// `result_handler`, `socket`. All but `socket` is applied live; a new socket is made before its
-    /// processes, which are then all restarted.
+    /// `result_handler`. All of it is applied live.
     pub keys: Vec<&'static str>,
     /// The processes that differ; those that are not named stay as they are.
     pub processes: Vec<ProcessChange>,
@@ -86,7 +85,6 @@ pub fn plan(active: &[Group], wanted: &Config) -> Plan {
 /// What differs, or `None` when it is only what is broken.
 fn group_change(old: &Group, new: &Group, broken: &[BrokenProgram]) -> Option<GroupChange> {
     let keys = group_keys(old, new);
-    let has_new_socket = keys.contains(&SOCKET);
     let mut processes = Vec::new();
     let before = by_name(old);
     let after = by_name(new);
@@ -101,7 +99,7 @@ fn group_change(old: &Group, new: &Group, broken: &[BrokenProgram]) -> Option<Gr
     for process in &new.processes {
         let change = match before.get(&*process.id.name) {
             None => Some(Change::Added),
-            Some(before) => process_change(before, process, has_new_socket),
+            Some(before) => process_change(before, process),
         };
         processes.extend(change.map(|change| (process, change)));
     }
@@ -120,8 +118,6 @@ fn group_change(old: &Group, new: &Group, broken: &[BrokenProgram]) -> Option<Gr
     })
 }
 
-const SOCKET: &str = "socket";
-
 fn group_keys(old: &Group, new: &Group) -> Vec<&'static str> {
     let mut keys = Vec::new();
     note(&mut keys, "priority", &old.priority, &new.priority);
@@ -132,7 +128,6 @@ fn group_keys(old: &Group, new: &Group) -> Vec<&'static str> {
             let (old, new) = (&old.result_handler, &new.result_handler);
             note(&mut keys, "result_handler", old, new);
         }
-        (GroupKind::FastCgi(old), GroupKind::FastCgi(new)) => note(&mut keys, SOCKET, old, new),
         (old, new) => {
             let (old, new) = (std::mem::discriminant(old), std::mem::discriminant(new));
             note(&mut keys, "kind", &old, &new);
@@ -154,11 +149,8 @@ fn is_left_out_by(broken: &BrokenProgram, process: &Process) -> bool {
     broken.group == process.id.group && (broken.name == process.program || is_its_group)
 }
 
-fn process_change(old: &Process, new: &Process, has_new_socket: bool) -> Option<Change> {
-    let mut restart = restart_keys(old, new);
-    if has_new_socket {
-        restart.push(SOCKET);
-    }
+fn process_change(old: &Process, new: &Process) -> Option<Change> {
+    let restart = restart_keys(old, new);
     let live = live_keys(old, new);
     match (restart.is_empty(), live.is_empty()) {
         (false, _) => Some(Change::Restart(restart)),
@@ -178,6 +170,7 @@ fn restart_keys(old: &Process, new: &Process) -> Vec<&'static str> {
     note(&mut keys, "group", &old.unix_group, &new.unix_group);
     note(&mut keys, "environment", &old.environment, &new.environment);
     note(&mut keys, "serverurl", &old.server_url, &new.server_url);
+    note(&mut keys, "socket", &old.socket, &new.socket);
     note(&mut keys, "rlimits", &old.rlimits, &new.rlimits);
     note(
         &mut keys,

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::group::FcgiSocket;
 use crate::host::{UnixGroup, User};
 use crate::value::{
     AutoRestart, ByteSize, ExitCodes, LogLevel, Mode, RestartWindow, Rlimit, Signal, StartRetries,
@@ -111,6 +112,9 @@ pub struct Process {
     pub stdout: Stream,
     /// Its standard error.
     pub stderr: Stream,
+    /// The listening socket that becomes descriptor 0; only of an `[fcgi-program:x]`, which shares it
+    /// with its other processes.
+    pub socket: Option<FcgiSocket>,
     /// `serverurl`; `None`: automatic, see [`crate::Config::server_url`].
     pub server_url: Option<String>,
     /// `loglevel`; `None`: the agent's.

@@ -7,7 +7,7 @@ use crate::host::{Host, absolute};
 
 /// The places, best first: ours, then Supervisor's. `argv0` is the path of the running program.
 pub fn search_paths(argv0: &Path, host: &dyn Host) -> Vec<PathBuf> {
-    let beside = argv0.parent().unwrap_or(Path::new(""));
+    let beside = directory_of(argv0, host);
     let mut places = vec![PathBuf::from("/etc/rsv/agent.conf")];
     places.extend(
         [
@@ -21,6 +21,19 @@ pub fn search_paths(argv0: &Path, host: &dyn Host) -> Vec<PathBuf> {
     places.push("/etc/supervisord.conf".into());
     places.push("/etc/supervisor/supervisord.conf".into());
     places
+}
+
+/// The directory of the running program; a bare name is looked for in `PATH`, as the shell did.
+fn directory_of(argv0: &Path, host: &dyn Host) -> PathBuf {
+    let parent = argv0.parent().unwrap_or(Path::new(""));
+    if !parent.as_os_str().is_empty() {
+        return parent.to_owned();
+    }
+    let path = host.environment().get("PATH").map_or("", String::as_str);
+    let mut places = path.split(':').map(PathBuf::from);
+    places
+        .find(|place| host.exists(&place.join(argv0)))
+        .unwrap_or_default()
 }
 
 /// The first of [`search_paths`] that exists.
@@ -62,6 +75,15 @@ mod tests {
             ]
             .map(PathBuf::from)
         );
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_for_in_the_path() {
+        let host = FixedHost::default()
+            .variable("PATH", "/bin:/opt/x/bin")
+            .file("/opt/x/bin/rsv-agent", "");
+        let paths = search_paths(Path::new("rsv-agent"), &host);
+        assert_eq!(paths[1], Path::new("/opt/x/etc/supervisord.conf"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BrokenProgram, Group, GroupKind, fcgi, listener};
+use super::{BrokenProgram, FcgiSocket, Group, GroupKind, fcgi, listener};
 use crate::error::{ConfigError, Warning};
 use crate::expand::{Here, Names};
 use crate::program::{Process, ProgramKind, Scope, processes};
@@ -84,13 +84,7 @@ fn mixed(scope: &Scope<'_>, section: &Section, out: &mut Assembled, taken: &mut 
             continue;
         };
         taken.insert(program.name.clone());
-        if kind == ProgramKind::FastCgi {
-            reader.advise(
-                "programs",
-                format!("fcgi-program {member} has no socket inside a group"),
-            );
-        }
-        match processes(scope, program, &group, kind, &mut out.warnings) {
+        match member_processes(scope, program, &group, kind, out) {
             Ok(processes) => all.extend(processes),
             Err(errors) => out.refuse(program, &group, member, errors),
         }
@@ -100,6 +94,32 @@ fn mixed(scope: &Scope<'_>, section: &Section, out: &mut Assembled, taken: &mut 
     }
     out.warnings.append(&mut reader.warnings);
     out.add(&group, priority, GroupKind::Mixed, all);
+}
+
+/// A member's processes; those of a FastCGI program keep their socket in the group.
+fn member_processes(
+    scope: &Scope<'_>,
+    program: &Section,
+    group: &str,
+    kind: ProgramKind,
+    out: &mut Assembled,
+) -> Result<Vec<Process>, Vec<ConfigError>> {
+    let mut processes = processes(scope, program, group, kind, &mut out.warnings)?;
+    if kind == ProgramKind::FastCgi {
+        let mut reader = Reader::new(scope.tree, program);
+        let (_, socket) = fcgi::read(&mut reader, scope, program.suffix());
+        if !reader.errors.is_empty() {
+            return Err(reader.errors);
+        }
+        share(&mut processes, socket.as_ref());
+    }
+    Ok(processes)
+}
+
+fn share(processes: &mut [Process], socket: Option<&FcgiSocket>) {
+    for process in processes {
+        process.socket = socket.cloned();
+    }
 }
 
 /// The section that a group's member names.
@@ -141,6 +161,7 @@ fn own_group(scope: &Scope<'_>, section: &Section, kind: ProgramKind, out: &mut 
             return out.refuse(section, section.suffix(), section.suffix(), reader.errors);
         }
     };
+    let mut shared = None;
     let (priority, group_kind) = match kind {
         ProgramKind::Program => {
             let names = Names::new(scope.names_env, Here::Listed)
@@ -156,7 +177,9 @@ fn own_group(scope: &Scope<'_>, section: &Section, kind: ProgramKind, out: &mut 
         }
         ProgramKind::FastCgi => {
             let (priority, socket) = fcgi::read(&mut reader, scope, &group);
-            (priority, socket.map(GroupKind::FastCgi))
+            let group_kind = socket.is_some().then_some(GroupKind::FastCgi);
+            shared = socket;
+            (priority, group_kind)
         }
     };
     out.warnings.append(&mut reader.warnings);
@@ -165,18 +188,19 @@ fn own_group(scope: &Scope<'_>, section: &Section, kind: ProgramKind, out: &mut 
         processes(scope, section, &group, kind, &mut out.warnings),
         group_kind,
     ) {
-        (Ok(processes), Some(kind)) if errors.is_empty() => {
+        (Ok(mut processes), Some(kind)) if errors.is_empty() => {
+            share(&mut processes, shared.as_ref());
             out.add(&group, priority, kind, processes);
         }
         (result, _) => {
-            // An error that was met twice is said once.
-            let place = |error: &ConfigError| error.fault().place.clone();
             let more = result.err().unwrap_or_default();
-            let known: Vec<_> = errors.iter().map(place).collect();
-            errors.extend(
-                more.into_iter()
-                    .filter(|error| !known.contains(&place(error))),
-            );
+            // A key that is read for the group and for its processes is said once.
+            let is_known = |error: &ConfigError| {
+                let place = &error.fault().place;
+                place.key.is_some() && errors.iter().any(|known| known.fault().place == *place)
+            };
+            let more: Vec<_> = more.into_iter().filter(|error| !is_known(error)).collect();
+            errors.extend(more);
             out.refuse(section, &group, &group, errors);
         }
     }
@@ -213,7 +237,7 @@ fn section_of(group: &Group) -> String {
         GroupKind::Mixed => "group",
         GroupKind::Program => "program",
         GroupKind::EventListener(_) => "eventlistener",
-        GroupKind::FastCgi(_) => "fcgi-program",
+        GroupKind::FastCgi => "fcgi-program",
     };
     format!("{kind}:{}", group.name)
 }

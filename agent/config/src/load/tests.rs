@@ -71,7 +71,7 @@ const AGENT: &str = "[supervisord]\n[agent]\n";
 fn with_an_agent_section_a_broken_program_is_refused_alone() {
     let text = format!(
         "{AGENT}[program:good]\ncommand=g\n[program:bad]\numask=9\nautostart=maybe\n\
-         [program:x y]\ncommand=z\n[eventlistener:deaf]\ncommand=d\n"
+         [program:x y]\ncommand=z\n[eventlistener:deaf]\npriority=p\n"
     );
     let config = load_text(&text, &FixedHost::default()).unwrap().config;
     let groups: Vec<_> = config
@@ -106,7 +106,11 @@ fn with_an_agent_section_a_broken_program_is_refused_alone() {
             ("x y", vec!["Invalid name: 'x y' because of character: ' '"]),
             (
                 "deaf",
-                vec!["[eventlistener:deaf] section requires an \"events\" line"]
+                vec![
+                    "invalid literal for int() with base 10: 'p'",
+                    "[eventlistener:deaf] section requires an \"events\" line",
+                    "program section eventlistener:deaf does not specify a command",
+                ]
             ),
         ]
     );
@@ -365,9 +369,8 @@ fn a_fastcgi_socket_belongs_to_the_programs_user() {
          socket_backlog=5\n"
     );
     let config = load_text(&text, &FixedHost::default()).unwrap().config;
-    let GroupKind::FastCgi(socket) = &config.groups[0].kind else {
-        panic!("{:?}", config.groups[0].kind);
-    };
+    assert_eq!(config.groups[0].kind, GroupKind::FastCgi);
+    let socket = config.groups[0].processes[0].socket.as_ref().unwrap();
     let owner = Owner {
         uid: 65534,
         gid: 65534,
@@ -446,4 +449,29 @@ fn a_command_that_a_comment_cut_off_is_warned_of() {
         "/bin/sh -c \"echo one;two"
     );
     assert!(loaded.warnings[0].text.contains("No closing quotation"));
+}
+
+#[test]
+fn a_fastcgi_program_keeps_its_socket_in_a_group() {
+    let text = format!(
+        "{S}[group:g]\nprograms=f,p\n[fcgi-program:f]\ncommand=f\nsocket=tcp://localhost:9000\n\
+         [program:p]\ncommand=p\n"
+    );
+    let config = load_text(&text, &FixedHost::default()).unwrap().config;
+    let urls: Vec<_> = config
+        .processes()
+        .map(|process| {
+            (
+                process.id.to_string(),
+                process.socket.as_ref().map(FcgiSocket::url),
+            )
+        })
+        .collect();
+    assert_eq!(
+        urls,
+        [
+            ("g:f".to_owned(), Some("tcp://localhost:9000".to_owned())),
+            ("g:p".to_owned(), None),
+        ]
+    );
 }

@@ -151,7 +151,7 @@ fn the_daemons_environment_reaches_every_program() {
 fn a_new_socket_restarts_every_process_of_its_group() {
     let text = |port| format!("[fcgi-program:f]\ncommand=f\nsocket=tcp://localhost:{port}\n");
     let found = check(&text(1), &text(2));
-    assert_eq!(found.changed[0].keys, ["socket"]);
+    assert!(found.changed[0].keys.is_empty());
     assert_eq!(
         found.changed[0].processes[0].change,
         Change::Restart(vec!["socket"])

@@ -93,6 +93,7 @@ impl Instance<'_> {
             redirect_stderr: common.redirect_stderr,
             stdout,
             stderr,
+            socket: None,
             server_url: common.server_url.clone(),
             log_level: common.log_level,
             rlimits: common.rlimits.clone(),
