@@ -282,3 +282,29 @@ fn a_note_is_small() {
     let note = serde_json::to_string(&phase).unwrap();
     assert!(note.len() < 250, "{note}");
 }
+
+#[test]
+fn an_end_of_an_attempt_that_the_note_does_not_know_is_taken_in() {
+    let (phase, effects) = take_over(
+        Phase::Stopped { attempt: FIRST },
+        ended(SECOND, Exit::Code(0), 97_000),
+    );
+    assert_eq!(
+        phase,
+        Phase::Exited {
+            attempt: SECOND,
+            exit: Exit::Code(0)
+        }
+    );
+    assert_eq!(
+        states(&effects),
+        [State::Starting, State::Running, State::Exited]
+    );
+}
+
+#[test]
+fn a_live_process_older_than_the_note_is_kept_rather_than_doubled() {
+    let (phase, effects) = take_over(spawning(SECOND), alive(FIRST));
+    assert_eq!((phase.state(), phase.attempt()), (State::Starting, FIRST));
+    assert_eq!((states(&effects), spawns(&effects)), (vec![], vec![]));
+}

@@ -17,7 +17,7 @@ use rsv_supervise::{
 use world::{Act, Life, World, acts, exits, policies};
 
 const SEED: u64 = 20_240_229;
-const CASES: u32 = 256;
+const CASES: u32 = 96;
 
 fn from_env<N: std::str::FromStr>(name: &str, default: N) -> N {
     std::env::var(name)

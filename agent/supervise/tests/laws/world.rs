@@ -323,6 +323,7 @@ impl Doomed<'_> {
             let event = match (&phase, phase.deadline()) {
                 (Phase::Spawning { .. }, _) => {
                     spawns.push(now);
+                    assert!(spawns.len() < 10_000, "a hot loop");
                     Event::Observed(Observation::Spawned {
                         attempt,
                         pid: 1,
