@@ -203,6 +203,11 @@ impl Fleet {
             .ok_or_else(why)
     }
 
+    /// Why a host has no session; absent: it has one.
+    pub fn unreachable(&self, host: &HostName) -> Option<String> {
+        (!self.is_connected(host)).then(|| self.why_unreachable(host))
+    }
+
     fn why_unreachable(&self, host: &HostName) -> String {
         let Some(known) = self.hosts.get(host) else {
             return "not enrolled".into();

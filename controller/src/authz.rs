@@ -1,0 +1,129 @@
+//! Who may call what: one table of every method, and the gate in front of all services that keeps it.
+//!
+//! A certificate signed by this fleet authorises nothing by itself. A method that is not in the table does
+//! not exist, whatever services are registered behind the gate.
+
+use std::{
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use futures_util::future::Either;
+use http::{Request, Response};
+use rsv_proto::identity::{Identity, Role};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use crate::listener::Peer;
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Everybody, also without a certificate: the method itself decides by other means.
+    Anyone,
+    /// These roles alone.
+    Only(&'static [Role]),
+}
+
+const OPERATORS: Callers = Callers::Only(&[Role::Operator]);
+const AGENTS: Callers = Callers::Only(&[Role::Agent]);
+
+/// Every method that can be called.
+pub const TABLE: [(&str, Callers); 11] = [
+    (
+        "/rsv.v1.Fleet/GetVersion",
+        Callers::Only(&[Role::Operator, Role::Agent, Role::Controller]),
+    ),
+    ("/rsv.v1.Fleet/ListHosts", OPERATORS),
+    ("/rsv.v1.Fleet/GetStatus", OPERATORS),
+    ("/rsv.v1.Fleet/Act", OPERATORS),
+    ("/rsv.v1.Fleet/Tail", OPERATORS),
+    ("/rsv.v1.Fleet/Shutdown", OPERATORS),
+    ("/rsv.v1.AgentLink/Attach", AGENTS),
+    ("/rsv.v1.AgentLink/ServeLog", AGENTS),
+    ("/rsv.v1.AgentLink/Renew", AGENTS),
+    // A joining host has no certificate yet; its token is what counts.
+    ("/rsv.v1.Enrollment/Join", Callers::Anyone),
+    ("/rsv.v1.Admin/CreateToken", OPERATORS),
+];
+
+/// Decides on one call.
+pub fn decide(path: &str, caller: Option<&Identity>) -> Result<(), Status> {
+    let known = TABLE.iter().find(|(method, _)| *method == path);
+    let Some((_, callers)) = known else {
+        return Err(Status::unimplemented("this controller has no such method"));
+    };
+    let roles = match callers {
+        Callers::Anyone => return Ok(()),
+        Callers::Only(roles) => roles,
+    };
+    let Some(caller) = caller else {
+        return Err(Status::unauthenticated(format!(
+            "{path} needs a client certificate: use a context file, or join first"
+        )));
+    };
+    if roles.contains(&caller.role) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = roles.iter().map(|r| r.as_str()).collect();
+    Err(Status::permission_denied(format!(
+        "{caller} may not call {path}: it is for the role {}",
+        allowed.join(" or ")
+    )))
+}
+
+/// Puts the gate in front of a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GateLayer;
+
+/// The gate.
+#[derive(Debug, Clone)]
+pub struct Gate<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner }
+    }
+}
+
+impl<S> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Self::Response, Self::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>();
+        let caller = peer.and_then(|peer| peer.identity.as_deref());
+        match decide(request.uri().path(), caller) {
+            Ok(()) => Either::Right(self.inner.call(request)),
+            Err(status) => {
+                let address = peer.map(|peer| peer.address.to_string());
+                tracing::info!(
+                    peer = address,
+                    caller = caller.map(ToString::to_string),
+                    reason = status.message(),
+                    "refused a call"
+                );
+                Either::Left(ready(Ok(status.into_http())))
+            }
+        }
+    }
+}
+
+/// The identity of the caller of a method that has let in nobody without one.
+pub fn caller<T>(request: &tonic::Request<T>) -> Result<std::sync::Arc<Identity>, Status> {
+    let peer = request.extensions().get::<Peer>();
+    peer.and_then(|peer| peer.identity.clone())
+        .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))
+}

@@ -1,0 +1,344 @@
+//! The owner of the fleet, of the operations, and of every session's sending end.
+//!
+//! One task. What comes in is classified, a pure machine decides, and what it decides is carried out here
+//! without waiting for anybody: a peer that does not take what it is told is cut off.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use rsv_proto::{
+    name::HostName,
+    wire::{ControllerMessage, controller_message::Message},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
+
+use crate::{
+    clock::Clock,
+    fleet::{Change, Fleet, Input, NotConnected, Refused},
+    host::SessionId,
+    moment::Moment,
+    operation::Reach,
+    targets::select,
+};
+
+mod handle;
+mod operations;
+
+pub use handle::{
+    Arrival, Ask, Attach, FromAgent, HubError, HubHandle, ORDERS, Orders, Page, Submission,
+    Submitted, View,
+};
+use operations::Operations;
+pub use operations::SubmitError;
+
+/// The most logs that were asked for and have not come yet; more are refused as not connected.
+const EXPECTED_LOGS: usize = 4096;
+
+/// The owner task.
+#[derive(Debug)]
+pub struct Hub {
+    clock: Clock,
+    fleet: Fleet,
+    operations: Operations,
+    links: HashMap<SessionId, Link>,
+    logs: HashMap<String, (HostName, oneshot::Sender<Arrival>)>,
+    returns: HashMap<HostName, Vec<oneshot::Sender<()>>>,
+    /// Epochs that are to be remembered over a restart.
+    epochs: mpsc::Sender<(HostName, u64)>,
+}
+
+/// The sending end of a session.
+#[derive(Debug)]
+struct Link {
+    host: HostName,
+    orders: Orders,
+    _over: DropGuard,
+}
+
+/// Everything that can happen to the hub.
+enum Event {
+    Word(FromAgent),
+    Ask(Ask),
+    Elapsed,
+    Stopped,
+}
+
+impl Hub {
+    /// Starts the task. It ends when nobody can ask it any more.
+    pub fn start(clock: Clock, fleet: Fleet, epochs: mpsc::Sender<(HostName, u64)>) -> HubHandle {
+        let (words, from_agents) = mpsc::channel(handle::WORDS);
+        let (asks, questions) = mpsc::channel(handle::ASKS);
+        let hub = Self {
+            clock,
+            fleet,
+            operations: Operations::default(),
+            links: HashMap::new(),
+            logs: HashMap::new(),
+            returns: HashMap::new(),
+            epochs,
+        };
+        tokio::spawn(hub.run(from_agents, questions));
+        HubHandle { words, asks }
+    }
+
+    async fn run(mut self, mut words: mpsc::Receiver<FromAgent>, mut asks: mpsc::Receiver<Ask>) {
+        loop {
+            let due = self.clock.at(self.deadline());
+            let event = tokio::select! {
+                word = words.recv() => word.map_or(Event::Stopped, Event::Word),
+                ask = asks.recv() => ask.map_or(Event::Stopped, Event::Ask),
+                () = tokio::time::sleep_until(due) => Event::Elapsed,
+            };
+            let now = self.clock.now();
+            match event {
+                Event::Word(word) => self.hear(now, word),
+                Event::Ask(ask) => self.answer(now, ask),
+                Event::Elapsed => self.elapsed(now),
+                Event::Stopped => return,
+            }
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        let fleet = self.fleet.deadline();
+        self.operations.deadline().map_or(fleet, |at| at.min(fleet))
+    }
+
+    fn elapsed(&mut self, now: Moment) {
+        self.apply(now, Input::Elapsed);
+        self.operations.elapsed(now);
+    }
+
+    fn hear(&mut self, now: Moment, word: FromAgent) {
+        match word {
+            FromAgent::Attach(attach) => self.attach(now, attach),
+            FromAgent::Said(host, session, word) => {
+                self.apply(now, Input::Said(host, session, word));
+            }
+            FromAgent::Ended(host, session, reason) => {
+                self.apply(now, Input::Ended(host, session, reason));
+            }
+            FromAgent::Enrolled(host, enrolment) => {
+                self.apply(now, Input::Enrolled(host, enrolment));
+            }
+            FromAgent::Renewed(host, expires) => self.apply(now, Input::Renewed(host, expires)),
+            FromAgent::Log(host, stream, arrival) => self.log_arrived(&host, &stream, arrival),
+        }
+    }
+
+    fn answer(&mut self, now: Moment, ask: Ask) {
+        match ask {
+            Ask::View(selection, answer) => {
+                let selected = select(&selection, self.fleet.names());
+                reply(answer, selected.map(|s| self.view(now, s)));
+            }
+            Ask::Submit(submission, answer) => reply(answer, self.submit(now, &submission)),
+            Ask::Results(id, after, answer) => reply(answer, self.operations.page(&id, after)),
+            Ask::OpenLog(host, request, arrival, answer) => {
+                reply(answer, self.open_log(now, host, request, arrival));
+            }
+            Ask::WhenConnected(host, answer) => {
+                if self.fleet.is_connected(&host) {
+                    reply(answer, ());
+                } else {
+                    let waiting = self.returns.entry(host).or_default();
+                    waiting.retain(|w| !w.is_closed());
+                    waiting.push(answer);
+                }
+            }
+            Ask::Close(reason, answer) => {
+                self.apply(now, Input::Closing(reason));
+                reply(answer, ());
+            }
+        }
+    }
+
+    fn attach(&mut self, now: Moment, attach: Attach) {
+        let Attach {
+            host,
+            session,
+            hello,
+            orders,
+            over,
+            answer,
+        } = attach;
+        let admitted: Result<(), Refused> = self.fleet.admit(&host, &hello);
+        let is_admitted = admitted.is_ok();
+        reply(answer, admitted);
+        if is_admitted {
+            self.links.insert(
+                session,
+                Link {
+                    host: host.clone(),
+                    orders,
+                    _over: over,
+                },
+            );
+            self.apply(now, Input::Attached(host, session, hello));
+        }
+    }
+
+    fn view(&self, now: Moment, selected: crate::targets::Selected) -> View {
+        let hosts = selected
+            .hosts
+            .iter()
+            .filter_map(|h| self.fleet.view(now, h))
+            .collect();
+        View {
+            hosts,
+            missing: selected.missing,
+        }
+    }
+
+    fn submit(&mut self, now: Moment, submission: &Submission) -> Result<Submitted, SubmitError> {
+        if let Some(id) = self.operations.find(submission)? {
+            return self.submitted(id).ok_or(SubmitError::TooMany);
+        }
+        let selected = select(&submission.selection, self.fleet.names())?;
+        let found = selected.hosts.len();
+        if let Some(expected) = submission.expect_hosts.filter(|&n| n as usize != found) {
+            return Err(SubmitError::Count { found, expected });
+        }
+        if submission.is_dry_run {
+            let id = submission.id.clone();
+            return Ok(Submitted {
+                id,
+                hosts: selected.hosts,
+                news: None,
+            });
+        }
+        let fleet = &self.fleet;
+        let reach = |host: &HostName| match fleet.unreachable(host) {
+            None => Reach::Connected,
+            Some(reason) => Reach::Unreachable(reason),
+        };
+        let orders = self.operations.submit(now, submission, selected, reach)?;
+        self.command(now, orders);
+        self.submitted(submission.id.clone())
+            .ok_or(SubmitError::TooMany)
+    }
+
+    fn submitted(&self, id: String) -> Option<Submitted> {
+        let (hosts, news) = self.operations.follow(&id)?;
+        Some(Submitted {
+            id,
+            hosts,
+            news: Some(news),
+        })
+    }
+
+    fn open_log(
+        &mut self,
+        now: Moment,
+        host: HostName,
+        request: rsv_proto::wire::OpenLog,
+        arrival: oneshot::Sender<Arrival>,
+    ) -> Result<(), NotConnected> {
+        self.logs.retain(|_, (_, waiting)| !waiting.is_closed());
+        if self.logs.len() >= EXPECTED_LOGS {
+            return Err(NotConnected("too many logs are being opened".into()));
+        }
+        let stream = request.stream.clone();
+        let change = self.fleet.open_log(&host, request)?;
+        self.logs.insert(stream, (host, arrival));
+        self.carry(now, vec![change]);
+        Ok(())
+    }
+
+    /// Joins a log with the reader it was opened for. One that nobody waits for, or that another host
+    /// was asked for, is dropped, and its agent told so by that.
+    fn log_arrived(&mut self, host: &HostName, stream: &str, arrival: Arrival) {
+        match self.logs.remove(stream) {
+            Some((wanted, reader)) if wanted == *host => reply(reader, arrival),
+            Some(other) => {
+                tracing::info!(%host, "offered the log of another host");
+                self.logs.insert(stream.to_owned(), other);
+            }
+            None => tracing::debug!(%host, "offered a log that nobody waits for"),
+        }
+    }
+
+    fn apply(&mut self, now: Moment, input: Input) {
+        let changes = self.fleet.apply(now, input);
+        self.carry(now, changes);
+    }
+
+    fn command(&mut self, now: Moment, orders: Vec<operations::Order>) {
+        let commands = orders.into_iter().filter_map(|(host, command)| {
+            // Not connected: the operation hears of that from the fleet itself.
+            self.fleet.command(&host, command).ok()
+        });
+        let changes = commands.collect();
+        self.carry(now, changes);
+    }
+
+    /// Carries changes out, and those that follow from them.
+    fn carry(&mut self, now: Moment, changes: Vec<Change>) {
+        let mut queue = VecDeque::from(changes);
+        while let Some(change) = queue.pop_front() {
+            match change {
+                Change::Tell(session, order) => queue.extend(self.tell(now, session, order)),
+                Change::Drop(session) => drop(self.links.remove(&session)),
+                Change::Up(host) => {
+                    tracing::info!(%host, "connected");
+                    self.returns
+                        .remove(&host)
+                        .into_iter()
+                        .flatten()
+                        .for_each(|w| reply(w, ()));
+                    let orders = self.operations.returned(now, &host);
+                    let fleet = &self.fleet;
+                    queue.extend(
+                        orders
+                            .into_iter()
+                            .filter_map(|(h, c)| fleet.command(&h, c).ok()),
+                    );
+                }
+                Change::Down(host, reason) => {
+                    tracing::info!(%host, %reason, "unreachable");
+                    self.operations.lost(now, &host, &reason);
+                }
+                Change::Answered(host, result) => self.operations.answered(now, &host, result),
+                Change::Epoch(host, epoch) => self.remember(host, epoch),
+                Change::Suspicious(host, reason) => {
+                    tracing::warn!(%host, %reason, "suspicious session");
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Moment, session: SessionId, order: Message) -> Vec<Change> {
+        let Some(link) = self.links.get(&session) else {
+            return Vec::new();
+        };
+        let message = ControllerMessage {
+            message: Some(order),
+        };
+        match link.orders.try_send(Ok(message)) {
+            Ok(()) => Vec::new(),
+            // The reader of the session's words notices the end too, and reports it.
+            Err(mpsc::error::TrySendError::Closed(_)) => Vec::new(),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let reason = format!("the agent left {ORDERS} orders unread");
+                let ended = Input::Ended(link.host.clone(), session, reason);
+                self.fleet.apply(now, ended)
+            }
+        }
+    }
+
+    fn remember(&self, host: HostName, epoch: u64) {
+        // Lost when the disk is very slow: then a controller that starts anew knows an older epoch, and
+        // the agent's own greeting puts that right.
+        if self.epochs.try_send((host, epoch)).is_err() {
+            tracing::debug!("an epoch was not remembered");
+        }
+    }
+}
+
+/// Answers somebody who may have gone.
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    drop(answer.send(value));
+}

@@ -1,0 +1,202 @@
+//! Accepts connections, completes TLS, and says who is at the other end.
+//!
+//! Handshakes are bounded in number and in time, so that somebody who only opens connections holds up
+//! nobody for long. A peer whose certificate names nobody of this fleet gets no connection.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rsv_proto::{dial::tune, identity::Identity};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc, watch},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+/// How long a peer may take to complete TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most handshakes at one time; the kernel's backlog holds the others. A storm of reconnecting
+/// agents is worked off at some thousands a second.
+const HANDSHAKES: usize = 256;
+
+/// Connections that have completed TLS and wait to be served; when full, handshakes wait.
+const READY: usize = 64;
+
+/// How long to wait when the system gives no more sockets.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// Who it is; absent: it showed no certificate.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// A connection that has completed TLS.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+}
+
+/// Why a peer gets no connection.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("not within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Slow,
+    #[error("{0}")]
+    Tls(io::Error),
+    #[error("{0}")]
+    Identity(rsv_proto::identity::IdentityError),
+    #[error("{0} is of another fleet")]
+    Foreign(String),
+}
+
+/// Connections as they become ready, until `stop`; then the socket is closed. Each handshake uses the
+/// configuration of its moment, so that a renewed certificate is shown from then on.
+pub fn connections(
+    listener: TcpListener,
+    config: watch::Receiver<Arc<ServerConfig>>,
+    trust_domain: String,
+    stop: CancellationToken,
+) -> ReceiverStream<io::Result<Connection>> {
+    let (ready, connections) = mpsc::channel(READY);
+    let acceptor = Acceptor {
+        config,
+        trust_domain: trust_domain.into(),
+        ready,
+    };
+    tokio::spawn(async move {
+        stop.run_until_cancelled(acceptor.accept_all(listener))
+            .await;
+    });
+    ReceiverStream::new(connections)
+}
+
+struct Acceptor {
+    config: watch::Receiver<Arc<ServerConfig>>,
+    trust_domain: Arc<str>,
+    ready: mpsc::Sender<io::Result<Connection>>,
+}
+
+impl Acceptor {
+    async fn accept_all(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(HANDSHAKES));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let (tcp, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    continue;
+                }
+            };
+            let config = Arc::clone(&self.config.borrow());
+            let (ready, domain) = (self.ready.clone(), Arc::clone(&self.trust_domain));
+            tokio::spawn(async move {
+                match handshake(tcp, address, config, &domain).await {
+                    // Nobody serves any more: the controller is stopping.
+                    Ok(connection) => drop(ready.send(Ok(connection)).await),
+                    Err(reason) => {
+                        tracing::info!(peer = %address, %reason, "refused a connection");
+                    }
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn handshake(
+    tcp: TcpStream,
+    address: SocketAddr,
+    config: Arc<ServerConfig>,
+    trust_domain: &str,
+) -> Result<Connection, Refused> {
+    tune(&tcp).map_err(Refused::Tls)?;
+    let accepting = TlsAcceptor::from(config).accept(tcp);
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await;
+    let stream = accepted.map_err(|_| Refused::Slow)?.map_err(Refused::Tls)?;
+    let shown = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    let identity = shown
+        .map(Identity::from_leaf)
+        .transpose()
+        .map_err(Refused::Identity)?;
+    if let Some(identity) = identity.as_ref().filter(|i| i.trust_domain != trust_domain) {
+        return Err(Refused::Foreign(identity.uri()));
+    }
+    let peer = Peer {
+        address,
+        identity: identity.map(Arc::new),
+    };
+    Ok(Connection { stream, peer })
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,95 @@
+//! What the command line and scripts call.
+
+use std::pin::Pin;
+
+use rsv_proto::{
+    limits::PROTOCOL,
+    wire::{
+        ActRequest, ActResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
+        GetVersionResponse, ListHostsRequest, ListHostsResponse, ShutdownRequest, ShutdownResponse,
+        TailRequest, TailResponse, fleet_server::Fleet,
+    },
+};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{Shared, act, selection, tail, view};
+use crate::{authz, targets::SelectionError};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The `Fleet` service of a controller.
+#[derive(Debug, Clone)]
+pub struct FleetService(pub Shared);
+
+#[tonic::async_trait]
+impl Fleet for FleetService {
+    async fn get_version(
+        &self,
+        _request: Request<GetVersionRequest>,
+    ) -> Result<Response<GetVersionResponse>, Status> {
+        Ok(Response::new(GetVersionResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol_min: *PROTOCOL.start(),
+            protocol_max: *PROTOCOL.end(),
+            pid: std::process::id(),
+        }))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<ListHostsRequest>,
+    ) -> Result<Response<ListHostsResponse>, Status> {
+        let mut selection = request.into_inner().hosts.unwrap_or_default();
+        // A list of hosts is of all of them unless said otherwise.
+        selection.all |= selection.include.is_empty();
+        let is_all = selection.all && selection.exclude.is_empty();
+        let hosts = match self.0.hub.view(selection).await? {
+            Ok(view) => view.hosts,
+            // A new fleet has no hosts, and that is an answer.
+            Err(SelectionError::NoHosts) if is_all => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let hosts = hosts.into_iter().map(view::host).collect();
+        Ok(Response::new(ListHostsResponse { hosts }))
+    }
+
+    type GetStatusStream = Answers<GetStatusResponse>;
+
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<Self::GetStatusStream>, Status> {
+        let GetStatusRequest { hosts, programs } = request.into_inner();
+        let found = self.0.hub.view(selection(hosts)).await??;
+        let pages = view::StatusPages::new(found, &programs)?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(pages.map(Ok)))))
+    }
+
+    type ActStream = Answers<ActResponse>;
+
+    async fn act(&self, request: Request<ActRequest>) -> Result<Response<Self::ActStream>, Status> {
+        let actor = authz::caller(&request)?;
+        let events = act::act(&self.0, &actor, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    type TailStream = Answers<TailResponse>;
+
+    async fn tail(
+        &self,
+        request: Request<TailRequest>,
+    ) -> Result<Response<Self::TailStream>, Status> {
+        let items = tail::tail(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(items)))
+    }
+
+    async fn shutdown(
+        &self,
+        _request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownResponse>, Status> {
+        Err(Status::failed_precondition(
+            "an agent is shut down on its own host only: run `rsv shutdown` there",
+        ))
+    }
+}

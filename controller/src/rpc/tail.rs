@@ -1,0 +1,290 @@
+//! The output of programs, from their hosts to one reader.
+//!
+//! Each program of each host is a source of its own, with a task of its own. A source reads from its
+//! host only as the reader takes, so that a reader that stands still costs one buffer, and holds up nobody
+//! else. A follower survives what happens to its host: it goes on where it stood.
+
+use std::time::Duration;
+
+use rsv_proto::{
+    name::HostName,
+    wire::{
+        HostState, OpenLog, Refusal, ServeLogRequest, TailRequest, TailResponse,
+        tail_response::{End, Event},
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+use super::{Shared, seam::Seam, selection, view::Wanted};
+use crate::{
+    host::HostView,
+    hub::{Arrival, HubError, HubHandle},
+};
+
+/// How long an agent may take to dial back with the log it was asked for.
+const DIAL_BACK: Duration = Duration::from_secs(5);
+
+/// The most programs that one reader follows at a time.
+const MAX_SOURCES: usize = 100;
+
+/// Items that wait for the reader: with full chunks half a megabyte, all sources together.
+const ITEMS: usize = 8;
+
+/// The pause before a source that broke is opened again, and what it grows to when that fails too.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+type Items = mpsc::Sender<Result<TailResponse, Status>>;
+
+/// Opens every source that a request means.
+pub(super) async fn tail(
+    shared: &Shared,
+    request: TailRequest,
+) -> Result<ReceiverStream<Result<TailResponse, Status>>, Status> {
+    let wanted = Wanted::parse(&request.programs)?;
+    if request.programs.is_empty() {
+        return Err(Status::invalid_argument("no program is named"));
+    }
+    let view = shared.hub.view(selection(request.hosts.clone())).await??;
+    let mut sources = Vec::new();
+    let mut ends = Vec::new();
+    for host in &view.hosts {
+        plan(host, &wanted, &request, &mut sources, &mut ends);
+    }
+    for host in view.missing {
+        ends.push(end(
+            &host,
+            "",
+            "no host of this name is enrolled",
+            Refusal::Unspecified,
+        ));
+    }
+    if sources.len() > MAX_SOURCES {
+        return Err(Status::invalid_argument(format!(
+            "{} programs match, at most {MAX_SOURCES} are followed at a time",
+            sources.len()
+        )));
+    }
+    if request.from.is_some() && sources.len() > 1 {
+        return Err(Status::invalid_argument(
+            "a cursor is a place in the output of one program",
+        ));
+    }
+    let (items, stream) = mpsc::channel(ITEMS);
+    for source in sources {
+        tokio::spawn(source.run(shared.clone(), items.clone()));
+    }
+    tokio::spawn(async move {
+        for end in ends {
+            if items.send(Ok(end)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(stream))
+}
+
+/// The sources of one host; and what can be said at once of what is none.
+fn plan(
+    host: &HostView,
+    wanted: &Wanted,
+    request: &TailRequest,
+    sources: &mut Vec<Source>,
+    ends: &mut Vec<TailResponse>,
+) {
+    let name = host.name.as_str();
+    if host.state != HostState::Connected {
+        let reason = match host.state {
+            HostState::Never => "the host has not been seen since it was enrolled".to_owned(),
+            _ => format!("the host is unreachable: {}", host.reason),
+        };
+        ends.push(end(name, "", &reason, Refusal::Unspecified));
+        return;
+    }
+    let Some(programs) = host.programs.as_deref() else {
+        ends.push(end(
+            name,
+            "",
+            "the host's programs are not known yet",
+            Refusal::Unspecified,
+        ));
+        return;
+    };
+    for (group, program) in programs.keys().filter(|(g, p)| wanted.matches(g, p)) {
+        let exact = format!("{group}:{program}");
+        let request = TailRequest {
+            hosts: None,
+            programs: vec![exact],
+            ..request.clone()
+        };
+        let shown = rsv_proto::process::display_name(group, program);
+        let host = host.name.clone();
+        sources.push(Source {
+            host,
+            program: shown,
+            request,
+            seam: Seam::default(),
+        });
+    }
+    for unmatched in wanted.unmatched(programs) {
+        ends.push(end(name, &unmatched.pattern, "", unmatched.refusal()));
+    }
+}
+
+/// The output of one program.
+struct Source {
+    host: HostName,
+    program: String,
+    request: TailRequest,
+    seam: Seam,
+}
+
+/// How one reading of a source came to its end.
+enum Ending {
+    /// All has been said, or nobody listens any more.
+    Over,
+    /// The host broke it off, for this reason; with whether anything had come.
+    Broken(String, bool),
+}
+
+impl Source {
+    async fn run(mut self, shared: Shared, items: Items) {
+        let stopping = shared.stopping.clone();
+        if stopping
+            .run_until_cancelled(self.follow(&shared.hub, &items))
+            .await
+            .is_none()
+        {
+            let status = Status::unavailable("the controller is shutting down");
+            // The reader may have gone.
+            drop(items.send(Err(status)).await);
+        }
+    }
+
+    async fn follow(&mut self, hub: &HubHandle, items: &Items) {
+        let mut pause = PAUSE;
+        loop {
+            let ending = tokio::select! {
+                ending = self.read(hub, items) => ending,
+                () = items.closed() => return,
+            };
+            let Ending::Broken(reason, had_any) = ending else {
+                return;
+            };
+            if !self.request.follow {
+                let end = end(
+                    self.host.as_str(),
+                    &self.program,
+                    &reason,
+                    Refusal::Unspecified,
+                );
+                // The reader may have gone.
+                drop(items.send(Ok(end)).await);
+                return;
+            }
+            tracing::debug!(host = %self.host, program = self.program, reason, "will follow again");
+            pause = if had_any {
+                PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
+            let returned = async {
+                tokio::time::sleep(pause).await;
+                hub.when_connected(self.host.clone()).await
+            };
+            tokio::select! {
+                // Busy: the next round asks again, after a longer pause.
+                returned = returned => if returned == Err(HubError::Stopped) { return },
+                () = items.closed() => return,
+            }
+        }
+    }
+
+    /// Reads from where the reader stands until something ends it.
+    async fn read(&mut self, hub: &HubHandle, items: &Items) -> Ending {
+        let mut request = self.request.clone();
+        if let Some(cursor) = self.seam.cursor() {
+            request.from = Some(cursor.clone());
+            (request.bytes, request.lines) = (None, None);
+        }
+        let Arrival {
+            items: mut log,
+            reader,
+        } = match open(hub, &self.host, request).await {
+            Ok(arrival) => arrival,
+            Err(reason) => return Ending::Broken(reason, false),
+        };
+        let ending = self.forward(&mut log, items).await;
+        // The agent learns that nobody reads any more when this end is gone.
+        drop::<oneshot::Sender<()>>(reader);
+        ending
+    }
+
+    async fn forward(&mut self, log: &mut Streaming<ServeLogRequest>, items: &Items) -> Ending {
+        let mut had_any = false;
+        loop {
+            let item = match log.message().await {
+                Ok(Some(message)) => message.item,
+                Ok(None) => return Ending::Broken("the host broke off".into(), had_any),
+                Err(_) => {
+                    return Ending::Broken("the connection to the host was lost".into(), had_any);
+                }
+            };
+            let Some(event) = item.and_then(|item| item.event) else {
+                continue;
+            };
+            had_any = true;
+            let is_end = matches!(event, Event::End(_));
+            for event in self.seam.join(event) {
+                let item = TailResponse {
+                    host: self.host.to_string(),
+                    program: self.program.clone(),
+                    event: Some(event),
+                };
+                if items.send(Ok(item)).await.is_err() {
+                    return Ending::Over;
+                }
+            }
+            if is_end {
+                return Ending::Over;
+            }
+        }
+    }
+}
+
+/// Asks a host for a log and waits for it.
+async fn open(hub: &HubHandle, host: &HostName, request: TailRequest) -> Result<Arrival, String> {
+    let stream = Uuid::new_v4().simple().to_string();
+    let open = OpenLog {
+        stream,
+        request: Some(request),
+    };
+    let arrival = match hub.open_log(host.clone(), open).await {
+        Ok(Ok(arrival)) => arrival,
+        Ok(Err(unreachable)) => return Err(format!("the host is unreachable: {}", unreachable.0)),
+        Err(error) => return Err(error.to_string()),
+    };
+    match tokio::time::timeout(DIAL_BACK, arrival).await {
+        Ok(Ok(arrival)) => Ok(arrival),
+        Ok(Err(_)) => Err("the controller is shutting down".into()),
+        Err(_) => Err(format!(
+            "the host did not open the log within {} s",
+            DIAL_BACK.as_secs()
+        )),
+    }
+}
+
+fn end(host: &str, program: &str, reason: &str, refusal: Refusal) -> TailResponse {
+    let end = End {
+        reason: reason.to_owned(),
+        refusal: refusal.into(),
+    };
+    TailResponse {
+        host: host.to_owned(),
+        program: program.to_owned(),
+        event: Some(Event::End(end)),
+    }
+}

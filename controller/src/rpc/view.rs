@@ -1,0 +1,174 @@
+//! Hosts and their programs as the wire shows them.
+
+use prost::Message as _;
+use rsv_proto::{
+    select::ProgramPattern,
+    time::{duration_to_wire, to_wire},
+    wire::{
+        GetStatusResponse, Host, HostState, HostStatus, ProcessState, Refusal, UnmatchedProgram,
+    },
+};
+use tonic::Status;
+
+use crate::{
+    host::{HostView, Programs},
+    hub::View,
+};
+
+/// A page is closed when it has grown to this size: a quarter of the limit of a message, so that one
+/// more host of the largest usual size still fits.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// The most program patterns in one request.
+const MAX_PATTERNS: usize = 1000;
+
+/// Program patterns of a request; none means every program.
+#[derive(Debug)]
+pub(super) struct Wanted(Vec<(String, ProgramPattern)>);
+
+impl Wanted {
+    /// Reads the patterns of a request.
+    pub(super) fn parse(patterns: &[String]) -> Result<Self, Status> {
+        if patterns.len() > MAX_PATTERNS {
+            let text = format!(
+                "{} program patterns, {MAX_PATTERNS} are accepted",
+                patterns.len()
+            );
+            return Err(Status::invalid_argument(text));
+        }
+        if let Some(bad) = patterns
+            .iter()
+            .find(|p| p.is_empty() || p.contains(char::is_control))
+        {
+            let text = format!("`{}` is not a program pattern", bad.escape_debug());
+            return Err(Status::invalid_argument(text));
+        }
+        Ok(Self(
+            patterns
+                .iter()
+                .map(|p| (p.clone(), ProgramPattern::parse(p)))
+                .collect(),
+        ))
+    }
+
+    /// Whether a program is wanted.
+    pub(super) fn matches(&self, group: &str, name: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|(_, p)| p.matches(group, name))
+    }
+
+    /// Patterns that name no program of a host.
+    pub(super) fn unmatched(&self, programs: &Programs) -> Vec<UnmatchedProgram> {
+        let is_unmatched = |pattern: &ProgramPattern| {
+            *pattern != ProgramPattern::All
+                && !programs
+                    .keys()
+                    .any(|(group, name)| pattern.matches(group, name))
+        };
+        let unmatched = self.0.iter().filter(|(_, pattern)| is_unmatched(pattern));
+        unmatched
+            .map(|(text, pattern)| UnmatchedProgram {
+                pattern: text.clone(),
+                refusal: match pattern {
+                    ProgramPattern::Group(_) => Refusal::NoSuchGroup.into(),
+                    ProgramPattern::All
+                    | ProgramPattern::Exact { .. }
+                    | ProgramPattern::Glob(_) => Refusal::NoSuchProcess.into(),
+                },
+            })
+            .collect()
+    }
+}
+
+/// The status of hosts, a page after the other; pages are made as they are read.
+#[derive(Debug)]
+pub(super) struct StatusPages {
+    hosts: std::vec::IntoIter<HostView>,
+    missing: std::vec::IntoIter<String>,
+    wanted: Wanted,
+    is_first: bool,
+}
+
+impl StatusPages {
+    /// Of these hosts, these programs.
+    pub(super) fn new(view: View, programs: &[String]) -> Result<Self, Status> {
+        Ok(Self {
+            hosts: view.hosts.into_iter(),
+            missing: view.missing.into_iter(),
+            wanted: Wanted::parse(programs)?,
+            is_first: true,
+        })
+    }
+
+    fn next_host(&mut self) -> Option<HostStatus> {
+        let known = self.hosts.next().map(|host| status(&host, &self.wanted));
+        known.or_else(|| self.missing.next().map(not_enrolled))
+    }
+}
+
+impl Iterator for StatusPages {
+    type Item = GetStatusResponse;
+
+    fn next(&mut self) -> Option<GetStatusResponse> {
+        let mut page = GetStatusResponse::default();
+        let mut size = 0;
+        while size < PAGE_BYTES
+            && let Some(host) = self.next_host()
+        {
+            size += host.encoded_len();
+            page.hosts.push(host);
+        }
+        let is_first = std::mem::take(&mut self.is_first);
+        (is_first || !page.hosts.is_empty()).then_some(page)
+    }
+}
+
+/// A host in a list.
+pub(super) fn host(view: HostView) -> Host {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let programs = view.programs.as_deref();
+    let up = |p: &Programs| {
+        p.values()
+            .filter(|p| p.state() == ProcessState::Running)
+            .count()
+    };
+    Host {
+        name: view.name.to_string(),
+        state: view.state.into(),
+        last_seen: view.last_seen.map(to_wire),
+        labels: view.labels.into_iter().collect(),
+        version: view.version,
+        programs_up: programs.map(|p| count(up(p))),
+        programs_total: programs.map(|p| count(p.len())),
+        certificate_expires: view.certificate_expires.map(to_wire),
+        round_trip: view.round_trip.map(duration_to_wire),
+        reason: view.reason,
+    }
+}
+
+fn status(view: &HostView, wanted: &Wanted) -> HostStatus {
+    let known = view.programs.as_deref();
+    let programs = known.into_iter().flatten();
+    HostStatus {
+        host: view.name.to_string(),
+        state: view.state.into(),
+        as_of: view.as_of.map(to_wire),
+        programs: programs
+            .filter(|((group, name), _)| wanted.matches(group, name))
+            .map(|(_, program)| program.clone())
+            .collect(),
+        // Of a host whose programs are not known nothing can be said to be missing.
+        unmatched: known
+            .map(|programs| wanted.unmatched(programs))
+            .unwrap_or_default(),
+        reason: view.reason.clone(),
+    }
+}
+
+fn not_enrolled(host: String) -> HostStatus {
+    HostStatus {
+        host,
+        state: HostState::Unspecified.into(),
+        reason: "no host of this name is enrolled".into(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,302 @@
+//! The assembly: which task owns what is wired here and nowhere else, and taken apart in order.
+//!
+//! | task | owns | ends when |
+//! |---|---|---|
+//! | hub | fleet, operations, sessions' sending ends | nobody can ask it any more |
+//! | session (one each) | the reading end of a session | the stream ends, or the hub drops the session |
+//! | recorder | epochs that are to be remembered | the hub has ended |
+//! | renewal | the controller's own certificate | the controller stops |
+//! | acceptor, handshake | the socket; a connection until TLS is complete | the controller stops |
+//! | source (one each) | a reader's place in an output | the source ends, or its reader goes |
+//!
+//! Stopping: no new connections, sessions are dismissed, lasting calls end, the rest is waited for, a while.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rsv_proto::{
+    limits::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES},
+    name::HostName,
+    tls::{Credentials, TlsError, server_config},
+    wire::{
+        admin_server::AdminServer, agent_link_server::AgentLinkServer,
+        enrollment_server::EnrollmentServer, fleet_server::FleetServer,
+    },
+};
+use rustls::ServerConfig;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tower::layer::util::{Identity, Stack};
+
+use crate::{
+    authz::GateLayer,
+    ca::{Authority, CaError},
+    clock::Clock,
+    credentials,
+    files::FileError,
+    fleet::Fleet,
+    hub::Hub,
+    init::AUTHORITY,
+    listener::connections,
+    rpc::{AdminService, EnrollmentService, FleetService, LinkService, Shared},
+    settings::Settings,
+    store::{Archive, Embedded, StoreError},
+    trace::TraceLayer,
+};
+
+/// The store's file in the state directory.
+const STORE: &str = "store.redb";
+
+/// How much a peer may send of one call before it is read: what a stuck reader of a log costs.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for all calls of a connection: more than [`CALLS`] full windows, so that stuck readers on an
+/// agent's connection never hold up the others.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * (CALLS + 1);
+
+/// The most calls at one time on one connection.
+const CALLS: u32 = 200;
+
+/// Epochs that wait for the disk; beyond, they are not remembered.
+const EPOCHS: usize = 4096;
+
+/// The most epochs written at once.
+const EPOCH_BATCH: usize = 1000;
+
+/// How long calls may take to end when the controller stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long to wait before a certificate that could not be renewed is tried again.
+const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
+/// The longest sleep until a renewal: a machine that was suspended notices within an hour.
+const RENEWAL_LOOK: Duration = Duration::from_secs(3600);
+
+/// Why a controller cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The authority, or the controller's own certificate.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// A file of the state directory.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The socket.
+    #[error("cannot use the listening socket")]
+    Socket(#[source] io::Error),
+    /// The server broke.
+    #[error("cannot serve")]
+    Server(#[source] tonic::transport::Error),
+}
+
+/// A controller that is ready to serve.
+#[derive(Debug)]
+pub struct Controller {
+    settings: Settings,
+    authority: Arc<Authority>,
+    archive: Archive,
+    hosts: Vec<(HostName, crate::host::Enrolment)>,
+    credentials: Credentials,
+}
+
+impl Controller {
+    /// Reads everything that a controller starts from. Blocks on the disk.
+    pub fn load(settings: Settings, now: SystemTime) -> Result<Self, ServeError> {
+        let state = &settings.state_dir;
+        let authority = Authority::load(&state.join(AUTHORITY), &settings.trust_domain)?;
+        let credentials = current(&settings, &authority, now)?;
+        let store = Embedded::open(&state.join(STORE))?;
+        let records = crate::store::Store::hosts(&store)?;
+        let hosts = records
+            .into_iter()
+            .map(|(name, record)| (name, record.enrolment()));
+        Ok(Self {
+            hosts: hosts.collect(),
+            authority: Arc::new(authority),
+            archive: Archive::new(store),
+            credentials,
+            settings,
+        })
+    }
+
+    /// Serves on a socket until `stop`; `ready` is called when callers are answered.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+        ready: impl FnOnce(),
+    ) -> Result<(), ServeError> {
+        let mut settings = self.settings;
+        // Port 0 lets the system choose: others are told its choice.
+        if settings.port == 0 {
+            settings.port = listener.local_addr().map_err(ServeError::Socket)?.port();
+        }
+        let config = watch::Sender::new(server_config(&self.credentials)?);
+        let shown = config.subscribe();
+        let (epochs, to_record) = mpsc::channel(EPOCHS);
+        tokio::spawn(record(self.archive.clone(), to_record));
+        let fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
+        let hub = Hub::start(Clock::start(), fleet, epochs);
+        let shared = Shared {
+            hub: hub.clone(),
+            archive: self.archive,
+            authority: Arc::clone(&self.authority),
+            address: settings.address().into(),
+            stopping: CancellationToken::new(),
+        };
+        let domain = settings.trust_domain.clone();
+        let renewal = Renewal {
+            settings,
+            authority: self.authority,
+            config,
+        };
+        let renewing = stop.clone();
+        tokio::spawn(async move {
+            renewing
+                .run_until_cancelled(renewal.run(self.credentials))
+                .await;
+        });
+        let incoming = connections(listener, shown, domain, stop.clone());
+        let serving = server(&shared).serve_with_incoming_shutdown(incoming, stop.cancelled());
+        let closing = async {
+            stop.cancelled().await;
+            // The hub outlives this: it is held above.
+            let _stopped = hub.close("the controller is shutting down").await;
+            shared.stopping.cancel();
+            tokio::time::sleep(DRAIN).await;
+        };
+        ready();
+        tokio::select! {
+            served = serving => served.map_err(ServeError::Server),
+            () = closing => {
+                tracing::info!("some calls did not end in time");
+                Ok(())
+            }
+        }
+    }
+}
+
+type Layers = Stack<TraceLayer, Stack<GateLayer, Identity>>;
+
+/// Every service behind the gate.
+fn server(shared: &Shared) -> tonic::transport::server::Router<Layers> {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(CALLS)
+        .layer(GateLayer)
+        .layer(TraceLayer)
+        .add_service(
+            FleetServer::new(FleetService(shared.clone())).max_decoding_message_size(MESSAGE_BYTES),
+        )
+        .add_service(
+            AgentLinkServer::new(LinkService(shared.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES),
+        )
+        .add_service(
+            EnrollmentServer::new(EnrollmentService(shared.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES),
+        )
+        .add_service(
+            AdminServer::new(AdminService(shared.clone())).max_decoding_message_size(MESSAGE_BYTES),
+        )
+}
+
+/// The controller's own certificate, made anew when it is due or does not cover all of its names.
+fn current(
+    settings: &Settings,
+    authority: &Authority,
+    now: SystemTime,
+) -> Result<Credentials, ServeError> {
+    let kept = credentials::read(&settings.state_dir, authority.root())?;
+    let is_good = kept.chain.first().is_some_and(|leaf| {
+        credentials::covers(leaf, &settings.names)
+            && credentials::half_life(leaf).is_some_and(|due| now < due)
+    });
+    if is_good {
+        return Ok(kept);
+    }
+    renew(settings, authority, now)
+}
+
+fn renew(
+    settings: &Settings,
+    authority: &Authority,
+    now: SystemTime,
+) -> Result<Credentials, ServeError> {
+    let made = authority.make_controller(&settings.names, now)?;
+    credentials::write(&settings.state_dir, &made)?;
+    tracing::info!(
+        names = settings.names.join(" "),
+        "renewed the controller's own certificate"
+    );
+    Ok(made)
+}
+
+/// Keeps the controller's certificate young while it serves.
+struct Renewal {
+    settings: Settings,
+    authority: Arc<Authority>,
+    config: watch::Sender<Arc<ServerConfig>>,
+}
+
+impl Renewal {
+    async fn run(self, mut credentials: Credentials) {
+        loop {
+            let due = credentials
+                .chain
+                .first()
+                .and_then(|leaf| credentials::half_life(leaf));
+            let left = due.and_then(|due| due.duration_since(SystemTime::now()).ok());
+            if let Some(left) = left.filter(|left| !left.is_zero()) {
+                tokio::time::sleep(left.min(RENEWAL_LOOK)).await;
+                continue;
+            }
+            match self.renew().await {
+                Ok(renewed) => credentials = renewed,
+                Err(error) => {
+                    let error = crate::status::chain(&error);
+                    tracing::error!(error, "cannot renew the controller's own certificate");
+                    tokio::time::sleep(RENEWAL_RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<Credentials, ServeError> {
+        let (settings, authority) = (self.settings.clone(), Arc::clone(&self.authority));
+        let work = move || renew(&settings, &authority, SystemTime::now());
+        let done = tokio::task::spawn_blocking(work).await;
+        let made = done.map_err(|e| ServeError::Socket(io::Error::other(e)))??;
+        self.config.send_replace(server_config(&made)?);
+        Ok(made)
+    }
+}
+
+/// Writes epochs down, as many at once as have come meanwhile.
+async fn record(archive: Archive, mut epochs: mpsc::Receiver<(HostName, u64)>) {
+    let mut batch = Vec::new();
+    while epochs.recv_many(&mut batch, EPOCH_BATCH).await > 0 {
+        let written = std::mem::take(&mut batch);
+        let noted = archive.with(move |store| store.note_epochs(&written)).await;
+        if let Err(error) = noted {
+            let error = crate::status::chain(&error);
+            tracing::error!(error, "cannot remember the epochs of hosts");
+        }
+    }
+}
