@@ -1,1 +1,22 @@
-fn main() {}
+//! `rsv`: one command line for one host or the whole fleet.
+
+mod args;
+mod client;
+mod command;
+mod context;
+mod error;
+mod fold;
+mod invocation;
+mod json;
+mod local;
+mod location;
+mod run;
+mod table;
+mod telemetry;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run::run()
+}

@@ -1,0 +1,285 @@
+//! The words of the command line: every verb, every flag, and all help text.
+//!
+//! Nothing is decided here; what belongs together but cannot be said in clap's terms is checked in
+//! `run` and in the commands.
+
+mod duration;
+mod global;
+mod words;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{
+    Arg, ArgMatches, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+};
+
+pub(crate) use duration::parse_duration;
+pub(crate) use global::{Color, Fold, Global, Output};
+
+/// Programs on this machine, or on every machine of a fleet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rsv",
+    version,
+    about = "Start, stop and watch programs on this machine or on a whole fleet",
+    long_about = words::ABOUT,
+    after_help = words::AFTER_SHORT,
+    after_long_help = words::AFTER_LONG,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    max_term_width = 100
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags whose values add up wherever they stand. A global flag of clap's cannot do that: what
+/// stands behind the verb would replace what stands before it.
+const ADDED_UP: [&str; 2] = ["host", "exclude"];
+
+impl Arguments {
+    /// The whole grammar.
+    pub(crate) fn grammar() -> Command {
+        let root = Self::command();
+        let is_added_up = |arg: &&Arg| ADDED_UP.contains(&arg.get_id().as_str());
+        let flags: Vec<Arg> = root.get_arguments().filter(is_added_up).cloned().collect();
+        root.mut_subcommands(|verb| with_flags(verb, &flags))
+    }
+
+    /// Reads a command line.
+    pub(crate) fn read(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut matches = Self::grammar().try_get_matches_from(words)?;
+        let [host, exclude] = ADDED_UP.map(|flag| gather(&matches, flag));
+        let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
+        arguments.global.host = host;
+        arguments.global.exclude = exclude;
+        Ok(arguments)
+    }
+}
+
+/// A verb and the verbs below it, each with these flags.
+fn with_flags(verb: Command, flags: &[Arg]) -> Command {
+    verb.args(flags)
+        .mut_subcommands(|below| with_flags(below, flags))
+}
+
+/// The values of a flag, from the root down.
+fn gather(matches: &ArgMatches, flag: &str) -> Vec<String> {
+    let here = matches.try_get_many::<String>(flag).ok().flatten();
+    let mut values: Vec<String> = here.unwrap_or_default().cloned().collect();
+    if let Some((_, below)) = matches.subcommand() {
+        values.extend(gather(below, flag));
+    }
+    values
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show the state of programs
+    #[command(after_help = words::STATUS)]
+    Status(Programs),
+    /// Start programs
+    #[command(after_help = words::START)]
+    Start(Programs),
+    /// Stop programs
+    #[command(after_help = words::STOP)]
+    Stop(Programs),
+    /// Stop programs and start them again, as one operation
+    #[command(after_help = words::RESTART)]
+    Restart(Programs),
+    /// Send a signal to programs
+    #[command(after_help = words::SIGNAL)]
+    Signal(Signal),
+    /// Print process ids: of programs, or of the agent itself
+    #[command(after_help = words::PID)]
+    Pid(Programs),
+    /// Show the end of a program's output, or follow it
+    #[command(after_help = words::TAIL)]
+    Tail(Tail),
+    /// Show the version of the agent, or of the agents of hosts
+    #[command(after_help = words::VERSION)]
+    Version(Rest),
+    /// Stop every program in order, then the agent of this machine
+    #[command(after_help = words::SHUTDOWN)]
+    Shutdown(Rest),
+    /// Hosts of the fleet
+    Host {
+        #[command(subcommand)]
+        verb: HostVerb,
+    },
+    /// Tokens with which hosts join the fleet
+    Token {
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+    /// Contexts: which fleet, and who you are there
+    #[command(after_help = words::CTX)]
+    Ctx {
+        #[command(subcommand)]
+        verb: ContextVerb,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = words::COMPLETION)]
+    Completion {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+    /// Explain a verb
+    Help {
+        /// The verb, such as `restart` or `token create`
+        #[arg(value_name = "VERB")]
+        verb: Vec<String>,
+    },
+    /// Anything else.
+    #[command(external_subcommand)]
+    Unknown(Vec<String>),
+}
+
+impl Verb {
+    /// The verb as it is typed, with its noun; the same for every word that is none.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Start(_) => "start",
+            Self::Stop(_) => "stop",
+            Self::Restart(_) => "restart",
+            Self::Signal(_) => "signal",
+            Self::Pid(_) => "pid",
+            Self::Tail(_) => "tail",
+            Self::Version(_) => "version",
+            Self::Shutdown(_) => "shutdown",
+            Self::Host { verb } => match verb {
+                HostVerb::Ls => "host ls",
+            },
+            Self::Token { verb } => match verb {
+                TokenVerb::Create(_) => "token create",
+            },
+            Self::Ctx { verb } => match verb {
+                ContextVerb::Import { .. } => "ctx import",
+                ContextVerb::Ls => "ctx ls",
+                ContextVerb::Use { .. } => "ctx use",
+            },
+            Self::Completion { .. } => "completion",
+            Self::Help { .. } => "help",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// Verbs that take programs.
+#[derive(Debug, Args)]
+pub(crate) struct Programs {
+    /// NAME, GROUP:NAME, GROUP:*, `all`, or a quoted glob such as 'work*'
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) programs: Vec<String>,
+}
+
+/// Words after a verb that takes none; refused in the verb's own way.
+#[derive(Debug, Args)]
+pub(crate) struct Rest {
+    #[arg(hide = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// What `signal` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Signal {
+    /// A name such as HUP or SIGUSR1, or a number; then programs
+    #[arg(value_name = "SIGNAL PROGRAM", allow_negative_numbers = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// What `tail` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Go on as the program writes; Ctrl-C ends it
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Begin with the last N lines, instead of the last 1600 bytes
+    #[arg(long, value_name = "N")]
+    pub(crate) lines: Option<u64>,
+    /// Leave control characters as they are, also on a terminal
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// [-BYTES] PROGRAM [stdout|stderr]; on the fleet several programs and globs
+    #[arg(value_name = "PROGRAM", allow_negative_numbers = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// What can be asked about hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostVerb {
+    /// List enrolled hosts: state, last seen, version, programs, certificate
+    #[command(after_help = words::HOST_LS, visible_alias = "list")]
+    Ls,
+}
+
+/// What can be asked about tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token with which hosts may join; --host says which names it is good for
+    #[command(after_help = words::TOKEN_CREATE)]
+    Create(TokenCreate),
+}
+
+/// What `token create` takes beside `--host`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreate {
+    /// How long it is good for; at most 7 days
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    pub(crate) ttl: std::time::Duration,
+    /// How many hosts may join with it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: u32,
+    /// A label for each host that joins with it, KEY=VALUE; repeatable
+    #[arg(long = "label", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// What can be done with contexts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextVerb {
+    /// Install the contexts of a file, such as the one that `rsv-controller init` writes
+    Import {
+        /// The context file
+        file: PathBuf,
+    },
+    /// List the installed contexts
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Choose the context that is used when none is named
+    Use {
+        /// Its name
+        name: String,
+    },
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("a label is KEY=VALUE, such as role=web")?;
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() {
+        return Err("a label has a key before `=`, such as role=web".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Output {
+    /// Whether people read it.
+    pub(crate) fn is_text(self) -> bool {
+        self == Self::Table
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The flags that every verb takes, before or after it.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::parse_duration;
+
+const HOSTS: &str = "Which hosts";
+const FLEET: &str = "Which fleet";
+const LOCAL: &str = "Which agent of this machine";
+const CARE: &str = "Care";
+const SHOW: &str = "What is shown";
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Hosts: a glob 'web*', a set 'web[01-20,33]', or several with commas; repeatable
+    #[arg(short = 'H', long, value_name = "SEL", help_heading = HOSTS)]
+    pub(crate) host: Vec<String>,
+    /// Hosts to leave out; repeatable
+    #[arg(short = 'x', long, value_name = "SEL", help_heading = HOSTS)]
+    pub(crate) exclude: Vec<String>,
+    /// Every enrolled host
+    #[arg(short = 'A', long, global = true, help_heading = HOSTS)]
+    pub(crate) all_hosts: bool,
+
+    /// Ask this controller instead of those of the context
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = FLEET)]
+    pub(crate) controller: Option<String>,
+    /// The context to use: a name, or a context file [env: RSV_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME|FILE", help_heading = FLEET)]
+    pub(crate) context: Option<String>,
+
+    /// The agent's configuration; without it the usual places are searched
+    #[arg(short = 'c', long = "configuration", global = true, value_name = "FILE", help_heading = LOCAL)]
+    pub(crate) configuration: Option<PathBuf>,
+    /// The agent's socket, unix:///PATH
+    #[arg(short = 's', long, global = true, value_name = "URL", help_heading = LOCAL)]
+    pub(crate) serverurl: Option<String>,
+
+    /// Answer yes to every question
+    #[arg(short = 'y', long, global = true, help_heading = CARE)]
+    pub(crate) yes: bool,
+    /// Do nothing unless exactly N hosts are selected
+    #[arg(long, global = true, value_name = "N", help_heading = CARE)]
+    pub(crate) expect: Option<u32>,
+    /// Only say which hosts would be reached
+    #[arg(short = 'n', long, global = true, help_heading = CARE)]
+    pub(crate) dry_run: bool,
+    /// How long to wait for results; hosts that are late count as unreachable
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = CARE)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long a host may take to begin; later it refuses [default: 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = CARE)]
+    pub(crate) deadline: Option<Duration>,
+    /// Repeating an action with the same key joins the first one
+    #[arg(long, global = true, value_name = "KEY", help_heading = CARE)]
+    pub(crate) id: Option<String>,
+
+    /// For people, as one JSON object with a `schema`, or one JSON object a line
+    #[arg(short = 'o', long, global = true, value_name = "table|json|jsonl", hide_possible_values = true, value_enum, default_value_t, help_heading = SHOW)]
+    pub(crate) output: Output,
+    /// Whether hosts that agree share a line; auto: outcomes do, states do not
+    #[arg(long, global = true, value_name = "auto|always|never", hide_possible_values = true, value_enum, default_value_t, help_heading = SHOW)]
+    pub(crate) fold: Fold,
+    /// Whether to use colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "auto|always|never", hide_possible_values = true, value_enum, default_value_t, help_heading = SHOW)]
+    pub(crate) color: Color,
+    /// Say less: no progress, no hints
+    #[arg(short = 'q', long, global = true, conflicts_with = "verbose", help_heading = SHOW)]
+    pub(crate) quiet: bool,
+    /// Say more: which controller, which operation, how long
+    #[arg(short = 'v', long, global = true, help_heading = SHOW)]
+    pub(crate) verbose: bool,
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// One object with a `schema`
+    Json,
+    /// One object a line
+    Jsonl,
+}
+
+/// Whether hosts share a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Fold {
+    /// Outcomes of actions are folded, states are not
+    #[default]
+    Auto,
+    /// Wherever hosts agree
+    Always,
+    /// One line for each host and program
+    Never,
+}
+
+/// Whether colour is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}

@@ -1,0 +1,104 @@
+//! Where words may stand, and what every page of help says.
+
+use super::*;
+
+fn parsed(line: &str) -> Arguments {
+    let words: Vec<&str> = line.split(' ').collect();
+    match Arguments::read(words) {
+        Ok(arguments) => arguments,
+        Err(error) => panic!("{line}: {error}"),
+    }
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Arguments::grammar().debug_assert();
+}
+
+#[test]
+fn global_flags_may_stand_anywhere() {
+    for line in [
+        "rsv -A -o json host ls",
+        "rsv host -A ls -o json",
+        "rsv host ls -A -o json",
+    ] {
+        let global = parsed(line).global;
+        assert!(global.all_hosts && global.output == Output::Json, "{line}");
+    }
+    let global = parsed("rsv -c FILE shutdown -y").global;
+    assert!(global.yes && global.configuration.is_some());
+    let global = parsed("rsv -H web* --deadline 5s --timeout 10s stop side").global;
+    assert_eq!(global.deadline.map(|d| d.as_secs()), Some(5));
+}
+
+fn tail_words(line: &str) -> (bool, Vec<String>, Vec<String>) {
+    let arguments = parsed(line);
+    match arguments.verb {
+        Verb::Tail(tail) => (tail.follow, tail.words, arguments.global.host),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn tail_takes_supervisorctls_modifiers() {
+    for (line, follow, words) in [
+        ("rsv tail -f app", true, vec!["app"]),
+        ("rsv tail -3 app", false, vec!["-3", "app"]),
+        ("rsv tail -0 app stderr", false, vec!["-0", "app", "stderr"]),
+        ("rsv tail", false, vec![]),
+    ] {
+        let (follows, found, _) = tail_words(line);
+        assert_eq!(
+            (follows, found),
+            (follow, words.iter().map(ToString::to_string).collect()),
+            "{line}"
+        );
+    }
+    let (follows, words, hosts) = tail_words("rsv tail app side -f -H web01");
+    assert!(follows);
+    assert_eq!((words.len(), hosts.len()), (2, 1));
+}
+
+#[test]
+fn an_unknown_verb_is_kept_with_its_words() {
+    match parsed("rsv frobnicate x").verb {
+        Verb::Unknown(words) => assert_eq!(words, ["frobnicate", "x"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn labels_have_keys() {
+    for line in ["rsv token create --label x", "rsv token create --label =x"] {
+        assert!(Arguments::read(line.split(' ')).is_err(), "{line}");
+    }
+}
+
+/// The pages of a command and of those below it.
+fn pages(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+    let text = command.render_help().to_string();
+    found.push((path.to_owned(), text));
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    for name in names {
+        if let Some(sub) = command.find_subcommand_mut(&name) {
+            pages(sub, &format!("{path}-{name}"), found);
+        }
+    }
+}
+
+#[test]
+fn every_help_page_is_as_reviewed() {
+    let mut root = Arguments::grammar().term_width(100);
+    root.build();
+    let mut found = Vec::new();
+    pages(&mut root, "rsv", &mut found);
+    let long = root.render_long_help().to_string();
+    found.push(("rsv-long".to_owned(), long));
+    assert!(found.len() > 15, "{}", found.len());
+    for (path, text) in found {
+        insta::assert_snapshot!(path, text);
+    }
+}

@@ -1,0 +1,175 @@
+//! The longer texts of the help pages: what a verb does, examples, exit codes.
+
+pub(super) const ABOUT: &str = "\
+Start, stop and watch programs on this machine or on a whole fleet.
+
+Without --host or --all-hosts a verb means this machine, over the socket of its agent, and prints \
+and exits as supervisorctl does. With them it means those hosts of the fleet, through a controller, \
+with the identity of a context (see `rsv ctx --help`).";
+
+pub(super) const AFTER_SHORT: &str = "\
+Examples:
+  rsv status                            programs of this machine
+  rsv restart app                       one of them
+  rsv -c supervisord.conf status        of the agent with this configuration
+  rsv -A status                         the whole fleet: is it fine?
+  rsv -H 'web*' restart app             one operation on every web host
+  rsv -H web02 tail -f app              follow its output
+
+`rsv help VERB` explains a verb; `rsv --help` also lists the exit codes.";
+
+pub(super) const AFTER_LONG: &str = "\
+Examples:
+  rsv status                            programs of this machine
+  rsv restart app                       one of them
+  rsv -c supervisord.conf status        of the agent with this configuration
+  rsv -A status                         the whole fleet: is it fine?
+  rsv -H 'web*' restart app             one operation on every web host
+  rsv -H web02 tail -f app              follow its output
+  rsv -A -o json host ls                for scripts
+
+Exit codes:
+    0  everything asked was done
+    1  it failed
+    2  wrong usage, or a file that is wrong; nothing was done
+    3  status: something is STOPPED, EXITED, FATAL or UNKNOWN
+    4  status: unknown program, or nothing answered; otherwise: nothing answered
+    5  the other side is an incompatible version
+    7  not running, spawn error, or no socket of an agent
+   10  some targets failed
+   11  all that answered succeeded; some hosts are unreachable or got it too late
+   12  stopped before every target was reached
+   13  gave up waiting; the operation goes on and its id is printed
+   14  not allowed
+   15  the selection names nothing
+   16  a precondition such as --expect does not hold; nothing was done
+   17  not confirmed; nothing was done
+  130  interrupted
+
+Environment:
+  RSV_CONTEXT   a context's name, or a context file
+  RSV_CONFIG    the file of installed contexts [default: ~/.config/rsv/config]
+  NO_COLOR      no colour
+  OTEL_EXPORTER_OTLP_ENDPOINT   where traces go; none are made without it";
+
+pub(super) const STATUS: &str = "\
+On this machine one line for each program: name, state, description.
+
+On the fleet the first line answers \"is it fine?\"; then problems, then the rest. A host that
+cannot be reached is always listed, with its age and what was last known of its programs.
+
+Examples:
+  rsv status                     every program of this machine
+  rsv status app 'web:*'         one program and one group
+  rsv -A status                  the fleet
+  rsv -H 'web*' -o json status   for scripts
+
+Exit codes: 0 all up; 3 something is STOPPED, EXITED, FATAL or UNKNOWN; 4 unknown program or
+nothing answered; on the fleet also 11: all shown is up, but some hosts are unreachable.";
+
+pub(super) const START: &str = "\
+Answers when the programs are RUNNING, or have failed.
+
+Examples:
+  rsv start app
+  rsv start 'web:*' worker
+  rsv -H 'web[01-03]' start app";
+
+pub(super) const STOP: &str = "\
+Answers when the programs are gone.
+
+Examples:
+  rsv stop app
+  rsv stop all
+  rsv -H 'web*' -x web01 stop app
+  rsv -A --expect 40 stop all     nothing is done unless these are 40 hosts
+
+On the fleet `stop all`, and anything that reaches more than 20 hosts, asks for the number of
+hosts first; without a terminal it needs --yes or --expect N.";
+
+pub(super) const RESTART: &str = "\
+Each agent restarts its own programs: the operation goes on when this command is interrupted.
+
+Examples:
+  rsv restart app
+  rsv -H 'web*' restart app
+  rsv -A --dry-run restart app    only say which hosts would be reached
+
+Exit codes on the fleet: 0 done everywhere; 10 some failed; 11 all that answered succeeded, but
+some hosts are unreachable. Outcomes of hosts that agree share a line: web[01-03]  (3)  app: ...";
+
+pub(super) const SIGNAL: &str = "\
+Examples:
+  rsv signal HUP app
+  rsv signal SIGUSR1 'web:*'
+  rsv -H 'web*' signal 10 app";
+
+pub(super) const PID: &str = "\
+Without a program it is the agent's own process id. A program that does not run has 0.
+
+Examples:
+  rsv pid
+  rsv pid app
+  rsv -H 'web*' pid app";
+
+pub(super) const TAIL: &str = "\
+Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is. One program
+gives its bytes as they are; several give whole lines, each behind its host and program. Bytes
+that are lost to the reader are shown as a gap.
+
+Examples:
+  rsv tail app
+  rsv tail -5000 app stderr
+  rsv tail -f app
+  rsv -H 'web*' tail -f app              all of them, interleaved by line
+  rsv -H web01 tail --lines 50 app";
+
+pub(super) const VERSION: &str = "\
+`rsv --version` is the version of this command.
+
+Examples:
+  rsv version
+  rsv -A version      the agents of the fleet, folded";
+
+pub(super) const SHUTDOWN: &str = "\
+Answers when the shutdown has begun. Only for the agent of this machine.
+
+Examples:
+  rsv shutdown
+  rsv -c supervisord.conf shutdown";
+
+pub(super) const HOST_LS: &str = "\
+States: connected; unreachable (what is shown is what was last known); draining; never (enrolled,
+not seen since).
+
+Examples:
+  rsv host ls
+  rsv -H 'web*' host ls
+  rsv -o json host ls";
+
+pub(super) const TOKEN_CREATE: &str = "\
+The token is the last line on standard output. It carries the address and the identity of the
+controller, and is a secret until it is used: paste it on the host.
+
+Examples:
+  rsv token create --host web04
+  rsv token create --host 'web*' --ttl 1h --uses 10 --label role=web
+
+On the host:
+  rsv-agent join --token TOKEN";
+
+pub(super) const CTX: &str = "\
+A context holds the addresses of controllers, the fleet's root certificate, and your own
+certificate and key. It is taken from --context, then RSV_CONTEXT, then the installed one in use.
+
+Examples:
+  rsv ctx import admin.context     install it, readable by you alone
+  rsv ctx ls
+  rsv ctx use admin
+  RSV_CONTEXT=admin.context rsv host ls     use a file as it is";
+
+pub(super) const COMPLETION: &str = "\
+Examples:
+  rsv completion bash > /etc/bash_completion.d/rsv
+  rsv completion zsh > ~/.zfunc/_rsv
+  rsv completion fish > ~/.config/fish/completions/rsv.fish";

@@ -1,0 +1,204 @@
+//! Calls of a server: one method each, with a span and the trace context of the caller, bounded
+//! in time, and with failures in words.
+
+use std::{future::Future, time::Duration};
+
+use rsv_proto::{
+    limits::MESSAGE_BYTES,
+    telemetry,
+    wire::{
+        ActRequest, ActResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
+        GetVersionRequest, GetVersionResponse, Host, HostSelection, HostStatus, ListHostsRequest,
+        ShutdownRequest, TailRequest, TailResponse, admin_client::AdminClient,
+        fleet_client::FleetClient,
+    },
+};
+use tonic::{
+    Request, Response, Status, Streaming,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
+
+use crate::error::{Exit, Failure, refused};
+
+type Traced = InterceptedService<Channel, Inject>;
+
+/// Puts the caller's trace context into each call.
+#[derive(Debug, Clone, Copy)]
+struct Inject;
+
+impl Interceptor for Inject {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        telemetry::inject(request.metadata_mut());
+        Ok(request)
+    }
+}
+
+/// A server of the fleet service: the agent of this machine, or a controller.
+#[derive(Debug)]
+pub(crate) struct Server {
+    name: String,
+    channel: Channel,
+    timeout: Option<Duration>,
+}
+
+impl Server {
+    /// Over a connection. `name` is how people know it; `timeout` bounds each call but `act` and
+    /// `tail`, which have their own.
+    pub(crate) fn new(name: String, channel: Channel, timeout: Option<Duration>) -> Self {
+        Self {
+            name,
+            channel,
+            timeout,
+        }
+    }
+
+    /// Who answers.
+    pub(crate) async fn version(&self) -> Result<GetVersionResponse, Failure> {
+        let mut client = self.fleet();
+        let call = client.get_version(GetVersionRequest {});
+        Ok(self.call("rsv.v1.Fleet/GetVersion", call).await?.0)
+    }
+
+    /// The enrolled hosts that are selected.
+    pub(crate) async fn hosts(&self, hosts: HostSelection) -> Result<Vec<Host>, Failure> {
+        let mut client = self.fleet();
+        let call = client.list_hosts(ListHostsRequest { hosts: Some(hosts) });
+        Ok(self.call("rsv.v1.Fleet/ListHosts", call).await?.0.hosts)
+    }
+
+    /// The state of programs, of all hosts that are selected.
+    pub(crate) async fn status(
+        &self,
+        request: GetStatusRequest,
+    ) -> Result<Vec<HostStatus>, Failure> {
+        let mut client = self.fleet();
+        let pages = async {
+            let mut pages = client.get_status(request).await?.into_inner();
+            let mut hosts = Vec::new();
+            while let Some(page) = pages.message().await? {
+                hosts.extend(page.hosts);
+            }
+            Ok(Response::new(hosts))
+        };
+        Ok(self.call("rsv.v1.Fleet/GetStatus", pages).await?.0)
+    }
+
+    /// Begins an action.
+    pub(crate) async fn act(&self, request: ActRequest) -> Result<Events<ActResponse>, Failure> {
+        let mut client = self.fleet();
+        let (events, span) = self.call("rsv.v1.Fleet/Act", client.act(request)).await?;
+        Ok(self.events(events, span))
+    }
+
+    /// Begins to read output.
+    pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
+        let mut client = self.fleet();
+        let (events, span) = self.call("rsv.v1.Fleet/Tail", client.tail(request)).await?;
+        Ok(self.events(events, span))
+    }
+
+    /// Ends the agent and its programs.
+    pub(crate) async fn shutdown(&self) -> Result<(), Failure> {
+        let mut client = self.fleet();
+        let call = client.shutdown(ShutdownRequest {});
+        self.call("rsv.v1.Fleet/Shutdown", call).await?;
+        Ok(())
+    }
+
+    /// Makes a token.
+    pub(crate) async fn create_token(
+        &self,
+        request: CreateTokenRequest,
+    ) -> Result<CreateTokenResponse, Failure> {
+        let mut client = AdminClient::with_interceptor(self.channel.clone(), Inject);
+        let call = client.create_token(request);
+        Ok(self.call("rsv.v1.Admin/CreateToken", call).await?.0)
+    }
+
+    fn fleet(&self) -> FleetClient<Traced> {
+        FleetClient::with_interceptor(self.channel.clone(), Inject)
+            .max_decoding_message_size(MESSAGE_BYTES)
+    }
+
+    fn events<T>(&self, stream: Streaming<T>, span: Span) -> Events<T> {
+        Events {
+            stream,
+            server: self.name.clone(),
+            span,
+        }
+    }
+
+    /// One call in a span of its own. The span is given back so that a stream can stay in it.
+    async fn call<R>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<Response<R>, Status>>,
+    ) -> Result<(R, Span), Failure> {
+        let span = info_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.status_code = Empty,
+            server.address = self.name,
+        );
+        let answer = match self.timeout {
+            Some(limit) => tokio::time::timeout(limit, call.instrument(span.clone()))
+                .await
+                .unwrap_or_else(|_late| Err(Status::deadline_exceeded("")))
+                .map_err(|status| self.late(limit, status)),
+            None => call
+                .instrument(span.clone())
+                .await
+                .map_err(|status| (refused(&self.name, &status), status)),
+        };
+        match answer {
+            Ok(response) => {
+                span.record("rpc.status_code", "OK");
+                Ok((response.into_inner(), span))
+            }
+            Err((failure, status)) => {
+                record_failure(&span, &status);
+                Err(failure)
+            }
+        }
+    }
+
+    /// A failure of a bounded call; it may be the bound that ended it.
+    fn late(&self, limit: Duration, status: Status) -> (Failure, Status) {
+        let failure = match status.code() {
+            tonic::Code::DeadlineExceeded => Failure::new(
+                Exit::NoAnswer,
+                format!("{} does not answer within {limit:?}", self.name),
+            ),
+            _ => refused(&self.name, &status),
+        };
+        (failure, status)
+    }
+}
+
+/// What a server sends as it happens.
+pub(crate) struct Events<T> {
+    stream: Streaming<T>,
+    server: String,
+    span: Span,
+}
+
+impl<T> Events<T> {
+    /// The next one; none after the last. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
+        self.stream.message().await.map_err(|status| {
+            record_failure(&self.span, &status);
+            refused(&self.server, &status)
+        })
+    }
+}
+
+fn record_failure(span: &Span, status: &Status) {
+    span.record("otel.status_code", "ERROR");
+    span.record("rpc.status_code", format!("{:?}", status.code()));
+}

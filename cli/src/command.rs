@@ -1,0 +1,65 @@
+//! The verbs, one file each. What they share is which of them runs.
+
+mod act;
+mod completion;
+mod ctx;
+mod help;
+mod host;
+mod pid;
+mod shutdown;
+mod status;
+mod tail;
+mod token;
+mod version;
+
+use crate::{
+    args::{ContextVerb, HostVerb, TokenVerb, Verb},
+    error::{Exit, Failure},
+    invocation::{Invocation, Scope},
+};
+
+/// Runs a verb.
+pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Status(args) => status::run(invocation, args.programs).await,
+        Verb::Start(args) => act::run(invocation, act::Asked::Start, args.programs).await,
+        Verb::Stop(args) => act::run(invocation, act::Asked::Stop, args.programs).await,
+        Verb::Restart(args) => act::run(invocation, act::Asked::Restart, args.programs).await,
+        Verb::Signal(args) => act::run_signal(invocation, args.words).await,
+        Verb::Pid(args) => pid::run(invocation, args.programs).await,
+        Verb::Tail(args) => tail::run(invocation, args).await,
+        Verb::Version(args) => version::run(invocation, &args.words).await,
+        Verb::Shutdown(args) => shutdown::run(invocation, &args.words).await,
+        Verb::Host { verb } => match verb {
+            HostVerb::Ls => host::list(invocation).await,
+        },
+        Verb::Token { verb } => match verb {
+            TokenVerb::Create(args) => token::create(invocation, args).await,
+        },
+        Verb::Ctx { verb } => match verb {
+            ContextVerb::Import { file } => ctx::import(invocation, &file),
+            ContextVerb::Ls => ctx::list(invocation),
+            ContextVerb::Use { name } => ctx::choose(invocation, &name),
+        },
+        Verb::Completion { shell } => completion::run(invocation, shell),
+        Verb::Help { verb } => help::run(invocation, &verb),
+        Verb::Unknown(words) => unknown(invocation, &words),
+    }
+}
+
+/// A word that is no verb: in supervisorctl's manner on this machine, where scripts may try it.
+fn unknown(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
+    let line = words.join(" ");
+    match invocation.scope()? {
+        Scope::Local => {
+            invocation.ui.line(&format!("*** Unknown syntax: {line}"))?;
+            invocation
+                .ui
+                .terminal_hint("`rsv help` lists what there is");
+            Ok(Exit::Failed)
+        }
+        Scope::Fleet(_) => {
+            Err(Failure::usage(format!("no verb `{line}`")).hint("`rsv help` lists what there is"))
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `start`, `stop`, `restart`, `signal`: one action on many programs.
+//!
+//! What is asked is here; asking this machine's agent is in `local`, asking the fleet in `fleet`,
+//! and what results mean, in words and exit codes, in `verdict`.
+
+mod care;
+mod fleet;
+mod local;
+mod verdict;
+
+use rsv_config::Signal;
+use rsv_proto::wire::{Action, RestartAction, SignalAction, StartAction, StopAction, action::Verb};
+
+use crate::{
+    error::{Exit, Failure},
+    invocation::{Invocation, Scope},
+};
+
+/// What is asked of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Start,
+    Stop,
+    Restart,
+    /// With its number.
+    Signal(i32),
+}
+
+impl Asked {
+    /// The verb as it is typed.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Signal(_) => "signal",
+        }
+    }
+
+    /// For the wire.
+    fn action(self) -> Action {
+        let verb = match self {
+            Self::Start => Verb::Start(StartAction {}),
+            Self::Stop => Verb::Stop(StopAction {}),
+            Self::Restart => Verb::Restart(RestartAction {}),
+            Self::Signal(signal) => Verb::Signal(SignalAction { signal }),
+        };
+        Action { verb: Some(verb) }
+    }
+}
+
+/// Runs `start`, `stop` or `restart`.
+pub(super) async fn run(
+    invocation: &mut Invocation,
+    asked: Asked,
+    programs: Vec<String>,
+) -> Result<Exit, Failure> {
+    match invocation.scope()? {
+        Scope::Local => local::act(invocation, asked, programs).await,
+        Scope::Fleet(hosts) => {
+            if programs.is_empty() {
+                return Err(
+                    Failure::usage(format!("`{}` needs a program", asked.word()))
+                        .hint("`all` means every program"),
+                );
+            }
+            fleet::act(invocation, asked, programs, hosts).await
+        }
+    }
+}
+
+/// Runs `signal`, whose first word is the signal.
+pub(super) async fn run_signal(
+    invocation: &mut Invocation,
+    words: Vec<String>,
+) -> Result<Exit, Failure> {
+    let mut words = words.into_iter();
+    let name = words.next();
+    let programs: Vec<String> = words.collect();
+    let scope = invocation.scope()?;
+    let signal = name.as_deref().and_then(signal_number);
+    match (scope, name, signal) {
+        (Scope::Local, Some(_), Some(signal)) if !programs.is_empty() => {
+            local::act(invocation, Asked::Signal(signal), programs).await
+        }
+        (Scope::Local, name, _) => local::refuse_signal(invocation, name, &programs).await,
+        (Scope::Fleet(_), None, _) => Err(needs_signal()),
+        (Scope::Fleet(_), Some(_), _) if programs.is_empty() => Err(needs_signal()),
+        (Scope::Fleet(hosts), Some(_), Some(signal)) => {
+            fleet::act(invocation, Asked::Signal(signal), programs, hosts).await
+        }
+        (Scope::Fleet(_), Some(name), None) => {
+            Err(Failure::usage(format!("`{name}` is no signal"))
+                .hint("a name such as HUP or SIGUSR1, or a number"))
+        }
+    }
+}
+
+fn needs_signal() -> Failure {
+    Failure::usage("`signal` needs a signal and a program").hint("rsv -H 'web*' signal HUP app")
+}
+
+/// A signal by name in any case, with or without `SIG`, or by number.
+fn signal_number(text: &str) -> Option<i32> {
+    let signal = match text.trim().parse() {
+        Ok(number) => Signal::from_number(number),
+        Err(_) => Signal::from_name(text),
+    };
+    signal.map(Signal::number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for text in ["HUP", "hup", "SIGHUP", "1"] {
+            assert_eq!(signal_number(text), Some(1), "{text}");
+        }
+        for text in ["", "0", "65", "-1", "BAD"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Care with many hosts: when an action on the fleet has to be confirmed, and how.
+
+use rsv_proto::select::HostPattern;
+use rsv_proto::wire::HostSelection;
+
+use super::Asked;
+use crate::{
+    error::{Exit, Failure},
+    invocation::Invocation,
+    ui::count,
+};
+
+/// The number of hosts above which every action has to be confirmed.
+const CONFIRM_ABOVE: usize = 20;
+
+/// Whether the action has to be confirmed, given how many hosts it reaches.
+pub(super) fn is_grave(asked: Asked, programs: &[String], hosts: usize) -> bool {
+    is_sweeping(asked, programs) || hosts > CONFIRM_ABOVE
+}
+
+/// Whether the action has to be confirmed however few hosts it reaches.
+fn is_sweeping(asked: Asked, programs: &[String]) -> bool {
+    asked == Asked::Stop && programs.iter().any(|program| program == "all")
+}
+
+/// Whether the number of hosts must be known before anything is done. Plain names of few hosts
+/// need no question to the controller.
+pub(super) fn must_count(asked: Asked, programs: &[String], hosts: &HostSelection) -> bool {
+    is_sweeping(asked, programs) || most_hosts(hosts).is_none_or(|most| most > CONFIRM_ABOVE)
+}
+
+/// The most hosts that the selection can name; none when only the controller knows.
+fn most_hosts(hosts: &HostSelection) -> Option<usize> {
+    if hosts.all {
+        return None;
+    }
+    hosts.include.iter().try_fold(0, |sum, pattern| {
+        let pattern: HostPattern = pattern.parse().ok()?;
+        Some(sum + pattern.literal_names()?.len())
+    })
+}
+
+/// Asks for the number of hosts. Without anybody to ask, nothing is done.
+pub(super) fn confirm(
+    invocation: &mut Invocation,
+    asked: Asked,
+    programs: &[String],
+    hosts: usize,
+) -> Result<(), Failure> {
+    let what = format!(
+        "{} {} on {}",
+        asked.word(),
+        programs.join(" "),
+        count(hosts, "host")
+    );
+    if !invocation.ui.can_ask() {
+        return Err(
+            Failure::new(Exit::Declined, format!("{what} has to be confirmed"))
+                .hint(format!("add --yes, or --expect {hosts}")),
+        );
+    }
+    let question = format!("{what}: type the number of hosts to go on:");
+    let answer = invocation.ui.ask(&question)?;
+    match answer.parse::<usize>() {
+        Ok(number) if number == hosts => Ok(()),
+        _ => Err(Failure::new(
+            Exit::Declined,
+            "not confirmed: nothing was done",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_hosts_and_sweeping_actions_are_grave() {
+        let all = ["all".to_owned()];
+        let app = ["app".to_owned()];
+        assert!(is_grave(Asked::Stop, &all, 1));
+        assert!(!is_grave(Asked::Restart, &all, 20));
+        assert!(is_grave(Asked::Restart, &app, 21));
+    }
+
+    #[test]
+    fn a_few_plain_names_need_not_be_counted() {
+        let selection = |include: &[&str]| HostSelection {
+            include: include.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let app = ["app".to_owned()];
+        let must = |hosts: &HostSelection| must_count(Asked::Restart, &app, hosts);
+        assert!(!must(&selection(&["web01", "db[1-3]"])));
+        assert!(must(&selection(&["web*"])));
+        assert!(must(&selection(&["web[01-30]"])));
+        assert!(must(&HostSelection {
+            all: true,
+            ..Default::default()
+        }));
+        assert!(must_count(
+            Asked::Stop,
+            &["all".to_owned()],
+            &selection(&["web01"])
+        ));
+    }
+}

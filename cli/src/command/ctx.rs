@@ -1,0 +1,136 @@
+//! `ctx`: installing, listing and choosing contexts. Nothing here talks to a server.
+
+use std::path::Path;
+
+use rsv_proto::{context::Context, identity::Identity};
+
+use crate::{
+    args::Output,
+    context::{Installed, holds_none, read_contexts},
+    error::{Exit, Failure},
+    invocation::Invocation,
+    json,
+    table::{Cell, Table},
+    ui::{BAD, GOOD},
+};
+
+/// Installs every context of a file.
+pub(super) fn import(invocation: &mut Invocation, file: &Path) -> Result<Exit, Failure> {
+    let contexts = read_contexts(file, &mut invocation.ui)?;
+    if contexts.is_empty() {
+        return Err(holds_none(file));
+    }
+    let mut installed = Installed::read(&mut invocation.ui)?;
+    for context in &contexts {
+        installed = installed.install(context)?;
+    }
+    installed.write()?;
+    let current = installed.current_name().unwrap_or_default().to_owned();
+    for context in &contexts {
+        let in_use = match current == context.name {
+            true => ", in use",
+            false => "",
+        };
+        let line = format!("{}: installed{in_use}", context.name);
+        invocation.ui.line(&line)?;
+    }
+    let path = installed.path().display().to_string();
+    invocation.ui.detail(&format!("kept in {path}"));
+    Ok(Exit::Done)
+}
+
+/// Lists the installed contexts.
+pub(super) fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
+    let installed = Installed::read(&mut invocation.ui)?;
+    let current = installed.current_name();
+    let rows: Vec<json::Context> = installed
+        .entries()
+        .iter()
+        .map(|(name, context)| json::Context {
+            name: name.clone(),
+            current: current == Some(name),
+            controllers: context
+                .as_ref()
+                .map(|context| context.controllers.clone())
+                .unwrap_or_default(),
+            identity: context.as_ref().ok().map(identity_words),
+            error: context.as_ref().err().map(ToString::to_string),
+        })
+        .collect();
+    match invocation.ui.output() {
+        Output::Table if rows.is_empty() => invocation
+            .ui
+            .note("no context is installed; `rsv ctx import FILE` installs one"),
+        Output::Table => {
+            let text = contexts_table(&rows).render(invocation.ui.color());
+            invocation.ui.bytes(text.as_bytes())?;
+        }
+        Output::Json => json::print(&mut invocation.ui, &json::Contexts::new(rows))?,
+        Output::Jsonl => json::print_lines(&mut invocation.ui, &rows)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Puts a context into use.
+pub(super) fn choose(invocation: &mut Invocation, name: &str) -> Result<Exit, Failure> {
+    let installed = Installed::read(&mut invocation.ui)?;
+    if !installed.entries().iter().any(|(known, _)| known == name) {
+        return Err(Failure::usage(format!("no context `{name}` is installed"))
+            .hint("`rsv ctx ls` lists them, `rsv ctx import FILE` installs one"));
+    }
+    installed.choose(name)?.write()?;
+    invocation.ui.line(&format!("{name}: in use"))?;
+    Ok(Exit::Done)
+}
+
+fn contexts_table(rows: &[json::Context]) -> Table {
+    let mut table = Table::new(&["", "NAME", "CONTROLLER", "IDENTITY"]);
+    for row in rows {
+        let mark = if row.current { "*" } else { "" };
+        let mut cells = vec![Cell::styled(mark, GOOD), Cell::new(&row.name)];
+        match &row.error {
+            Some(error) => cells.push(Cell::styled(error, BAD)),
+            None => {
+                cells.push(Cell::new(row.controllers.join(", ")));
+                cells.push(Cell::new(row.identity.as_deref().unwrap_or("")));
+            }
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// Who the context's certificate says its holder is.
+fn identity_words(context: &Context) -> String {
+    let leaf = context.credentials.chain.first();
+    match leaf.map(Identity::from_leaf) {
+        Some(Ok(identity)) => identity.uri(),
+        Some(Err(error)) => error.to_string(),
+        None => "no certificate".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_in_use_is_marked_and_a_broken_one_says_why() {
+        let context = |name: &str, error: Option<&str>| json::Context {
+            name: name.to_owned(),
+            current: name == "admin",
+            controllers: vec!["ctl1:7443".to_owned()],
+            identity: Some("rsv://prod/operator/admin".to_owned()),
+            error: error.map(ToOwned::to_owned),
+        };
+        let rows = [
+            context("admin", None),
+            context("old", Some("[context:old] has no `key`")),
+        ];
+        insta::assert_snapshot!(contexts_table(&rows).render(false), @r"
+           NAME   CONTROLLER  IDENTITY
+        *  admin  ctl1:7443   rsv://prod/operator/admin
+           old    [context:old] has no `key`
+        ");
+    }
+}

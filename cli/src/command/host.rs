@@ -1,0 +1,183 @@
+//! `host`: the hosts of the fleet.
+
+use std::time::SystemTime;
+
+use rsv_proto::{
+    time::{age, duration_from_wire, from_wire},
+    wire::{Host, HostState},
+};
+
+use crate::{
+    args::Output,
+    error::{Exit, Failure},
+    invocation::{Invocation, no_hosts},
+    json,
+    table::{Cell, Table},
+    ui::{BAD, GOOD, MOVING, age_words},
+};
+
+/// Lists enrolled hosts: all, or those that are selected.
+pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
+    let selection = invocation.hosts()?;
+    let server = invocation.controller().await?;
+    let hosts = server.hosts(selection.clone()).await?;
+    if hosts.is_empty() && !invocation.global.host.is_empty() {
+        return Err(no_hosts(&selection));
+    }
+    let rows = || hosts.iter().map(row);
+    match invocation.ui.output() {
+        Output::Table if hosts.is_empty() => invocation
+            .ui
+            .note("no host is enrolled; `rsv token create --host NAME` makes a token to join with"),
+        Output::Table => {
+            let text = table(&hosts, SystemTime::now()).render(invocation.ui.color());
+            invocation.ui.bytes(text.as_bytes())?;
+        }
+        Output::Json => json::print(&mut invocation.ui, &json::Hosts::new(rows().collect()))?,
+        Output::Jsonl => json::print_lines(&mut invocation.ui, &rows().collect::<Vec<_>>())?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The word for a host's state.
+pub(super) fn state_name(state: HostState) -> &'static str {
+    match state {
+        HostState::Connected => "connected",
+        HostState::Unreachable => "unreachable",
+        HostState::Draining => "draining",
+        HostState::Never => "never",
+        HostState::Unspecified => "unknown",
+    }
+}
+
+fn row(host: &Host) -> json::Host {
+    let round_trip = host.round_trip.as_ref().and_then(duration_from_wire);
+    json::Host {
+        name: host.name.clone(),
+        state: state_name(host.state()),
+        last_seen: json::time(host.last_seen.as_ref()),
+        labels: host.labels.clone().into_iter().collect(),
+        version: json::text(&host.version),
+        programs_up: host.programs_up,
+        programs_total: host.programs_total,
+        certificate_expires: json::time(host.certificate_expires.as_ref()),
+        round_trip_seconds: round_trip.map(|d| d.as_secs_f64()),
+        reason: json::text(&host.reason),
+    }
+}
+
+const UNKNOWN: &str = "-";
+
+fn table(hosts: &[Host], now: SystemTime) -> Table {
+    let mut table = Table::new(&[
+        "NAME",
+        "STATE",
+        "LAST SEEN",
+        "RTT",
+        "VERSION",
+        "PROGRAMS",
+        "CERTIFICATE",
+    ]);
+    for host in hosts {
+        let style = match host.state() {
+            HostState::Connected => GOOD,
+            HostState::Draining => MOVING,
+            HostState::Unreachable | HostState::Never | HostState::Unspecified => BAD,
+        };
+        let version = match host.version.as_str() {
+            "" => UNKNOWN,
+            version => version,
+        };
+        table.row(vec![
+            Cell::new(&host.name),
+            Cell::styled(state_name(host.state()), style),
+            Cell::new(seen_words(host, now)),
+            Cell::new(round_trip_words(host)),
+            Cell::new(version),
+            Cell::new(programs_words(host)),
+            certificate_cell(host, now),
+        ]);
+    }
+    table
+}
+
+fn seen_words(host: &Host, now: SystemTime) -> String {
+    let seen = host.last_seen.as_ref().and_then(from_wire);
+    seen.map_or_else(
+        || UNKNOWN.to_owned(),
+        |at| format!("{} ago", age_words(age(at, now))),
+    )
+}
+
+fn round_trip_words(host: &Host) -> String {
+    let round_trip = host.round_trip.as_ref().and_then(duration_from_wire);
+    round_trip.map_or_else(
+        || UNKNOWN.to_owned(),
+        |d| format!("{:.1}ms", d.as_secs_f64() * 1000.0),
+    )
+}
+
+fn programs_words(host: &Host) -> String {
+    match (host.programs_up, host.programs_total) {
+        (Some(up), Some(total)) => format!("{up}/{total}"),
+        _ => UNKNOWN.to_owned(),
+    }
+}
+
+fn certificate_cell(host: &Host, now: SystemTime) -> Cell {
+    let ends = host.certificate_expires.as_ref().and_then(from_wire);
+    let Some(ends) = ends else {
+        return Cell::new(UNKNOWN);
+    };
+    match ends.duration_since(now) {
+        Ok(left) => Cell::new(format!("{} left", age_words(left))),
+        Err(_) => Cell::styled(format!("ended {} ago", age_words(age(ends, now))), BAD),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use rsv_proto::time::{duration_to_wire, to_wire};
+
+    use super::*;
+
+    #[test]
+    fn hosts_are_listed_with_what_is_known_of_them() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let at = |seconds: u64| Some(to_wire(now - Duration::from_secs(seconds)));
+        let hosts = [
+            Host {
+                name: "db01".into(),
+                state: HostState::Connected.into(),
+                last_seen: at(1),
+                version: "0.1.0".into(),
+                programs_up: Some(2),
+                programs_total: Some(3),
+                certificate_expires: Some(to_wire(now + Duration::from_secs(40_000))),
+                round_trip: Some(duration_to_wire(Duration::from_micros(312))),
+                ..Default::default()
+            },
+            Host {
+                name: "web02".into(),
+                state: HostState::Unreachable.into(),
+                last_seen: at(192),
+                version: "0.1.0".into(),
+                certificate_expires: at(60),
+                ..Default::default()
+            },
+            Host {
+                name: "web03".into(),
+                state: HostState::Never.into(),
+                ..Default::default()
+            },
+        ];
+        insta::assert_snapshot!(table(&hosts, now).render(false), @r"
+        NAME   STATE        LAST SEEN  RTT    VERSION  PROGRAMS  CERTIFICATE
+        db01   connected    1s ago     0.3ms  0.1.0    2/3       11h06m left
+        web02  unreachable  3m12s ago  -      0.1.0    -         ended 1m00s ago
+        web03  never        -          -      -        -         -
+        ");
+    }
+}

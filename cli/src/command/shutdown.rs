@@ -1,0 +1,29 @@
+//! `shutdown`: ends the agent of this machine and its programs.
+
+use crate::{
+    error::{Exit, Failure},
+    invocation::{Invocation, Scope},
+};
+
+/// Asks for the shutdown; answered when it has begun.
+pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
+    if let Scope::Fleet(_) = invocation.scope()? {
+        return Err(Failure::usage(
+            "`shutdown` reaches the agent of this machine, not hosts of the fleet",
+        )
+        .hint("stop programs of hosts with: rsv -H SEL stop all"));
+    }
+    if !words.is_empty() {
+        invocation
+            .ui
+            .line("Error: shutdown accepts no arguments\nshutdown\t\tends programs and agent")?;
+        return Ok(Exit::Failed);
+    }
+    let agent = match invocation.agent().await {
+        Ok(agent) => agent,
+        Err(unconnected) => return Err(unconnected.say_for_shutdown(&mut invocation.ui)?),
+    };
+    agent.server.shutdown().await?;
+    invocation.ui.line("Shut down")?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,276 @@
+//! `status` of the fleet: one line that answers "is it fine?", then problems, then the rest.
+//!
+//! A host that cannot be reached is always shown, with what was last known of it and how old that
+//! is; it is never shown as if it were so now.
+
+use std::{collections::BTreeSet, time::SystemTime};
+
+use jiff::{Timestamp, tz::TimeZone};
+use rsv_proto::{
+    process::{description, display_name, state_word},
+    time::{age, from_wire},
+    wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
+};
+
+use super::{is_down, report};
+use crate::{
+    args::{Fold, Output},
+    error::{Exit, Failure},
+    fold::folded,
+    invocation::{Invocation, no_hosts},
+    json,
+    table::{Cell, Table},
+    ui::{BAD, FAINT, GOOD, MOVING, age_words, count, paint},
+};
+
+/// Shows the state of programs of hosts.
+pub(super) async fn status(
+    invocation: &mut Invocation,
+    selection: HostSelection,
+    programs: Vec<String>,
+) -> Result<Exit, Failure> {
+    let server = invocation.controller().await?;
+    let request = GetStatusRequest {
+        hosts: Some(selection.clone()),
+        programs,
+    };
+    let hosts = server.status(request).await?;
+    if hosts.is_empty() {
+        return Err(no_hosts(&selection));
+    }
+    let now = SystemTime::now();
+    let nowhere = named_nowhere(&hosts);
+    match invocation.ui.output() {
+        Output::Table => {
+            let zone = TimeZone::system();
+            let fold = invocation.global.fold;
+            let text = render(&hosts, now, &zone, fold, invocation.ui.color());
+            invocation.ui.bytes(text.as_bytes())?;
+        }
+        Output::Json => {
+            let mut status = json::Status::new(
+                hosts.iter().map(report::host).collect(),
+                hosts
+                    .iter()
+                    .flat_map(|h| report::programs(h, now))
+                    .collect(),
+            );
+            status.unmatched = nowhere.iter().cloned().collect();
+            json::print(&mut invocation.ui, &status)?;
+        }
+        Output::Jsonl => {
+            let programs = hosts.iter().flat_map(|h| report::programs(h, now));
+            let programs: Vec<_> = programs.collect();
+            json::print_lines(&mut invocation.ui, &programs)?;
+        }
+    }
+    for pattern in &nowhere {
+        let line = format!("no host has a program `{pattern}`");
+        invocation.ui.warning(&line);
+    }
+    Ok(exit_of(&hosts, !nowhere.is_empty()))
+}
+
+/// The patterns that name nothing on any host that could be asked.
+fn named_nowhere(hosts: &[HostStatus]) -> BTreeSet<String> {
+    let known: Vec<&HostStatus> = hosts.iter().filter(|host| host.as_of.is_some()).collect();
+    let Some((first, rest)) = known.split_first() else {
+        return BTreeSet::new();
+    };
+    let patterns = |host: &HostStatus| -> BTreeSet<String> {
+        host.unmatched.iter().map(|u| u.pattern.clone()).collect()
+    };
+    rest.iter()
+        .fold(patterns(first), |nowhere, host| &nowhere & &patterns(host))
+}
+
+/// A program that is down outweighs a name that means nothing, and that a host which is silent.
+fn exit_of(hosts: &[HostStatus], unknown_names: bool) -> Exit {
+    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) = hosts
+        .iter()
+        .partition(|host| report::is_reachable(host.state()));
+    let mut programs = answering.iter().flat_map(|host| &host.programs);
+    if programs.any(|program| is_down(program.state())) {
+        Exit::NotAllUp
+    } else if unknown_names {
+        Exit::NoAnswer
+    } else if silent.is_empty() {
+        Exit::Done
+    } else {
+        Exit::SomeUnreachable
+    }
+}
+
+/// The whole page.
+fn render(
+    hosts: &[HostStatus],
+    now: SystemTime,
+    zone: &TimeZone,
+    fold: Fold,
+    color: bool,
+) -> String {
+    let (headline, is_fine) = headline(hosts);
+    let style = if is_fine { GOOD } else { BAD };
+    let mut text = paint(color, style, &headline).into_owned();
+    text.push('\n');
+    let table = match fold {
+        Fold::Always => folded_table(hosts, now, zone),
+        Fold::Auto | Fold::Never => table(hosts, now, zone),
+    };
+    if !table.is_empty() {
+        text.push_str(&table.render(color));
+    }
+    text
+}
+
+/// The answer to "is it fine?", and whether it is yes.
+fn headline(hosts: &[HostStatus]) -> (String, bool) {
+    let silent = |state: HostState| hosts.iter().filter(|h| h.state() == state).count();
+    let (unreachable, never) = (silent(HostState::Unreachable), silent(HostState::Never));
+    let answering = hosts.iter().filter(|h| report::is_reachable(h.state()));
+    let programs: Vec<&ProcessStatus> = answering.flat_map(|h| &h.programs).collect();
+    let in_trouble = programs.iter().filter(|p| is_trouble(p.state())).count();
+    let moving = programs.iter().filter(|p| is_moving(p.state())).count();
+    let mut problems = Vec::new();
+    if unreachable > 0 {
+        problems.push(format!("{} unreachable", count(unreachable, "host")));
+    }
+    if never > 0 {
+        problems.push(format!("{} never seen", count(never, "host")));
+    }
+    if in_trouble > 0 {
+        let all = count(programs.len(), "program");
+        problems.push(format!("{in_trouble} of {all} not running"));
+    }
+    if !problems.is_empty() {
+        return (format!("PROBLEMS: {}", problems.join(", ")), false);
+    }
+    let subject = format!(
+        "{}, {}",
+        count(hosts.len(), "host"),
+        count(programs.len(), "program")
+    );
+    let state = match (programs.len(), moving) {
+        (0, _) => String::new(),
+        (_, 0) => ": all running".to_owned(),
+        (all, moving) => format!(": {} running, {moving} changing", all - moving),
+    };
+    (format!("{subject}{state}"), true)
+}
+
+/// Down, or trying in vain.
+fn is_trouble(state: ProcessState) -> bool {
+    is_down(state) || state == ProcessState::Backoff
+}
+
+fn is_moving(state: ProcessState) -> bool {
+    matches!(state, ProcessState::Starting | ProcessState::Stopping)
+}
+
+const HEADER: [&str; 4] = ["HOST", "PROGRAM", "STATE", "DESCRIPTION"];
+
+/// Silent hosts, then programs in trouble, then the rest; within each the order of hosts.
+fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
+    let mut table = Table::new(&HEADER);
+    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) = hosts
+        .iter()
+        .partition(|host| report::is_reachable(host.state()));
+    for host in silent {
+        add_silent(&mut table, host, now, zone);
+    }
+    for wanted in [true, false] {
+        for host in &answering {
+            let programs = host.programs.iter();
+            for program in programs.filter(|p| is_trouble(p.state()) == wanted) {
+                table.row(vec![
+                    Cell::new(&host.host),
+                    Cell::new(display_name(&program.group, &program.name)),
+                    state_cell(program.state()),
+                    Cell::new(description(program, now)),
+                ]);
+            }
+        }
+    }
+    table
+}
+
+fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &TimeZone) {
+    let as_of = host.as_of.as_ref().and_then(from_wire);
+    let mut words = match (host.state(), as_of) {
+        (HostState::Never, _) => "never seen".to_owned(),
+        (_, None) => "unreachable, nothing is known of it".to_owned(),
+        (_, Some(at)) => format!(
+            "unreachable since {} ({})",
+            age_words(age(at, now)),
+            clock(at, now, zone)
+        ),
+    };
+    if !host.reason.is_empty() {
+        words.push_str(": ");
+        words.push_str(&host.reason);
+    }
+    table.row(vec![Cell::new(&host.host), Cell::styled(words, BAD)]);
+    for program in &host.programs {
+        let known = as_of.map(|at| format!("last known {} ago", age_words(age(at, now))));
+        table.row(vec![
+            Cell::new(&host.host),
+            Cell::new(display_name(&program.group, &program.name)),
+            Cell::styled(state_word(program.state()), FAINT),
+            Cell::styled(known.unwrap_or_default(), FAINT),
+        ]);
+    }
+}
+
+/// The time of day, with the date when it is not today's.
+fn clock(at: SystemTime, now: SystemTime, zone: &TimeZone) -> String {
+    let zoned = |at: SystemTime| Timestamp::try_from(at).map(|at| at.to_zoned(zone.clone()));
+    match (zoned(at), zoned(now)) {
+        (Ok(at), Ok(now)) if at.date() == now.date() => at.strftime("%H:%M:%S").to_string(),
+        (Ok(at), _) => at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        (Err(_), _) => "at an unknown time".to_owned(),
+    }
+}
+
+fn state_cell(state: ProcessState) -> Cell {
+    let style = match state {
+        ProcessState::Running => GOOD,
+        ProcessState::Starting | ProcessState::Stopping => MOVING,
+        _ => BAD,
+    };
+    Cell::styled(state_word(state), style)
+}
+
+/// One line for each program and state, with the hosts that agree on it.
+fn folded_table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
+    let mut table = Table::new(&HEADER);
+    let mut groups: Vec<(bool, String, ProcessState, Vec<String>)> = Vec::new();
+    for host in hosts {
+        if !report::is_reachable(host.state()) {
+            // Silent hosts are not folded: each has its own age.
+            add_silent(&mut table, host, now, zone);
+            continue;
+        }
+        for program in &host.programs {
+            let name = display_name(&program.group, &program.name);
+            let state = program.state();
+            let same = groups.iter_mut().find(|g| g.1 == name && g.2 == state);
+            match same {
+                Some(group) => group.3.push(host.host.clone()),
+                None => groups.push((!is_trouble(state), name, state, vec![host.host.clone()])),
+            }
+        }
+    }
+    groups.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    for (_, name, state, hosts) in groups {
+        table.row(vec![
+            Cell::new(folded(&hosts)),
+            Cell::new(name),
+            state_cell(state),
+            Cell::new(count(hosts.len(), "host")),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The page of a fleet, from fixed data.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use rsv_proto::{
+    time::to_wire,
+    wire::{Refusal, UnmatchedProgram},
+};
+
+use super::*;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn ago(seconds: u64) -> SystemTime {
+    now() - Duration::from_secs(seconds)
+}
+
+fn program(name: &str, state: ProcessState) -> ProcessStatus {
+    let up = state == ProcessState::Running;
+    ProcessStatus {
+        group: name.into(),
+        name: name.into(),
+        state: state.into(),
+        pid: up.then_some(4242),
+        started_at: up.then(|| to_wire(ago(3600))),
+        spawn_error: match state {
+            ProcessState::Fatal => "Exited too quickly (process log may have details)".into(),
+            _ => String::new(),
+        },
+        ..Default::default()
+    }
+}
+
+fn host(name: &str, state: HostState, age: u64, programs: Vec<ProcessStatus>) -> HostStatus {
+    HostStatus {
+        host: name.into(),
+        state: state.into(),
+        as_of: Some(to_wire(ago(age))),
+        programs,
+        ..Default::default()
+    }
+}
+
+fn both_up() -> Vec<ProcessStatus> {
+    vec![
+        program("app", ProcessState::Running),
+        program("side", ProcessState::Running),
+    ]
+}
+
+fn healthy() -> Vec<HostStatus> {
+    ["db01", "web01"]
+        .map(|name| host(name, HostState::Connected, 0, both_up()))
+        .into()
+}
+
+fn troubled() -> Vec<HostStatus> {
+    vec![
+        host("db01", HostState::Connected, 0, both_up()),
+        host(
+            "web01",
+            HostState::Connected,
+            0,
+            vec![
+                program("app", ProcessState::Fatal),
+                program("side", ProcessState::Starting),
+            ],
+        ),
+        HostStatus {
+            reason: "no heartbeat".into(),
+            ..host("web02", HostState::Unreachable, 192, both_up())
+        },
+        HostStatus {
+            as_of: None,
+            ..host("web03", HostState::Never, 0, Vec::new())
+        },
+    ]
+}
+
+fn page(hosts: &[HostStatus], fold: Fold) -> String {
+    render(hosts, now(), &TimeZone::UTC, fold, false)
+}
+
+#[test]
+fn a_healthy_fleet_says_so_first() {
+    insta::assert_snapshot!(page(&healthy(), Fold::Auto), @r"
+    2 hosts, 4 programs: all running
+    HOST   PROGRAM  STATE    DESCRIPTION
+    db01   app      RUNNING  pid 4242, uptime 1:00:00
+    db01   side     RUNNING  pid 4242, uptime 1:00:00
+    web01  app      RUNNING  pid 4242, uptime 1:00:00
+    web01  side     RUNNING  pid 4242, uptime 1:00:00
+    ");
+}
+
+#[test]
+fn problems_come_first_and_silent_hosts_keep_their_last_known_state() {
+    insta::assert_snapshot!(page(&troubled(), Fold::Auto), @r"
+    PROBLEMS: 1 host unreachable, 1 host never seen, 1 of 4 programs not running
+    HOST   PROGRAM  STATE     DESCRIPTION
+    web02  unreachable since 3m12s (07:56:48): no heartbeat
+    web02  app      RUNNING   last known 3m12s ago
+    web02  side     RUNNING   last known 3m12s ago
+    web03  never seen
+    web01  app      FATAL     Exited too quickly (process log may have details)
+    db01   app      RUNNING   pid 4242, uptime 1:00:00
+    db01   side     RUNNING   pid 4242, uptime 1:00:00
+    web01  side     STARTING
+    ");
+}
+
+#[test]
+fn hosts_that_agree_share_a_line_when_asked() {
+    insta::assert_snapshot!(page(&troubled(), Fold::Always), @r"
+    PROBLEMS: 1 host unreachable, 1 host never seen, 1 of 4 programs not running
+    HOST   PROGRAM  STATE     DESCRIPTION
+    web02  unreachable since 3m12s (07:56:48): no heartbeat
+    web02  app      RUNNING   last known 3m12s ago
+    web02  side     RUNNING   last known 3m12s ago
+    web03  never seen
+    web01  app      FATAL     1 host
+    db01   app      RUNNING   1 host
+    db01   side     RUNNING   1 host
+    web01  side     STARTING  1 host
+    ");
+}
+
+#[test]
+fn a_host_silent_since_yesterday_is_dated() {
+    let silent = host("web02", HostState::Unreachable, 90_000, Vec::new());
+    let page = page(&[silent], Fold::Auto);
+    assert!(
+        page.contains("unreachable since 1d1h (2027-01-14 07:00:00)"),
+        "{page}"
+    );
+}
+
+#[test]
+fn the_exit_code_tells_trouble_before_silence() {
+    let silent = || host("web02", HostState::Unreachable, 9, both_up());
+    let stopped_silent = || {
+        let programs = vec![program("app", ProcessState::Stopped)];
+        host("web02", HostState::Unreachable, 9, programs)
+    };
+    let backoff = || {
+        let programs = vec![program("app", ProcessState::Backoff)];
+        host("web04", HostState::Connected, 0, programs)
+    };
+    let mut silent_fleet = healthy();
+    silent_fleet.push(silent());
+    for (hosts, unknown, exit) in [
+        (healthy(), false, 0),
+        (healthy(), true, 4),
+        (silent_fleet, false, 11),
+        (vec![silent()], false, 11),
+        (vec![stopped_silent()], false, 11),
+        (vec![backoff()], false, 0),
+        (troubled(), true, 3),
+    ] {
+        assert_eq!(exit_of(&hosts, unknown) as u8, exit, "{hosts:?}");
+    }
+}
+
+#[test]
+fn a_program_counts_as_unknown_only_when_no_host_has_it() {
+    let lacking = |name: &str, patterns: &[&str]| HostStatus {
+        unmatched: patterns
+            .iter()
+            .map(|pattern| UnmatchedProgram {
+                pattern: pattern.to_string(),
+                refusal: Refusal::NoSuchProcess.into(),
+            })
+            .collect(),
+        ..host(name, HostState::Connected, 0, Vec::new())
+    };
+    let hosts = [lacking("a", &["x", "y"]), lacking("b", &["y"])];
+    assert_eq!(named_nowhere(&hosts), BTreeSet::from(["y".to_owned()]));
+}

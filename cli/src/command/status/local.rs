@@ -1,0 +1,234 @@
+//! `status` of this machine: supervisorctl's lines and exit codes.
+
+use std::{fmt::Write as _, time::SystemTime};
+
+use rsv_proto::{
+    process::{description, display_name, state_word},
+    select::ProgramPattern,
+    wire::{GetStatusRequest, HostStatus, ProcessStatus},
+};
+
+use super::{is_down, report};
+use crate::{
+    args::Output,
+    error::{Exit, Failure},
+    invocation::Invocation,
+    json,
+    ui::printable,
+};
+
+/// The narrowest that the column of names is.
+const NAME_WIDTH: usize = 30;
+
+/// Shows programs in lexical order, or in the order in which they are named.
+pub(super) async fn status(
+    invocation: &mut Invocation,
+    programs: Vec<String>,
+) -> Result<Exit, Failure> {
+    let agent = match invocation.agent().await {
+        Ok(agent) => agent,
+        Err(unconnected) => return Err(unconnected.say_for_status(&mut invocation.ui)?),
+    };
+    let names = match programs.iter().any(|name| name == "all") {
+        true => Vec::new(),
+        false => programs,
+    };
+    let request = GetStatusRequest {
+        hosts: None,
+        programs: names.clone(),
+    };
+    let hosts = agent.server.status(request).await?;
+    let host = merged(hosts);
+    let selection = select(&names, &host.programs);
+    let now = SystemTime::now();
+    match invocation.ui.output() {
+        Output::Table => {
+            invocation.ui.bytes(selection.errors.as_bytes())?;
+            let text = render(&selection.shown, now);
+            invocation.ui.bytes(text.as_bytes())?;
+        }
+        Output::Json => {
+            let mut status = json::Status::new(Vec::new(), report::programs(&host, now).collect());
+            status.unmatched = selection.unmatched.clone();
+            json::print(&mut invocation.ui, &status)?;
+        }
+        Output::Jsonl => {
+            let programs: Vec<_> = report::programs(&host, now).collect();
+            json::print_lines(&mut invocation.ui, &programs)?;
+        }
+    }
+    Ok(selection.exit())
+}
+
+/// The agent speaks of its one host, perhaps in several pages.
+fn merged(hosts: Vec<HostStatus>) -> HostStatus {
+    let mut hosts = hosts.into_iter();
+    let mut first = hosts.next().unwrap_or_default();
+    first.programs.extend(hosts.flat_map(|host| host.programs));
+    first
+}
+
+/// What the names mean.
+#[derive(Debug, Default)]
+struct Selection<'a> {
+    /// In the order of the names; a name that comes twice is shown twice.
+    shown: Vec<&'a ProcessStatus>,
+    /// A line for each name that means nothing.
+    errors: String,
+    unmatched: Vec<String>,
+}
+
+impl Selection<'_> {
+    /// Something that is down outweighs a name that means nothing, as in supervisorctl.
+    fn exit(&self) -> Exit {
+        if self.shown.iter().any(|process| is_down(process.state())) {
+            Exit::NotAllUp
+        } else if self.unmatched.is_empty() {
+            Exit::Done
+        } else {
+            Exit::NoAnswer
+        }
+    }
+}
+
+fn select<'a>(names: &[String], processes: &'a [ProcessStatus]) -> Selection<'a> {
+    if names.is_empty() {
+        return Selection {
+            shown: processes.iter().collect(),
+            ..Default::default()
+        };
+    }
+    let mut selection = Selection::default();
+    for name in names {
+        let pattern = ProgramPattern::parse(name);
+        let before = selection.shown.len();
+        let matching = processes
+            .iter()
+            .filter(|p| pattern.matches(&p.group, &p.name));
+        selection.shown.extend(matching);
+        if selection.shown.len() > before {
+            continue;
+        }
+        let (name, what) = match &pattern {
+            ProgramPattern::Group(group) => (group.as_str(), "group"),
+            _ => (name.as_str(), "process"),
+        };
+        let name = printable(name);
+        // Writing to a string cannot fail.
+        let _written = writeln!(selection.errors, "{name}: ERROR (no such {what})");
+        selection.unmatched.push(name.into_owned());
+    }
+    selection
+}
+
+/// The lines; trailing blanks are part of the form.
+fn render(processes: &[&ProcessStatus], now: SystemTime) -> String {
+    let names: Vec<String> = processes
+        .iter()
+        .map(|p| printable(&display_name(&p.group, &p.name)).into_owned())
+        .collect();
+    let longest = names.iter().map(|name| name.chars().count()).max();
+    let width = longest.unwrap_or(0).max(NAME_WIDTH) + 3;
+    let mut text = String::new();
+    for (process, name) in processes.iter().zip(&names) {
+        let state = state_word(process.state());
+        let description = description(process, now);
+        // Writing to a string cannot fail.
+        let _written = writeln!(text, "{name:width$}{state:10}{}", printable(&description));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use rsv_proto::{time::to_wire, wire::ProcessState};
+
+    use super::*;
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    }
+
+    fn process(group: &str, name: &str, state: ProcessState) -> ProcessStatus {
+        let up = state == ProcessState::Running;
+        ProcessStatus {
+            group: group.into(),
+            name: name.into(),
+            state: state.into(),
+            pid: up.then_some(4242),
+            started_at: up.then(|| to_wire(now() - Duration::from_secs(61))),
+            ..Default::default()
+        }
+    }
+
+    fn processes() -> Vec<ProcessStatus> {
+        vec![
+            process("grp", "grp_00", ProcessState::Running),
+            process("off", "off", ProcessState::Stopped),
+            process("slow", "slow", ProcessState::Starting),
+            process("up", "up", ProcessState::Running),
+        ]
+    }
+
+    fn selected(names: &[&str]) -> (String, u8) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let processes = processes();
+        let selection = select(&names, &processes);
+        let text = format!("{}{}", selection.errors, render(&selection.shown, now()));
+        (text, selection.exit() as u8)
+    }
+
+    #[test]
+    fn lines_have_supervisorctls_columns() {
+        let (text, exit) = selected(&[]);
+        assert_eq!(exit, 3);
+        assert_eq!(
+            text,
+            "grp:grp_00                       RUNNING   pid 4242, uptime 0:01:01\n\
+             off                              STOPPED   Not started\n\
+             slow                             STARTING  \n\
+             up                               RUNNING   pid 4242, uptime 0:01:01\n"
+        );
+    }
+
+    #[test]
+    fn a_long_name_widens_the_column_for_all() {
+        let name = "x".repeat(40);
+        let long = process(&name, &name, ProcessState::Stopped);
+        let short = process("a", "a", ProcessState::Stopped);
+        let text = render(&[&short, &long], now());
+        assert_eq!(text.lines().next().unwrap().find("STOPPED"), Some(43));
+    }
+
+    #[test]
+    fn names_are_shown_in_their_order_with_unknown_ones_first() {
+        for (names, lines, exit) in [
+            (vec!["up"], vec!["up"], 0),
+            (vec!["up", "up"], vec!["up", "up"], 0),
+            (vec!["grp:*"], vec!["grp:grp_00"], 0),
+            (vec!["grp:"], vec!["grp:grp_00"], 0),
+            (vec!["grp"], vec!["grp: ERROR (no such process)"], 4),
+            (vec!["nope:*"], vec!["nope: ERROR (no such group)"], 4),
+            (vec!["g:x"], vec!["g:x: ERROR (no such process)"], 4),
+            (
+                vec!["off", "nope"],
+                vec!["nope: ERROR (no such process)", "off"],
+                3,
+            ),
+            (vec!["slow"], vec!["slow"], 0),
+        ] {
+            let (text, code) = selected(&names);
+            assert_eq!(code, exit, "{names:?}");
+            let starts = text
+                .lines()
+                .zip(&lines)
+                .all(|(l, start)| l.starts_with(start));
+            assert!(
+                starts && text.lines().count() == lines.len(),
+                "{names:?}: {text}"
+            );
+        }
+    }
+}

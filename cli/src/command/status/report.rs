@@ -1,0 +1,64 @@
+//! What is known of programs, in the form for scripts. Pure.
+
+use std::time::SystemTime;
+
+use rsv_proto::{
+    process::{description, display_name, state_word},
+    time::{age, from_wire},
+    wire::{HostState, HostStatus, ProcessState, ProcessStatus, exit_status::Kind},
+};
+
+use crate::{command::host::state_name, json};
+
+/// What a host answered, or what was last known of it.
+pub(super) fn host(status: &HostStatus) -> json::StatusHost {
+    json::StatusHost {
+        host: status.host.clone(),
+        state: state_name(status.state()),
+        as_of: json::time(status.as_of.as_ref()),
+        reason: json::text(&status.reason),
+    }
+}
+
+/// Every program of a host.
+pub(super) fn programs(
+    status: &HostStatus,
+    now: SystemTime,
+) -> impl Iterator<Item = json::StatusProgram> {
+    let as_of = status.as_of.as_ref().and_then(from_wire);
+    status
+        .programs
+        .iter()
+        .map(move |process| program(status, process, as_of.unwrap_or(now)))
+}
+
+fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> json::StatusProgram {
+    let is_up = process.state() == ProcessState::Running;
+    let started = process.started_at.as_ref().and_then(from_wire);
+    json::StatusProgram {
+        host: json::text(&status.host),
+        program: display_name(&process.group, &process.name),
+        group: process.group.clone(),
+        state: state_word(process.state()),
+        description: description(process, as_of),
+        pid: process.pid,
+        uptime_seconds: started.filter(|_| is_up).map(|at| age(at, as_of).as_secs()),
+        exit_status: process.exit.as_ref().and_then(|exit| match exit.kind {
+            Some(Kind::Code(code)) => Some(code),
+            Some(Kind::Signal(signal)) => Some(128 + signal),
+            None => None,
+        }),
+        as_of: json::moment(as_of),
+        reachable: is_reachable(status.state()),
+    }
+}
+
+/// Whether what is shown of a host in this state is true now.
+pub(super) fn is_reachable(state: HostState) -> bool {
+    match state {
+        HostState::Connected | HostState::Draining => true,
+        // An agent does not say what it is to itself.
+        HostState::Unspecified => true,
+        HostState::Unreachable | HostState::Never => false,
+    }
+}

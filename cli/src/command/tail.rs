@@ -1,0 +1,240 @@
+//! `tail`: the end of output, and what comes after it.
+//!
+//! What is asked is read in `words`; this drives the stream; `display` decides what is shown.
+
+mod display;
+mod neutral;
+mod words;
+
+use rsv_proto::wire::{
+    Channel, HostSelection, Refusal, TailRequest, TailResponse,
+    tail_response::{End, Event},
+};
+
+use self::{
+    display::Display,
+    words::{Complaint, Wanted},
+};
+use crate::{
+    args::Tail,
+    client::Events,
+    error::{Exit, Failure},
+    invocation::{Invocation, Scope},
+};
+
+/// The last bytes that `tail -f` begins with on this machine, as supervisorctl does.
+const FOLLOW_BYTES: u64 = 1024;
+
+/// Shows output.
+pub(super) async fn run(invocation: &mut Invocation, args: Tail) -> Result<Exit, Failure> {
+    match invocation.scope()? {
+        Scope::Local => local(invocation, &args).await,
+        Scope::Fleet(hosts) => fleet(invocation, &args, hosts).await,
+    }
+}
+
+async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure> {
+    let agent = match invocation.agent().await {
+        Ok(agent) => agent,
+        Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
+    };
+    let wanted = match words::for_one(args) {
+        Ok(wanted) => wanted,
+        Err(complaint) => return complain(invocation, complaint),
+    };
+    if wanted.follow && invocation.ui.output().is_text() {
+        invocation.ui.line("==> Press Ctrl-C to exit <==")?;
+        invocation.ui.flush()?;
+    }
+    let mut request = request(&wanted, None);
+    if wanted.follow && request.lines.is_none() {
+        request.bytes = Some(FOLLOW_BYTES);
+    }
+    let single = wanted.names_one();
+    let mut display = Display::new(&invocation.ui, single, args.raw);
+    let events = agent.server.tail(request).await?;
+    let ends = show(invocation, &mut display, events).await?;
+    let program = wanted.programs.concat();
+    match ends.iter().find_map(|(_, end)| refusal_of(end)) {
+        Some(refusal) if single && wanted.follow => {
+            let channel = channel_name(wanted.channel);
+            let status = not_readable(refusal);
+            let url = agent.url;
+            let said =
+                format!("{url}/logtail/{program}/{channel} Cannot read, status code {status}");
+            invocation.ui.say(&said);
+            Ok(Exit::Done)
+        }
+        Some(refusal) => {
+            let words = refusal_words(refusal);
+            invocation.ui.line(&format!("{program}: ERROR ({words})"))?;
+            Ok(Exit::Failed)
+        }
+        None => {
+            let is_text = invocation.ui.output().is_text();
+            if single && !wanted.follow && is_text {
+                // supervisorctl ends what it shows with a newline of its own.
+                invocation.ui.bytes(b"\n")?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn fleet(
+    invocation: &mut Invocation,
+    args: &Tail,
+    hosts: HostSelection,
+) -> Result<Exit, Failure> {
+    let wanted = words::for_many(args)?;
+    let single = wanted.names_one() && words::names_one_host(&hosts);
+    let server = invocation.controller().await?;
+    let events = server.tail(request(&wanted, Some(hosts))).await?;
+    let mut display = Display::new(&invocation.ui, single, args.raw);
+    let ends = show(invocation, &mut display, events).await?;
+    let exit = verdict(&ends);
+    for (source, end) in ends.iter().filter(|(_, end)| !is_clean(end)) {
+        let why = match (refusal_of(end), end.reason.as_str()) {
+            (Some(refusal), "") => refusal_words(refusal).to_owned(),
+            (Some(_) | None, reason) => reason.to_owned(),
+        };
+        invocation.ui.warning(&format!("{source}: {why}"));
+    }
+    Ok(exit)
+}
+
+fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
+    TailRequest {
+        hosts,
+        programs: wanted.programs.clone(),
+        channel: wanted.channel.into(),
+        follow: wanted.follow,
+        bytes: wanted.bytes,
+        lines: wanted.lines,
+        from: None,
+    }
+}
+
+/// Shows everything that comes. What comes back is how each source ended.
+async fn show(
+    invocation: &mut Invocation,
+    display: &mut Display,
+    mut events: Events<TailResponse>,
+) -> Result<Vec<(String, End)>, Failure> {
+    let mut ends = Vec::new();
+    while let Some(response) = events.next().await? {
+        let TailResponse {
+            host,
+            program,
+            event,
+        } = response;
+        let ui = &mut invocation.ui;
+        match event {
+            Some(Event::Chunk(chunk)) => display.chunk(ui, &host, &program, &chunk)?,
+            Some(Event::Gap(gap)) => display.gap(ui, &host, &program, &gap)?,
+            Some(Event::End(end)) => {
+                display.end(ui, &host, &program)?;
+                ends.push((source_name(&host, &program), end));
+            }
+            None => {}
+        }
+        ui.flush()?;
+    }
+    display.finish(&mut invocation.ui)?;
+    Ok(ends)
+}
+
+fn source_name(host: &str, program: &str) -> String {
+    let parts: Vec<&str> = [host, program]
+        .into_iter()
+        .filter(|p| !p.is_empty())
+        .collect();
+    parts.join(" ")
+}
+
+fn refusal_of(end: &End) -> Option<Refusal> {
+    Some(end.refusal()).filter(|refusal| *refusal != Refusal::Unspecified)
+}
+
+fn is_clean(end: &End) -> bool {
+    refusal_of(end).is_none() && matches!(end.reason.as_str(), "" | "OK")
+}
+
+/// The exit code of a tail of several sources.
+fn verdict(ends: &[(String, End)]) -> Exit {
+    let names_nothing =
+        |end: &End| matches!(end.refusal(), Refusal::NoSuchProcess | Refusal::NoSuchGroup);
+    if ends.is_empty() || ends.iter().all(|(_, end)| names_nothing(end)) {
+        Exit::NoTarget
+    } else if ends.iter().any(|(_, end)| refusal_of(end).is_some()) {
+        Exit::SomeFailed
+    } else if ends.iter().all(|(_, end)| is_clean(end)) {
+        Exit::Done
+    } else {
+        Exit::SomeUnreachable
+    }
+}
+
+/// supervisorctl's words for output that cannot be read.
+fn refusal_words(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoFile => "no log file",
+        Refusal::NoSuchProcess | Refusal::NoSuchGroup => "no such process name",
+        _ => "unknown error reading log",
+    }
+}
+
+/// The HTTP status that supervisorctl reports for output that cannot be followed.
+fn not_readable(refusal: Refusal) -> u16 {
+    match refusal {
+        Refusal::NoFile => 410,
+        _ => 404,
+    }
+}
+
+fn channel_name(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Stderr => "stderr",
+        Channel::Stdout | Channel::Unspecified => "stdout",
+    }
+}
+
+fn complain(invocation: &mut Invocation, complaint: Complaint) -> Result<Exit, Failure> {
+    let ui = &mut invocation.ui;
+    ui.line(&format!("Error: {}", complaint.text))?;
+    if complaint.with_usage {
+        ui.line("tail [-f|-BYTES] NAME [stdout|stderr]\t\tshows the end of a program's output")?;
+    }
+    Ok(Exit::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(reason: &str, refusal: Refusal) -> (String, End) {
+        let end = End {
+            reason: reason.into(),
+            refusal: refusal.into(),
+        };
+        ("web01 app".into(), end)
+    }
+
+    #[test]
+    fn how_sources_end_decides_the_exit_code() {
+        let fine = || end("OK", Refusal::Unspecified);
+        let lost = || end("the host is unreachable", Refusal::Unspecified);
+        let no_file = || end("", Refusal::NoFile);
+        let unknown = || end("", Refusal::NoSuchProcess);
+        for (ends, exit) in [
+            (vec![fine(), fine()], 0),
+            (vec![fine(), lost()], 11),
+            (vec![fine(), no_file(), lost()], 10),
+            (vec![fine(), unknown()], 10),
+            (vec![unknown()], 15),
+            (vec![], 15),
+        ] {
+            assert_eq!(verdict(&ends) as u8, exit, "{ends:?}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! How output is shown: the bytes of one source as they are, several sources by whole lines, each
+//! behind the name of its source.
+
+use std::collections::BTreeMap;
+
+use anstyle::{AnsiColor, Style};
+use rsv_proto::wire::tail_response::{Chunk, Gap};
+use serde::Serialize;
+
+use super::{neutral::Neutral, source_name};
+use crate::{
+    error::Failure,
+    json,
+    ui::{FAINT, Ui, printable},
+};
+
+/// The longest line that is kept together: a program that never ends a line must not fill the
+/// memory. A longer one is shown in pieces.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// Colours of sources; a source has the same one in every run.
+const COLORS: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Green,
+    AnsiColor::Yellow,
+    AnsiColor::Blue,
+    AnsiColor::Magenta,
+    AnsiColor::BrightCyan,
+];
+
+/// Shows output.
+#[derive(Debug)]
+pub(super) struct Display {
+    form: Form,
+    is_neutral: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// One source, as it is.
+    Raw(Neutral),
+    /// Several sources by name: what of each is not yet a line.
+    Lines(BTreeMap<String, Vec<u8>>),
+    /// One object for each piece.
+    Json,
+}
+
+/// A piece of output for scripts.
+#[derive(Debug, Serialize)]
+struct Piece<'a> {
+    schema: &'static str,
+    host: Option<String>,
+    program: &'a str,
+    log_id: &'a str,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<Lost<'a>>,
+}
+
+/// Bytes that are lost to this reader.
+#[derive(Debug, Serialize)]
+struct Lost<'a> {
+    bytes: Option<u64>,
+    reason: &'a str,
+}
+
+impl Display {
+    /// For one source, or for several. On a terminal control characters are spelled out unless
+    /// they are wanted `raw`.
+    pub(super) fn new(ui: &Ui, single: bool, raw: bool) -> Self {
+        let form = match (ui.output().is_text(), single) {
+            (false, _) => Form::Json,
+            (true, true) => Form::Raw(Neutral::default()),
+            (true, false) => Form::Lines(BTreeMap::new()),
+        };
+        Self {
+            form,
+            is_neutral: ui.out_is_terminal() && !raw,
+        }
+    }
+
+    /// Bytes of a source.
+    pub(super) fn chunk(
+        &mut self,
+        ui: &mut Ui,
+        host: &str,
+        program: &str,
+        chunk: &Chunk,
+    ) -> Result<(), Failure> {
+        match &mut self.form {
+            Form::Raw(_) if !self.is_neutral => ui.bytes(&chunk.data),
+            Form::Raw(neutral) => {
+                let mut shown = Vec::with_capacity(chunk.data.len());
+                neutral.pass(&chunk.data, &mut shown);
+                ui.bytes(&shown)
+            }
+            Form::Lines(pending) => {
+                let source = source_name(host, program);
+                let rest = pending.entry(source.clone()).or_default();
+                rest.extend_from_slice(&chunk.data);
+                let whole = match rest.iter().rposition(|byte| *byte == b'\n') {
+                    Some(last) => last + 1,
+                    None if rest.len() > LONGEST_LINE => rest.len(),
+                    None => 0,
+                };
+                let lines: Vec<u8> = rest.drain(..whole).collect();
+                show_lines(ui, &source, &lines, self.is_neutral)
+            }
+            Form::Json => {
+                let at = chunk.at.as_ref();
+                json::print(
+                    ui,
+                    &Piece {
+                        schema: "rsv/tail/v1",
+                        host: json::text(host),
+                        program,
+                        log_id: at.map_or("", |at| at.log_id.as_str()),
+                        offset: at.map_or(0, |at| at.offset),
+                        text: Some(String::from_utf8_lossy(&chunk.data).into_owned()),
+                        gap: None,
+                    },
+                )
+            }
+        }
+    }
+
+    /// Bytes of a source that are lost.
+    pub(super) fn gap(
+        &mut self,
+        ui: &mut Ui,
+        host: &str,
+        program: &str,
+        gap: &Gap,
+    ) -> Result<(), Failure> {
+        match &mut self.form {
+            Form::Raw(_) => {
+                ui.say(&gap_words(gap));
+                Ok(())
+            }
+            Form::Lines(_) => {
+                self.end(ui, host, program)?;
+                let source = source_name(host, program);
+                let line = prefix(ui, &source) + &ui.paint(FAINT, &gap_words(gap));
+                ui.line(&line)
+            }
+            Form::Json => {
+                let at = gap.at.as_ref();
+                json::print(
+                    ui,
+                    &Piece {
+                        schema: "rsv/tail/v1",
+                        host: json::text(host),
+                        program,
+                        log_id: at.map_or("", |at| at.log_id.as_str()),
+                        offset: at.map_or(0, |at| at.offset),
+                        text: None,
+                        gap: Some(Lost {
+                            bytes: gap.bytes,
+                            reason: &gap.reason,
+                        }),
+                    },
+                )
+            }
+        }
+    }
+
+    /// Nothing more comes from a source, or not at this place: what there is of a line is shown.
+    pub(super) fn end(&mut self, ui: &mut Ui, host: &str, program: &str) -> Result<(), Failure> {
+        let Form::Lines(pending) = &mut self.form else {
+            return Ok(());
+        };
+        let source = source_name(host, program);
+        match pending.remove(&source) {
+            Some(rest) => show_lines(ui, &source, &rest, self.is_neutral),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing more comes at all.
+    pub(super) fn finish(&mut self, ui: &mut Ui) -> Result<(), Failure> {
+        let Form::Lines(pending) = &mut self.form else {
+            return Ok(());
+        };
+        for (source, rest) in std::mem::take(pending) {
+            show_lines(ui, &source, &rest, self.is_neutral)?;
+        }
+        Ok(())
+    }
+}
+
+fn show_lines(ui: &mut Ui, source: &str, text: &[u8], is_neutral: bool) -> Result<(), Failure> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let prefix = prefix(ui, source);
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut shown = Vec::with_capacity(text.len() + prefix.len() + 1);
+    for line in text.split(|byte| *byte == b'\n') {
+        shown.extend_from_slice(prefix.as_bytes());
+        match is_neutral {
+            true => Neutral::default().pass(line, &mut shown),
+            false => shown.extend_from_slice(line),
+        }
+        shown.push(b'\n');
+    }
+    ui.bytes(&shown)
+}
+
+fn prefix(ui: &Ui, source: &str) -> String {
+    let source = printable(source);
+    format!("{} | ", ui.paint(color_of(&source), &source))
+}
+
+/// A colour by the name alone (FNV-1a), so that it is the same in every run.
+fn color_of(source: &str) -> Style {
+    let hash = source
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    let index = usize::try_from(hash % COLORS.len() as u64).unwrap_or(0);
+    COLORS[index].on_default()
+}
+
+fn gap_words(gap: &Gap) -> String {
+    let bytes = match gap.bytes {
+        Some(bytes) => format!("{bytes} bytes"),
+        None => "of unknown size".to_owned(),
+    };
+    match gap.reason.as_str() {
+        "" => format!("-- gap {bytes} --"),
+        reason => format!("-- gap {bytes} ({}) --", printable(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_says_its_size_and_cause() {
+        let gap = |bytes, reason: &str| Gap {
+            at: None,
+            bytes,
+            reason: reason.into(),
+        };
+        assert_eq!(
+            gap_words(&gap(Some(4096), "rotated away")),
+            "-- gap 4096 bytes (rotated away) --"
+        );
+        assert_eq!(gap_words(&gap(None, "")), "-- gap of unknown size --");
+    }
+
+    #[test]
+    fn a_source_keeps_its_colour() {
+        assert_eq!(color_of("web01 app"), color_of("web01 app"));
+    }
+}

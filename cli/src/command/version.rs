@@ -1,0 +1,74 @@
+//! `version`: of the agents, not of this command.
+
+use rsv_proto::wire::HostSelection;
+
+use crate::{
+    args::Output,
+    error::{Exit, Failure},
+    fold::{fold_lines, render_lines},
+    invocation::{Invocation, Scope, no_hosts},
+    json,
+};
+
+/// Shows versions.
+pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
+    match invocation.scope()? {
+        Scope::Local => local(invocation, words).await,
+        Scope::Fleet(_) if !words.is_empty() => Err(Failure::usage("`version` takes no program")),
+        Scope::Fleet(hosts) => fleet(invocation, hosts).await,
+    }
+}
+
+async fn local(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
+    if !words.is_empty() {
+        invocation
+            .ui
+            .line("Error: version accepts no arguments\nversion\t\t\tthe version of the agent")?;
+        return Ok(Exit::Failed);
+    }
+    let agent = match invocation.agent().await {
+        Ok(agent) => agent,
+        Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
+    };
+    let version = agent.server.version().await?.version;
+    match invocation.ui.output() {
+        Output::Table => invocation.ui.line(&version)?,
+        Output::Json | Output::Jsonl => {
+            let agent = json::Version {
+                host: None,
+                version: Some(version),
+            };
+            json::print(&mut invocation.ui, &json::Versions::new(vec![agent]))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn fleet(invocation: &mut Invocation, selection: HostSelection) -> Result<Exit, Failure> {
+    let server = invocation.controller().await?;
+    let hosts = server.hosts(selection.clone()).await?;
+    if hosts.is_empty() {
+        return Err(no_hosts(&selection));
+    }
+    let version = |version: &str| json::text(version);
+    match invocation.ui.output() {
+        Output::Table => {
+            let said = hosts.into_iter().map(|host| {
+                let words = version(&host.version).unwrap_or_else(|| "not known".to_owned());
+                (host.name, words)
+            });
+            let fold = invocation.global.fold;
+            let text = render_lines(&fold_lines(said.collect(), fold), fold);
+            invocation.ui.bytes(text.as_bytes())?;
+        }
+        Output::Json | Output::Jsonl => {
+            let agents = hosts.into_iter().map(|host| json::Version {
+                version: version(&host.version),
+                host: Some(host.name),
+            });
+            let agents = agents.collect();
+            json::print(&mut invocation.ui, &json::Versions::new(agents))?;
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,340 @@
+//! How a run can end: exit codes, failures with their cause and hint, and the one place that maps
+//! what a server answers to them.
+//!
+//! It says nothing about a program's outcome: that is a result, decided by the commands.
+
+use std::{error::Error, fmt, io};
+
+use rsv_proto::dial::DialError;
+use tonic::{Code, Status};
+
+/// The exit codes that scripts rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Everything asked was done.
+    Done = 0,
+    /// It failed as a whole.
+    Failed = 1,
+    /// The command line or a file it names is wrong; nothing was done.
+    Usage = 2,
+    /// `status`: something shown is STOPPED, EXITED, FATAL or UNKNOWN.
+    NotAllUp = 3,
+    /// `status`: unknown name, or nothing answered. Elsewhere: nothing answered.
+    NoAnswer = 4,
+    /// The other side speaks another version.
+    Incompatible = 5,
+    /// Not running, a spawn error, or no socket of an agent.
+    NotRunning = 7,
+    /// Some targets failed.
+    SomeFailed = 10,
+    /// All that answered succeeded; some hosts are unreachable, or got it too late.
+    SomeUnreachable = 11,
+    /// The operation was stopped before it reached every target.
+    Aborted = 12,
+    /// Gave up waiting; the operation goes on.
+    GaveUpWaiting = 13,
+    /// Not allowed.
+    Denied = 14,
+    /// The selection names nothing.
+    NoTarget = 15,
+    /// A precondition such as `--expect` does not hold; nothing was done.
+    Precondition = 16,
+    /// Not confirmed; nothing was done.
+    Declined = 17,
+    /// Interrupted from the keyboard.
+    Interrupted = 130,
+    /// Nobody reads the output any more.
+    BrokenPipe = 141,
+}
+
+/// Why a run ends without a result.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What the process exits with.
+    pub(crate) exit: Exit,
+    /// The operation and its object; absent when everything has been said already.
+    pub(crate) message: Option<String>,
+    /// Each cause in turn, outermost first.
+    pub(crate) causes: Vec<String>,
+    /// What a person can do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure to be shown.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: Some(message.into()),
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// A wrong command line or file.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// An end of which everything has been said.
+    pub(crate) fn said(exit: Exit) -> Self {
+        Self {
+            exit,
+            message: None,
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Adds an error and the errors behind it.
+    pub(crate) fn because(mut self, cause: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(cause);
+        while let Some(cause) = next {
+            self.add_cause(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
+    /// Adds the errors behind an error whose own text is the message.
+    pub(crate) fn behind(self, error: &(dyn Error + 'static)) -> Self {
+        match error.source() {
+            Some(source) => self.because(source),
+            None => self,
+        }
+    }
+
+    /// Adds what a person can do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Some libraries repeat the text of the cause in the error: each is said once.
+    fn add_cause(&mut self, text: String) {
+        let known = self
+            .causes
+            .last()
+            .or(self.message.as_ref())
+            .is_some_and(|last| last.ends_with(&text));
+        if !known && !text.is_empty() {
+            self.causes.push(text);
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = self.message.iter().chain(&self.causes);
+        for (i, part) in parts.enumerate() {
+            if i > 0 {
+                f.write_str(": ")?;
+            }
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Output that cannot be written.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::said(Exit::BrokenPipe),
+            _ => Self::new(Exit::Failed, "cannot write the output").because(&error),
+        }
+    }
+}
+
+impl From<&DialError> for Failure {
+    fn from(error: &DialError) -> Self {
+        let exit = match error {
+            DialError::Address(_) => Exit::Usage,
+            DialError::Unix { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Exit::NotRunning
+            }
+            _ => Exit::NoAnswer,
+        };
+        let failure = Self::new(exit, error.to_string()).behind(error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// What an answer of a server with this code ends in.
+pub(crate) fn exit_of(code: Code) -> Exit {
+    match code {
+        Code::Ok => Exit::Done,
+        Code::InvalidArgument | Code::OutOfRange => Exit::Usage,
+        Code::Unavailable => Exit::NoAnswer,
+        Code::Unimplemented => Exit::Incompatible,
+        Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
+        Code::NotFound => Exit::NoTarget,
+        Code::FailedPrecondition | Code::Aborted => Exit::Precondition,
+        Code::DeadlineExceeded => Exit::GaveUpWaiting,
+        Code::Cancelled
+        | Code::Unknown
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::Internal
+        | Code::DataLoss => Exit::Failed,
+    }
+}
+
+/// What can be done about an answer with this code, where the code alone tells.
+fn hint_of(code: Code) -> Option<&'static str> {
+    match code {
+        Code::PermissionDenied => Some("`rsv ctx ls` shows who you are there"),
+        Code::Unauthenticated => Some("ask an administrator for a new context"),
+        Code::Unimplemented => Some("the other side is another version: compare `rsv version`"),
+        Code::ResourceExhausted => Some("it is busy: try again in a moment"),
+        Code::Internal | Code::DataLoss => Some("this is a defect: its log says more"),
+        _ => None,
+    }
+}
+
+/// A failed call of `server`, which is named as people know it.
+pub(crate) fn refused(server: &str, status: &Status) -> Failure {
+    if let Some(failure) = lost_trust(server, status) {
+        return failure;
+    }
+    let text = match (status.message().trim(), status.code()) {
+        ("", code) => code.description().to_lowercase(),
+        (message, _) => message.to_owned(),
+    };
+    let failure = match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Cancelled => {
+            Failure::new(exit_of(status.code()), format!("lost {server}")).because(&Words(text))
+        }
+        code => Failure::new(exit_of(code), text),
+    };
+    let failure = failure.behind(status);
+    match hint_of(status.code()) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// With TLS 1.3 a server refuses the client's certificate after the handshake has ended for the
+/// client: it shows as a failed first call, with the alert somewhere behind it.
+fn lost_trust(server: &str, status: &Status) -> Option<Failure> {
+    let alert = alert_of(status)?;
+    let why = match alert {
+        rustls::AlertDescription::CertificateExpired => "it has ended, or a clock is wrong",
+        rustls::AlertDescription::CertificateRevoked => "it has been revoked",
+        rustls::AlertDescription::UnknownCA => "it comes from another fleet",
+        rustls::AlertDescription::CertificateRequired => "none was shown",
+        _ => "it is not one of this fleet",
+    };
+    let failure = Failure::new(
+        Exit::Denied,
+        format!("{server} does not accept your certificate: {why}"),
+    );
+    Some(failure.hint("`rsv ctx ls` shows your contexts; ask an administrator for a new one"))
+}
+
+/// The TLS alert about a certificate that is among an error's causes.
+fn alert_of(error: &(dyn Error + 'static)) -> Option<rustls::AlertDescription> {
+    use rustls::AlertDescription as Alert;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An `io::Error` hides the error it wraps from `source`.
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn Error + 'static));
+        let tls = [Some(error), inner].into_iter().flatten();
+        for error in tls {
+            if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
+                return matches!(
+                    alert,
+                    Alert::CertificateExpired
+                        | Alert::CertificateRevoked
+                        | Alert::CertificateRequired
+                        | Alert::CertificateUnknown
+                        | Alert::BadCertificate
+                        | Alert::UnsupportedCertificate
+                        | Alert::UnknownCA
+                        | Alert::AccessDenied
+                        | Alert::DecryptError
+                )
+                .then_some(*alert);
+            }
+        }
+        next = inner.and_then(Error::source).or_else(|| error.source());
+    }
+    None
+}
+
+/// Words of a server that stand in a chain of causes.
+#[derive(Debug)]
+struct Words(String);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Words {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_code_ends_in_a_documented_exit_code() {
+        for (code, exit) in [
+            (Code::Ok, 0),
+            (Code::Cancelled, 1),
+            (Code::Unknown, 1),
+            (Code::InvalidArgument, 2),
+            (Code::DeadlineExceeded, 13),
+            (Code::NotFound, 15),
+            (Code::AlreadyExists, 1),
+            (Code::PermissionDenied, 14),
+            (Code::ResourceExhausted, 1),
+            (Code::FailedPrecondition, 16),
+            (Code::Aborted, 16),
+            (Code::OutOfRange, 2),
+            (Code::Unimplemented, 5),
+            (Code::Internal, 1),
+            (Code::Unavailable, 4),
+            (Code::DataLoss, 1),
+            (Code::Unauthenticated, 14),
+        ] {
+            assert_eq!(exit_of(code) as u8, exit, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = io::Error::other("connection refused");
+        let outer = io::Error::other(inner);
+        let failure = Failure::new(Exit::NoAnswer, "cannot connect to `x`").because(&outer);
+        assert_eq!(
+            failure.to_string(),
+            "cannot connect to `x`: connection refused"
+        );
+    }
+
+    #[test]
+    fn a_refused_certificate_is_said_to_be_one() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA);
+        let status = Status::from_error(Box::new(io::Error::other(alert)));
+        let failure = refused("controller `a:1`", &status);
+        assert_eq!(failure.exit, Exit::Denied);
+        let text = failure.to_string();
+        assert!(text.contains("does not accept your certificate"), "{text}");
+        assert!(text.contains("another fleet"), "{text}");
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_the_run_without_words() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.exit, failure.message), (Exit::BrokenPipe, None));
+    }
+}

@@ -1,0 +1,193 @@
+//! What a command has to work with: the flags, where it may write, and how it reaches a server.
+
+use std::time::Duration;
+
+use rsv_proto::{
+    dial::dial, select::HostPattern, time::duration_to_wire, tls::client_config,
+    wire::HostSelection,
+};
+
+use crate::{
+    args::Global,
+    client::Server,
+    context,
+    error::{Exit, Failure},
+    local::{self, Unconnected},
+    ui::Ui,
+};
+
+/// One run.
+pub(crate) struct Invocation {
+    /// The flags.
+    pub(crate) global: Global,
+    /// Where it writes.
+    pub(crate) ui: Ui,
+    /// What is to be said when the run is interrupted now.
+    pub(crate) on_interrupt: Option<String>,
+}
+
+/// What a verb reaches.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Scope {
+    /// The agent of this machine.
+    Local,
+    /// Hosts of the fleet.
+    Fleet(HostSelection),
+}
+
+impl Invocation {
+    /// The scope that the flags say; a fleet is only ever meant when it is typed.
+    pub(crate) fn scope(&self) -> Result<Scope, Failure> {
+        scope_of(&self.global)
+    }
+
+    /// The hosts that the flags say, every host when they say none: for what is about hosts
+    /// anyway.
+    pub(crate) fn hosts(&self) -> Result<HostSelection, Failure> {
+        match self.scope()? {
+            Scope::Fleet(hosts) => Ok(hosts),
+            Scope::Local => Ok(HostSelection {
+                all: true,
+                ..Default::default()
+            }),
+        }
+    }
+
+    /// The agent of this machine.
+    pub(crate) async fn agent(&self) -> Result<local::Agent, Unconnected> {
+        local::connect(&self.global).await
+    }
+
+    /// A controller of the fleet: the first of the context's that answers.
+    pub(crate) async fn controller(&mut self) -> Result<Server, Failure> {
+        let context = context::chosen(&self.global, &mut self.ui)?;
+        let config = client_config(&context.credentials).map_err(|error| {
+            Failure::usage(format!("context `{}` cannot be used", context.name)).because(&error)
+        })?;
+        let addresses = match &self.global.controller {
+            Some(address) => vec![address.clone()],
+            None => context.controllers,
+        };
+        let mut first = None;
+        for address in &addresses {
+            match dial(address, config.clone()).await {
+                Ok(channel) => {
+                    let name = format!("controller `{address}`");
+                    self.ui
+                        .detail(&format!("{name}, context `{}`", context.name));
+                    return Ok(Server::new(name, channel, self.global.timeout));
+                }
+                Err(error) => {
+                    let failure = Failure::from(&error);
+                    self.ui.detail(&failure.to_string());
+                    first.get_or_insert(failure);
+                }
+            }
+        }
+        let first = first.unwrap_or_else(|| {
+            Failure::usage(format!("context `{}` names no controller", context.name))
+        });
+        Err(match addresses.len() {
+            0 | 1 => first,
+            n => Failure {
+                message: Some(format!("none of {n} controllers answers")),
+                causes: vec![first.to_string()],
+                ..first
+            },
+        })
+    }
+
+    /// `--deadline` for the wire.
+    pub(crate) fn deadline(&self) -> Option<prost_types::Duration> {
+        self.global.deadline.map(duration_to_wire)
+    }
+
+    /// `--timeout` for the wire.
+    pub(crate) fn timeout(&self) -> Option<prost_types::Duration> {
+        self.global.timeout.map(duration_to_wire)
+    }
+}
+
+/// How long a run waits for the end of an operation after the server should have ended it: enough
+/// for a busy controller, short enough for a person.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+fn scope_of(global: &Global) -> Result<Scope, Failure> {
+    if global.host.is_empty() && !global.all_hosts {
+        return match global.exclude.first() {
+            Some(_) => Err(
+                Failure::usage("`--exclude` leaves hosts out of a selection")
+                    .hint("add --host or --all-hosts"),
+            ),
+            None => Ok(Scope::Local),
+        };
+    }
+    if global.serverurl.is_some() {
+        return Err(Failure::usage(
+            "`--serverurl` is this machine's agent, and hosts are asked for",
+        )
+        .hint("leave one of them out"));
+    }
+    for pattern in global.host.iter().chain(&global.exclude) {
+        if let Err(error) = pattern.parse::<HostPattern>() {
+            return Err(Failure::usage(error.to_string()).hint(
+                "host patterns are globs 'web*', sets 'web[01-20,33]', or several with commas",
+            ));
+        }
+    }
+    Ok(Scope::Fleet(HostSelection {
+        include: global.host.clone(),
+        exclude: global.exclude.clone(),
+        all: global.all_hosts,
+    }))
+}
+
+/// The failure of a selection without hosts.
+pub(crate) fn no_hosts(selection: &HostSelection) -> Failure {
+    let what = match (selection.all, selection.exclude.is_empty()) {
+        (true, true) => "no host is enrolled".to_owned(),
+        (true, false) => "every enrolled host is left out".to_owned(),
+        (false, _) => format!(
+            "no enrolled host is named `{}`",
+            selection.include.join(",")
+        ),
+    };
+    Failure::new(Exit::NoTarget, what).hint("`rsv host ls` lists the enrolled hosts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Arguments;
+
+    fn scope(line: &str) -> Result<Scope, Failure> {
+        let arguments = Arguments::read(line.split(' ')).unwrap();
+        scope_of(&arguments.global)
+    }
+
+    #[test]
+    fn a_fleet_is_meant_only_when_it_is_typed() {
+        assert_eq!(scope("rsv status").unwrap(), Scope::Local);
+        assert_eq!(scope("rsv --context x status").unwrap(), Scope::Local);
+        let Scope::Fleet(hosts) = scope("rsv -H web* status -H db1 -x web2").unwrap() else {
+            panic!("local");
+        };
+        assert_eq!(hosts.include, ["web*", "db1"]);
+        assert_eq!(hosts.exclude, ["web2"]);
+        assert!(!hosts.all);
+    }
+
+    #[test]
+    fn scopes_that_mean_nothing_are_refused() {
+        for line in [
+            "rsv -x web1 status",
+            "rsv -H web[1 status",
+            "rsv -H a,,b status",
+            "rsv -A -s unix:///x status",
+        ] {
+            let failure = scope(line).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{line}");
+            assert!(failure.hint.is_some(), "{line}");
+        }
+    }
+}

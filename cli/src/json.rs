@@ -1,0 +1,250 @@
+//! What scripts read: the versioned forms of `-o json` and `-o jsonl`. A key here is a promise.
+//!
+//! Hosts and programs are never folded, and every target is there with its outcome. Times are in
+//! RFC 3339; what is not known is null.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use rsv_proto::time::from_wire;
+use serde::Serialize;
+
+use crate::{error::Failure, ui::Ui};
+
+/// `status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    schema: &'static str,
+    /// Each host asked about; empty on this machine.
+    pub(crate) hosts: Vec<StatusHost>,
+    /// Each program, of unreachable hosts too.
+    pub(crate) programs: Vec<StatusProgram>,
+    /// Each pattern that names nothing.
+    pub(crate) unmatched: Vec<String>,
+}
+
+/// A host in `status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusHost {
+    pub(crate) host: String,
+    pub(crate) state: &'static str,
+    pub(crate) as_of: Option<String>,
+    pub(crate) reason: Option<String>,
+}
+
+/// A program in `status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusProgram {
+    /// Null on this machine.
+    pub(crate) host: Option<String>,
+    /// As it is shown and typed: `name` or `group:name`.
+    pub(crate) program: String,
+    pub(crate) group: String,
+    pub(crate) state: &'static str,
+    pub(crate) description: String,
+    pub(crate) pid: Option<u32>,
+    pub(crate) uptime_seconds: Option<u64>,
+    /// The latest exit code; `128 + n` for a signal, as shells have it.
+    pub(crate) exit_status: Option<i32>,
+    /// When all this was true.
+    pub(crate) as_of: Option<String>,
+    pub(crate) reachable: bool,
+}
+
+/// `start`, `stop`, `restart`, `signal`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Action {
+    pub(crate) schema: String,
+    /// Null on this machine, and for what was not begun.
+    pub(crate) operation: Option<String>,
+    pub(crate) outcome: &'static str,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// The fate of one target.
+#[derive(Debug, Serialize)]
+pub(crate) struct Target {
+    /// Null on this machine.
+    pub(crate) host: Option<String>,
+    /// Null when the whole host has one fate.
+    pub(crate) program: Option<String>,
+    pub(crate) outcome: &'static str,
+    pub(crate) detail: String,
+}
+
+/// `--dry-run` of an action.
+#[derive(Debug, Serialize)]
+pub(crate) struct Plan {
+    pub(crate) schema: String,
+    pub(crate) dry_run: bool,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) programs: Vec<String>,
+}
+
+/// `host ls`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Hosts {
+    schema: &'static str,
+    pub(crate) hosts: Vec<Host>,
+}
+
+/// A host in `host ls`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) state: &'static str,
+    pub(crate) last_seen: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) version: Option<String>,
+    pub(crate) programs_up: Option<u32>,
+    pub(crate) programs_total: Option<u32>,
+    pub(crate) certificate_expires: Option<String>,
+    pub(crate) round_trip_seconds: Option<f64>,
+    pub(crate) reason: Option<String>,
+}
+
+/// `token create`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Token {
+    schema: &'static str,
+    pub(crate) token: String,
+    pub(crate) host: String,
+    pub(crate) expires: Option<String>,
+    pub(crate) uses: u32,
+}
+
+/// `pid`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pids<'a> {
+    schema: &'static str,
+    /// The agent's own, when no program was named.
+    pub(crate) agent: Option<u32>,
+    pub(crate) programs: &'a [Pid],
+}
+
+/// A program in `pid`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pid {
+    pub(crate) host: Option<String>,
+    pub(crate) program: String,
+    /// Null when it does not run.
+    pub(crate) pid: Option<u32>,
+}
+
+/// `version`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Versions {
+    schema: &'static str,
+    pub(crate) agents: Vec<Version>,
+}
+
+/// An agent in `version`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Version {
+    pub(crate) host: Option<String>,
+    /// Null when it is not known.
+    pub(crate) version: Option<String>,
+}
+
+/// `ctx ls`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Contexts {
+    schema: &'static str,
+    pub(crate) contexts: Vec<Context>,
+}
+
+/// An installed context.
+#[derive(Debug, Serialize)]
+pub(crate) struct Context {
+    pub(crate) name: String,
+    pub(crate) current: bool,
+    pub(crate) controllers: Vec<String>,
+    pub(crate) identity: Option<String>,
+    pub(crate) error: Option<String>,
+}
+
+impl Status {
+    pub(crate) fn new(hosts: Vec<StatusHost>, programs: Vec<StatusProgram>) -> Self {
+        Self {
+            schema: "rsv/status/v1",
+            hosts,
+            programs,
+            unmatched: Vec::new(),
+        }
+    }
+}
+
+impl Hosts {
+    pub(crate) fn new(hosts: Vec<Host>) -> Self {
+        Self {
+            schema: "rsv/host-ls/v1",
+            hosts,
+        }
+    }
+}
+
+impl Token {
+    pub(crate) fn new(token: String, host: String, expires: Option<String>, uses: u32) -> Self {
+        Self {
+            schema: "rsv/token-create/v1",
+            token,
+            host,
+            expires,
+            uses,
+        }
+    }
+}
+
+impl<'a> Pids<'a> {
+    pub(crate) fn new(agent: Option<u32>, programs: &'a [Pid]) -> Self {
+        Self {
+            schema: "rsv/pid/v1",
+            agent,
+            programs,
+        }
+    }
+}
+
+impl Versions {
+    pub(crate) fn new(agents: Vec<Version>) -> Self {
+        Self {
+            schema: "rsv/version/v1",
+            agents,
+        }
+    }
+}
+
+impl Contexts {
+    pub(crate) fn new(contexts: Vec<Context>) -> Self {
+        Self {
+            schema: "rsv/ctx-ls/v1",
+            contexts,
+        }
+    }
+}
+
+/// Prints one object on one line.
+pub(crate) fn print(ui: &mut Ui, value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(std::io::Error::other)?;
+    ui.line(&text)
+}
+
+/// Prints one object a line.
+pub(crate) fn print_lines<T: Serialize>(ui: &mut Ui, values: &[T]) -> Result<(), Failure> {
+    values.iter().try_for_each(|value| print(ui, value))
+}
+
+/// A moment of the wire in RFC 3339, to the millisecond; null when it is not one.
+pub(crate) fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
+    at.and_then(from_wire).and_then(moment)
+}
+
+/// A moment in RFC 3339, to the millisecond.
+pub(crate) fn moment(at: SystemTime) -> Option<String> {
+    let at = jiff::Timestamp::try_from(at).ok()?;
+    Some(format!("{at:.3}"))
+}
+
+/// A text, or null when it is empty.
+pub(crate) fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

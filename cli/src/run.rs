@@ -1,0 +1,89 @@
+//! One run, from the words on the command line to the exit code.
+
+use std::process::ExitCode;
+
+use tracing::Instrument as _;
+
+use crate::{
+    args::{Arguments, Verb},
+    command,
+    error::{Exit, Failure},
+    invocation::Invocation,
+    telemetry,
+    ui::Ui,
+};
+
+/// Runs what the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => return say_usage(&error),
+    };
+    let ui = Ui::new(&arguments.global);
+    let mut invocation = Invocation {
+        global: arguments.global,
+        ui,
+        on_interrupt: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let exit = match runtime {
+        Ok(runtime) => runtime.block_on(traced(&mut invocation, arguments.verb)),
+        Err(error) => {
+            let failure = Failure::new(Exit::Failed, "cannot start").because(&error);
+            invocation.ui.failure(&failure);
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// A run in its span, which exists only when traces are exported.
+async fn traced(invocation: &mut Invocation, verb: Verb) -> Exit {
+    let telemetry = telemetry::start(&mut invocation.ui);
+    let span = telemetry::root(verb.name());
+    let work = finished(invocation, verb).instrument(span.clone());
+    let exit = tokio::select! {
+        exit = work => Some(exit),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    let exit = exit.unwrap_or_else(|| interrupted(invocation));
+    telemetry::record(&span, exit);
+    drop(span);
+    telemetry::finish(telemetry).await;
+    exit
+}
+
+/// The end of a run that was interrupted.
+fn interrupted(invocation: &mut Invocation) -> Exit {
+    if let Some(words) = invocation.on_interrupt.take() {
+        invocation.ui.note(&format!("rsv: {words}"));
+    }
+    // The output that there is comes before the end; a lost one is no news after an interrupt.
+    let _lost = invocation.ui.flush();
+    Exit::Interrupted
+}
+
+/// Runs the verb, says what went wrong, and lets the output be seen.
+async fn finished(invocation: &mut Invocation, verb: Verb) -> Exit {
+    let result = command::run(invocation, verb).await;
+    let result = result.and_then(|exit| invocation.ui.flush().map(|()| exit));
+    match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            invocation.ui.failure(&failure);
+            // The output that there is comes before the end; its loss is no news after a failure.
+            let _lost = invocation.ui.flush();
+            failure.exit
+        }
+    }
+}
+
+/// Help and version go to standard output, anything else that clap says to standard error.
+fn say_usage(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8)),
+        Err(_closed) => ExitCode::from(Exit::BrokenPipe as u8),
+    }
+}
