@@ -1,0 +1,217 @@
+//! A log file that is rotated by size, with Supervisor's names: `.1` is the latest of the old ones.
+//!
+//! Also stands for what cannot be rotated: standard output, a device, the system's log.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+/// Facility "daemon", severity "info": what syslog(3) callers of this kind use.
+const SYSLOG_PRIORITY: &str = "<30>";
+
+/// The length of the time stamp and level in front of a message, which the system's log has itself.
+const STAMP: usize = "2026-01-01 00:00:00,000 ".len();
+
+/// An open log.
+#[derive(Debug)]
+pub struct LogFile {
+    output: Output,
+}
+
+#[derive(Debug)]
+enum Output {
+    Rotated(Rotated),
+    /// Written as it is and never reopened.
+    Plain(File),
+    Syslog(UnixDatagram),
+}
+
+#[derive(Debug)]
+struct Rotated {
+    path: PathBuf,
+    maxbytes: u64,
+    backups: u32,
+    file: File,
+    size: u64,
+}
+
+impl LogFile {
+    /// Opens a file for appending; `maxbytes` 0 means that it is never rotated. Devices, pipes and
+    /// the names of the standard streams are written as they are.
+    ///
+    /// # Errors
+    ///
+    /// What opening says.
+    pub fn open(path: &Path, maxbytes: u64, backups: u32) -> io::Result<Self> {
+        // Opening these by name fails when they are sockets, as under a service manager.
+        match path.to_str() {
+            Some("/dev/stdout") => return Self::stdout(),
+            Some("/dev/stderr") => return Self::duplicate(io::stderr().as_fd()),
+            _ => {}
+        }
+        let file = append_to(path)?;
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        if kind.is_char_device() || kind.is_fifo() || kind.is_block_device() {
+            return Ok(Self {
+                output: Output::Plain(file),
+            });
+        }
+        let path = std::path::absolute(path)?;
+        let rotated = Rotated {
+            path,
+            maxbytes,
+            backups,
+            file,
+            size: metadata.len(),
+        };
+        Ok(Self {
+            output: Output::Rotated(rotated),
+        })
+    }
+
+    /// This process's standard output.
+    ///
+    /// # Errors
+    ///
+    /// When it is closed.
+    pub fn stdout() -> io::Result<Self> {
+        Self::duplicate(io::stdout().as_fd())
+    }
+
+    /// The system's log.
+    ///
+    /// # Errors
+    ///
+    /// When nothing listens on `/dev/log`.
+    pub fn syslog() -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect("/dev/log")?;
+        Ok(Self {
+            output: Output::Syslog(socket),
+        })
+    }
+
+    fn duplicate(stream: std::os::fd::BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self {
+            output: Output::Plain(File::from(stream.try_clone_to_owned()?)),
+        })
+    }
+
+    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.output {
+            Output::Rotated(rotated) => rotated.write(line),
+            Output::Plain(file) => file.write_all(line.as_bytes()),
+            Output::Syslog(socket) => {
+                let message = line.get(STAMP..).unwrap_or(line).trim_end();
+                let pid = std::process::id();
+                let packet = format!("{SYSLOG_PRIORITY}rsv-agent[{pid}]: {message}");
+                socket.send(packet.as_bytes()).map(|_| ())
+            }
+        }
+    }
+
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        match &mut self.output {
+            Output::Rotated(rotated) => rotated.reopen(),
+            Output::Plain(_) | Output::Syslog(_) => Ok(()),
+        }
+    }
+}
+
+impl Rotated {
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        self.file.write_all(line.as_bytes())?;
+        self.size += line.len() as u64;
+        if self.maxbytes > 0 && self.size >= self.maxbytes {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        if self.backups == 0 {
+            self.file.set_len(0)?;
+            self.size = 0;
+            return Ok(());
+        }
+        for number in (1..self.backups).rev() {
+            rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
+        }
+        rename_if_there(&self.path, &self.numbered(1))?;
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.file = append_to(&self.path)?;
+        self.size = self.file.metadata()?.len();
+        Ok(())
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_full_file_becomes_number_one_and_the_oldest_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.log");
+        let mut log = LogFile::open(&path, 6, 2).unwrap();
+        for line in ["one__\n", "two__\n", "three\n", "4\n"] {
+            log.write(line).unwrap();
+        }
+        let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display())).ok();
+        assert_eq!(read("").as_deref(), Some("4\n"));
+        assert_eq!(read(".1").as_deref(), Some("three\n"));
+        assert_eq!(read(".2").as_deref(), Some("two__\n"));
+        assert_eq!(read(".3"), None);
+    }
+
+    #[test]
+    fn without_backups_a_full_file_is_emptied_and_what_was_there_before_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.log");
+        fs::write(&path, "12345").unwrap();
+        let mut log = LogFile::open(&path, 6, 0).unwrap();
+        log.write("6\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "");
+        log.write("7\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7\n");
+    }
+
+    #[test]
+    fn reopening_leaves_a_moved_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("a"), directory.path().join("b"));
+        let mut log = LogFile::open(&path, 0, 0).unwrap();
+        log.write("1\n").unwrap();
+        fs::rename(&path, &moved).unwrap();
+        log.reopen().unwrap();
+        log.write("2\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "1\n");
+    }
+}

@@ -1,0 +1,169 @@
+//! A thread that writes lines, behind a queue that never makes its callers wait.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::file::LogFile;
+
+/// Lines that may wait. A start of a thousand programs logs some two thousand lines, and the thread
+/// writes them as they come; only a disk that hangs fills this, and then some 200 KiB are enough.
+const QUEUE: usize = 1024;
+
+/// How long a flush waits for a destination that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The front of the writing thread. Cheap to clone; the thread ends with the last front.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    queue: SyncSender<Order>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Lines that are lost and not yet told.
+    dropped: AtomicU64,
+    /// The file is to be closed and opened before the next line.
+    reopen: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Order {
+    Line(String),
+    /// Something in [`Shared`] is to be looked at.
+    Nudge,
+    Flush(SyncSender<()>),
+}
+
+impl Sink {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(name: &str, file: LogFile) -> io::Result<Self> {
+        let (queue, orders) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared::default());
+        let seen = Arc::clone(&shared);
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || write_all(file, &orders, &seen))?;
+        Ok(Self { queue, shared })
+    }
+
+    /// Queues a line, or counts it as dropped.
+    pub fn offer(&self, line: &str) {
+        if self.queue.try_send(Order::Line(line.to_owned())).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the file closed and opened again before anything else is written.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // When the queue is full the thread is awake anyway.
+        self.queue.try_send(Order::Nudge).ok();
+    }
+
+    /// Waits, for a bounded time, until the lines before are written.
+    pub fn flush(&self) {
+        let (done, finished) = sync_channel(1);
+        let mut order = Order::Flush(done);
+        let started = Instant::now();
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(order) {
+            if started.elapsed() > PATIENCE {
+                return;
+            }
+            order = back;
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Running out of patience is the answer for a destination that hangs.
+        finished.recv_timeout(PATIENCE).ok();
+    }
+}
+
+fn write_all(mut file: LogFile, orders: &Receiver<Order>, shared: &Shared) {
+    while let Ok(order) = orders.recv() {
+        if shared.reopen.swap(false, Ordering::AcqRel) && file.reopen().is_err() {
+            // The old file goes on to be written; the next order tries again.
+            shared.reopen.store(true, Ordering::Release);
+        }
+        report_dropped(&mut file, &shared.dropped);
+        match order {
+            Order::Line(line) => {
+                if file.write(&line).is_err() {
+                    // A full disk: the loss is counted and told when there is room again.
+                    shared.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Order::Nudge => {}
+            // Nobody waits any more when the answer cannot be given.
+            Order::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+fn report_dropped(file: &mut LogFile, dropped: &AtomicU64) {
+    let n = dropped.swap(0, Ordering::Relaxed);
+    if n == 0 {
+        return;
+    }
+    let stamp = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let line = format!("{stamp},000 WARN lines of this log could not be written n_dropped={n}\n");
+    if file.write(&line).is_err() {
+        dropped.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_destination_that_hangs_makes_nobody_wait_and_the_loss_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(
+            &path,
+            nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+        )
+        .unwrap();
+        // Opened for both, so that opening for writing does not wait for a reader.
+        let mut reader = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let sink = Sink::start("test-hung", LogFile::open(&path, 0, 0).unwrap()).unwrap();
+        let line = format!("{}\n", "x".repeat(255));
+        // The pipe takes 64 KiB and the queue its number of lines; the rest has nowhere to go.
+        let offered = QUEUE + 1024;
+        for _ in 0..offered {
+            sink.offer(&line);
+        }
+        assert!(sink.shared.dropped.load(Ordering::Relaxed) > 0);
+        let reading = thread::spawn(move || {
+            let mut text = String::new();
+            let mut buffer = [0; 4096];
+            while !text.contains("n_dropped=") {
+                let n = reader.read(&mut buffer).unwrap();
+                text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+            }
+            text
+        });
+        // One more order makes the thread look at the counter.
+        sink.flush();
+        assert!(
+            reading
+                .join()
+                .unwrap()
+                .contains("WARN lines of this log could not be written")
+        );
+    }
+}
