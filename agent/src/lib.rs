@@ -6,19 +6,28 @@
 //! * [`spec`]: from a configured process to what the keeper is to start
 //! * [`capture`]: from the pipes into the log files
 //! * [`logbook`]: reading and following those files
+//! * [`tail`]: from a request for output to the stream of its pieces
 //! * [`local`]: the `Fleet` service for this one host, on a Unix socket
 //! * [`link`]: the session to the controller
 //! * [`identity`]: key, certificate and epoch of this host
+//! * [`mainlog`]: the agent's own log, in the form of Supervisor's
+//! * [`args`], [`check`], [`join`], [`failure`]: the command line and what it says
 //! * [`daemon`]: which task owns what, wired here and nowhere else
 
+pub mod args;
 pub mod capture;
+pub mod check;
 pub mod daemon;
+pub mod failure;
 pub mod hub;
 pub mod identity;
+pub mod join;
 pub mod journal;
 pub mod keeper_client;
 pub mod link;
 pub mod local;
 pub mod logbook;
+pub mod mainlog;
 pub mod os;
 pub mod spec;
+pub mod tail;

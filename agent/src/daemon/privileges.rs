@@ -1,0 +1,55 @@
+//! Becoming the user of `[supervisord] user`.
+
+use nix::unistd::{Gid, Uid, getgrouplist, setgid, setgroups, setuid};
+use rsv_config::host::User;
+
+use crate::failure::Failure;
+
+/// Becomes that user, if it is another one; says what was done.
+pub(super) fn drop_to(user: Option<&User>) -> Result<Option<String>, Failure> {
+    let Some(user) = user else { return Ok(None) };
+    let current = nix::unistd::geteuid();
+    if current.as_raw() == user.uid {
+        return Ok(None);
+    }
+    if !current.is_root() {
+        return Err(Failure::unusable("Can't drop privilege as nonroot user")
+            .hint(format!("start as root, or as {} itself", user.name)));
+    }
+    become_user(user).map_err(|errno| {
+        Failure::unusable(format!(
+            "cannot become the user `{}`: {}",
+            user.name,
+            errno.desc()
+        ))
+    })?;
+    Ok(Some(format!("Set uid to user {} succeeded", user.uid)))
+}
+
+fn become_user(user: &User) -> nix::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let name = std::ffi::CString::new(user.name.as_str()).map_err(|_| nix::errno::Errno::EINVAL)?;
+    let groups = getgrouplist(&name, gid)?;
+    // The order matters: after setuid none of the others is allowed.
+    setgroups(&groups)?;
+    setgid(gid)?;
+    setuid(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_user_needs_no_change() {
+        let uid = nix::unistd::geteuid().as_raw();
+        let user = User {
+            name: "me".into(),
+            uid,
+            gid: 0,
+            home: "/".into(),
+        };
+        assert_eq!(drop_to(Some(&user)).unwrap(), None);
+        assert_eq!(drop_to(None).unwrap(), None);
+    }
+}

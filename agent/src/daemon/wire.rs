@@ -1,0 +1,410 @@
+//! The asynchronous life of the agent: builds each owner, connects them, and takes them apart in
+//! the opposite order.
+
+use std::error::Error;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rsv_config::host::SystemHost;
+use rsv_config::{Config, Loaded, Strictness, load};
+use rsv_proto::telemetry::Telemetry;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::detach::Report;
+use super::pidfile::PidFile;
+use super::prepare::Prepared;
+use super::signals::{Asked, Signals};
+use super::{Ending, logging, systemd};
+use crate::args::DaemonArgs;
+use crate::capture::Capture;
+use crate::failure::{Failure, chain};
+use crate::hub::{Hub, HubHandle, Settings, Shutdown};
+use crate::identity::{StateDir, StateLock};
+use crate::journal::Item;
+use crate::keeper_client::{self, KeeperError, KeeperOptions, KeeperPort};
+use crate::link::{self, Facts, LinkHandle, LinkOptions};
+use crate::local::{self, DaemonAsk, LocalHandle};
+use crate::mainlog::{CRITICAL, MainLog, SUPERVISOR};
+use crate::spec;
+
+/// Asks of local callers to the daemon; a second one of a kind says nothing new.
+const ASKS: usize = 1;
+
+/// The kernel's id of this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// How long traces may take to leave at the end.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Everything that runs.
+struct Running {
+    config: Config,
+    log: MainLog,
+    telemetry: Option<Telemetry>,
+    capture: Capture,
+    hub: HubHandle,
+    hub_task: JoinHandle<Shutdown>,
+    local: LocalHandle,
+    asks: mpsc::Receiver<DaemonAsk>,
+    link: Option<LinkHandle>,
+    /// Removed at the end, after the socket that says the same.
+    pidfile: Option<PidFile>,
+    /// Held to the end: the next agent must not find anything half gone.
+    lock: StateLock,
+}
+
+/// What the main loop hears.
+enum Event {
+    Signal(Asked),
+    Ask(DaemonAsk),
+    /// The hub has ended by itself, because the keeper was told to end.
+    HubEnded,
+    /// The service manager expects a sign.
+    Watchdog,
+}
+
+/// What is to be done at the end.
+#[derive(Debug, Clone, Copy)]
+struct Farewell {
+    mode: Shutdown,
+    ending: Ending,
+}
+
+/// Runs the agent.
+pub(super) async fn run(
+    prepared: Prepared,
+    args: &DaemonArgs,
+    argv0: &str,
+    report: &Report,
+) -> Result<Ending, Failure> {
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
+    let mut running = start(prepared, argv0).await?;
+    report.up();
+    systemd::ready();
+    let farewell = running.serve(&mut signals, args).await;
+    systemd::stopping();
+    Ok(running.end(farewell, &mut signals).await)
+}
+
+async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
+    let Prepared {
+        loaded,
+        state,
+        lock,
+        logs,
+        listener,
+        notes,
+    } = prepared;
+    let Loaded { config, warnings } = loaded;
+    let (log, telemetry) = logging::start(logs, config.supervisord.log_level)?;
+    tell_of_the_start(&config, &notes);
+    for warning in &warnings {
+        warn!("{warning}");
+    }
+    for error in config.broken.iter().flat_map(|program| &program.errors) {
+        error!("{error}");
+    }
+    let counted = state.clone();
+    let epoch = blocking(move || counted.next_epoch(SystemTime::now()))
+        .await?
+        .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
+    let port = KeeperPort::new();
+    let capture = Capture::start(port.clone())
+        .map_err(|error| Failure::failed(format!("cannot start the capture of logs: {error}")))?;
+    let options = KeeperOptions::new(config.locations.keeper_socket.clone());
+    let (client, inputs) = keeper_client::connect(options)
+        .await
+        .map_err(|error| no_keeper(&error))?;
+    let settings = settings(&config, epoch).await?;
+    let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
+    tokio::spawn(client.run());
+    let hub_task = tokio::spawn(hub.run());
+    // The answer comes after the adoption of what the keeper holds.
+    handle
+        .snapshot()
+        .await
+        .map_err(|error| Failure::failed(chain(&error)))?;
+    let (asking, asks) = mpsc::channel(ASKS);
+    let local = local::serve(listener, handle.clone(), capture.logbook(), asking)
+        .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
+    let pidfile = PidFile::write(&config.supervisord.pidfile);
+    let link = start_link(&config, state, &handle, &capture, argv0);
+    let pid = std::process::id();
+    info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
+    Ok(Running {
+        config,
+        log,
+        telemetry,
+        capture,
+        hub: handle,
+        hub_task,
+        local,
+        asks,
+        link,
+        pidfile,
+        lock,
+    })
+}
+
+fn tell_of_the_start(config: &Config, notes: &[String]) {
+    for file in &config.included {
+        info!(target: SUPERVISOR, "Included extra file \"{}\" during parsing", file.display());
+    }
+    for note in notes {
+        info!(target: SUPERVISOR, "{note}");
+    }
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root && config.supervisord.user.is_none() && config.agent.is_none() {
+        error!(
+            target: CRITICAL,
+            "Supervisor is running as root.  Privileges were not dropped because no user is \
+             specified in the config file.  If you intend to run as root, you can set user=root in \
+             the config file to avoid this message."
+        );
+    }
+}
+
+/// The programs, with their users looked up, which may ask a directory server.
+async fn settings(config: &Config, epoch: u64) -> Result<Settings, Failure> {
+    let all = config.clone();
+    let ambience = spec::Ambience::of_this_process();
+    let programs = blocking(move || spec::load(&all, ambience)).await?;
+    let host = config
+        .agent
+        .as_ref()
+        .map(|agent| agent.name.clone())
+        .unwrap_or_default();
+    let purge = (!config.supervisord.nocleanup).then(|| spec::AutoLogs::of(config));
+    Ok(Settings {
+        host,
+        epoch,
+        programs,
+        maxprocs: config.max_processes,
+        purge,
+    })
+}
+
+fn no_keeper(error: &KeeperError) -> Failure {
+    let hint = match error {
+        KeeperError::NoBinary(_) | KeeperError::Launch { .. } => {
+            "install rsv-keeper beside rsv-agent"
+        }
+        KeeperError::Ended { .. } => "run it by hand with --socket to see why",
+        KeeperError::Connect { .. } => "see that the socket's directory belongs to this user",
+        KeeperError::Silent(_) | KeeperError::Closed(_) => "see whether that rsv-keeper is stopped",
+        KeeperError::Busy { .. } => {
+            "stop the other agent, or name another keeper_socket in [agent]"
+        }
+    };
+    Failure::failed(chain(error)).hint(hint)
+}
+
+/// Without an `[agent]` section this host is in no fleet.
+fn start_link(
+    config: &Config,
+    state: StateDir,
+    hub: &HubHandle,
+    capture: &Capture,
+    argv0: &str,
+) -> Option<LinkHandle> {
+    let agent = config.agent.as_ref()?;
+    let boot_id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let facts = Facts {
+        boot_id: boot_id.trim().to_owned(),
+        instance: uuid::Uuid::new_v4().to_string(),
+        labels: agent.labels.clone().into_iter().collect(),
+    };
+    Some(link::start(LinkOptions {
+        controllers: agent.controllers.iter().map(ToString::to_string).collect(),
+        state,
+        facts,
+        hub: hub.clone(),
+        logbook: capture.logbook(),
+        join_command: format!("{argv0} join --token TOKEN -c {}", config.file.display()),
+    }))
+}
+
+impl Running {
+    /// Serves until something says how to end.
+    async fn serve(&mut self, signals: &mut Signals, args: &DaemonArgs) -> Farewell {
+        let watchdog = systemd::watchdog();
+        loop {
+            match self.next(signals, watchdog).await {
+                Event::Signal(Asked::ReopenLogs) => self.reopen_logs(),
+                Event::Signal(Asked::Restart) => {
+                    warn!(target: SUPERVISOR, "received SIGHUP indicating restart request");
+                    if self.is_startable(args).await {
+                        return Farewell {
+                            mode: Shutdown::StopPrograms,
+                            ending: Ending::Restart,
+                        };
+                    }
+                }
+                Event::Signal(Asked::End(name)) => {
+                    warn!(target: SUPERVISOR, "received {name} indicating exit request");
+                    let mode = if args.leave_programs {
+                        Shutdown::LeavePrograms
+                    } else {
+                        Shutdown::StopPrograms
+                    };
+                    return Farewell {
+                        mode,
+                        ending: Ending::Exit,
+                    };
+                }
+                Event::Ask(DaemonAsk::Shutdown) => {
+                    info!("shutdown was asked for at the local socket");
+                    return Farewell {
+                        mode: Shutdown::StopPrograms,
+                        ending: Ending::Exit,
+                    };
+                }
+                Event::HubEnded => {
+                    return Farewell {
+                        mode: Shutdown::StopPrograms,
+                        ending: Ending::Exit,
+                    };
+                }
+                // A hub that does not answer is what the watchdog is there for.
+                Event::Watchdog => {
+                    if self.hub.resolve(&[]).await.is_ok() {
+                        systemd::alive();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, signals: &mut Signals, watchdog: Option<Duration>) -> Event {
+        tokio::select! {
+            asked = signals.next() => Event::Signal(asked),
+            Some(ask) = self.asks.recv() => Event::Ask(ask),
+            () = hub_ended(&self.hub) => Event::HubEnded,
+            () = due(watchdog) => Event::Watchdog,
+        }
+    }
+
+    fn reopen_logs(&self) {
+        info!(target: SUPERVISOR, "received SIGUSR2 indicating log reopen request");
+        self.log.reopen();
+        info!(target: SUPERVISOR, "supervisord logreopen");
+        let capture = self.capture.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = capture.reopen_all() {
+                warn!(%error, "the logs of programs are not reopened");
+            }
+        });
+    }
+
+    /// Whether the configuration, as it is now, would be accepted: nothing is stopped for one that
+    /// would not.
+    async fn is_startable(&self, args: &DaemonArgs) -> bool {
+        let (file, overrides) = (self.config.file.clone(), args.overrides());
+        let loaded =
+            blocking(move || load(&file, &overrides, Strictness::Lenient, &SystemHost::new()))
+                .await;
+        match loaded {
+            Ok(Ok(_)) => true,
+            Ok(Err(errors)) => {
+                for error in errors.iter() {
+                    error!("{error}");
+                }
+                error!("not restarted: the configuration is refused");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Takes everything apart in order.
+    async fn end(self, farewell: Farewell, signals: &mut Signals) -> Ending {
+        let Farewell { mode, ending } = farewell;
+        let hub = self.hub.clone();
+        let stopped = async move {
+            // The hub has gone: there is nothing left to stop.
+            hub.shutdown(mode).await.ok();
+        };
+        patiently(stopped, signals).await;
+        if let Err(error) = self.hub_task.await {
+            error!(%error, "the supervising task has failed");
+        }
+        let reason = match (mode, ending) {
+            (Shutdown::LeavePrograms, _) => "leaving; the programs run on",
+            (Shutdown::StopPrograms, Ending::Exit) => "shutting down",
+            (Shutdown::StopPrograms, Ending::Restart) => "restarting",
+        };
+        if let Some(link) = self.link {
+            link.leave(reason).await;
+        }
+        self.local.stop().await;
+        remove(self.config.locations.socket.clone()).await;
+        drop(self.pidfile);
+        if let Some(telemetry) = self.telemetry {
+            let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown());
+            if tokio::time::timeout(FLUSH, flushed).await.is_err() {
+                info!("traces were not all exported");
+            }
+        }
+        info!("ended");
+        let log = self.log.clone();
+        blocking(move || log.flush()).await.ok();
+        drop(self.lock);
+        ending
+    }
+}
+
+/// Waits for the programs; more signals meanwhile change nothing, as with Supervisor.
+async fn patiently(stopped: impl Future<Output = ()>, signals: &mut Signals) {
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            asked = signals.next() => match asked {
+                Asked::End(name) => warn!("{name} again: the programs are being stopped"),
+                Asked::Restart => warn!("SIGHUP is ignored: the programs are being stopped"),
+                Asked::ReopenLogs => {}
+            },
+        }
+    }
+}
+
+/// Waits for the end of the hub. The journal ends with it, and unlike its task can be waited for many
+/// times.
+async fn hub_ended(hub: &HubHandle) {
+    let mut reader = hub.subscribe();
+    loop {
+        match reader.next().await {
+            Item::Ended => return,
+            Item::Lagged => reader.resume_after(reader.newest_seq()),
+            Item::Delta(_) => {}
+        }
+    }
+}
+
+async fn due(period: Option<Duration>) {
+    match period {
+        Some(period) => tokio::time::sleep(period).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn remove(socket: PathBuf) {
+    if let Ok(Err(error)) = blocking(move || std::fs::remove_file(socket)).await {
+        info!(
+            error = &error as &dyn Error,
+            "the local socket is not removed"
+        );
+    }
+}
+
+/// Runs what may block off the runtime's own thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::failed(format!("a task has failed: {error}")))
+}

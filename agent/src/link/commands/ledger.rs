@@ -1,0 +1,408 @@
+//! Which commands came, which are done, and what came of them. Pure.
+//!
+//! Invariants: a command that was once to be run is never run again, whatever is forgotten of other
+//! commands; a result is owed until it is acknowledged; what is kept is bounded.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use prost::Message as _;
+use rsv_proto::wire::{self, Outcome};
+use serde::{Deserialize, Serialize};
+
+use super::{late, one_result};
+use crate::link::session::Order;
+
+/// How many finished commands are remembered. A controller repeats a command within its deadline,
+/// mostly half a minute; no host is given a thousand commands in that time.
+pub(in crate::link) const KEPT: usize = 1024;
+
+/// How many may run at once. One operator gives one at a time; hundreds at once on one host are a
+/// mistake, and are told so.
+pub(in crate::link) const MAX_RUNNING: usize = 256;
+
+/// What is to be done with a command.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// It is new: note it, then run it.
+    Run,
+    /// It runs already; its result will come.
+    Running,
+    /// It is done: this is what came of it.
+    Answered(wire::CommandResult),
+    /// It must not run; this is its result, to be noted.
+    Refused(wire::CommandResult),
+}
+
+/// One line of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Record {
+    /// The command is about to be run.
+    Begun {
+        /// Its id.
+        id: String,
+    },
+    /// It has its results.
+    Done {
+        /// Its id.
+        id: String,
+        /// The encoded message, in base64.
+        result: String,
+    },
+    /// The controller has stored the results of these.
+    Acknowledged {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+}
+
+impl Record {
+    pub(super) fn done(result: &wire::CommandResult) -> Self {
+        let encoded = STANDARD_NO_PAD.encode(result.encode_to_vec());
+        Self::Done {
+            id: result.id.clone(),
+            result: encoded,
+        }
+    }
+}
+
+/// The commands that are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    known: HashMap<String, State>,
+    /// Finished ones, the oldest first.
+    finished: VecDeque<String>,
+    running: usize,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    Running,
+    Done {
+        result: wire::CommandResult,
+        acknowledged: bool,
+    },
+}
+
+impl Ledger {
+    /// What a former agent knew. A command that it had begun and not finished has a fate that
+    /// nobody knows, and is never run again.
+    pub(super) fn restored(records: Vec<Record>) -> Self {
+        let mut ledger = Self::default();
+        for record in records {
+            match record {
+                Record::Begun { id } => ledger.begin(id),
+                Record::Done { id, result } => {
+                    let bytes = STANDARD_NO_PAD.decode(result).unwrap_or_default();
+                    match wire::CommandResult::decode(&*bytes) {
+                        Ok(result) if result.id == id => ledger.finish(result),
+                        _ => ledger.finish(unknown_fate(&id)),
+                    }
+                }
+                Record::Acknowledged { ids } => drop(ledger.acknowledge(&ids)),
+            }
+        }
+        let unfinished = ledger
+            .known
+            .iter()
+            .filter(|(_, state)| **state == State::Running);
+        let mut unfinished: Vec<String> = unfinished.map(|(id, _)| id.clone()).collect();
+        unfinished.sort_unstable();
+        unfinished
+            .iter()
+            .for_each(|id| ledger.finish(unknown_fate(id)));
+        ledger
+    }
+
+    /// Decides about a command that came at a tick; after [`Verdict::Run`] it counts as running.
+    pub(super) fn receive(&mut self, now: Duration, order: &Order) -> Verdict {
+        let id = &order.command.id;
+        match self.known.get(id) {
+            Some(State::Running) => return Verdict::Running,
+            Some(State::Done { result, .. }) => return Verdict::Answered(result.clone()),
+            None => {}
+        }
+        if let Some(result) = expired(now, order) {
+            return Verdict::Refused(result);
+        }
+        let refusal = if id.is_empty() {
+            "a command needs an id"
+        } else if order.due.is_none() {
+            "a command needs a deadline"
+        } else if self.running >= MAX_RUNNING {
+            "too many commands at once"
+        } else {
+            self.begin(id.clone());
+            return Verdict::Run;
+        };
+        Verdict::Refused(one_result(id, Outcome::Failed, refusal.to_owned()))
+    }
+
+    /// Notes what came of a command.
+    pub(super) fn finish(&mut self, result: wire::CommandResult) {
+        let id = result.id.clone();
+        let done = State::Done {
+            result,
+            acknowledged: false,
+        };
+        match self.known.insert(id.clone(), done) {
+            Some(State::Running) => self.running -= 1,
+            Some(State::Done { .. }) => return,
+            None => {}
+        }
+        self.finished.push_back(id);
+        self.forget_oldest();
+    }
+
+    /// Notes that results are stored; gives what is to be written down, if that is news.
+    pub(super) fn acknowledge(&mut self, ids: &[String]) -> Option<Record> {
+        let mut news = Vec::new();
+        for id in ids {
+            if let Some(State::Done { acknowledged, .. }) = self.known.get_mut(id)
+                && !std::mem::replace(acknowledged, true)
+            {
+                news.push(id.clone());
+            }
+        }
+        (!news.is_empty()).then_some(Record::Acknowledged { ids: news })
+    }
+
+    /// The results that are not acknowledged, the oldest first.
+    pub(super) fn owed(&self) -> Vec<wire::CommandResult> {
+        let done = self.finished.iter().filter_map(|id| self.known.get(id));
+        done.filter_map(|state| match state {
+            State::Done {
+                result,
+                acknowledged: false,
+            } => Some(result.clone()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// All that is known, as it would be written anew.
+    pub(super) fn records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut acknowledged_ids = Vec::new();
+        for id in &self.finished {
+            if let Some(State::Done {
+                result,
+                acknowledged,
+            }) = self.known.get(id)
+            {
+                records.push(Record::done(result));
+                acknowledged_ids.extend(acknowledged.then(|| id.clone()));
+            }
+        }
+        let running = self
+            .known
+            .iter()
+            .filter(|(_, state)| **state == State::Running);
+        records.extend(running.map(|(id, _)| Record::Begun { id: id.clone() }));
+        if !acknowledged_ids.is_empty() {
+            records.push(Record::Acknowledged {
+                ids: acknowledged_ids,
+            });
+        }
+        records
+    }
+
+    fn begin(&mut self, id: String) {
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(id) {
+            vacant.insert(State::Running);
+            self.running += 1;
+        }
+    }
+
+    /// Keeps the number of finished ones: first those that nobody waits for.
+    fn forget_oldest(&mut self) {
+        if self.finished.len() <= KEPT {
+            return;
+        }
+        let is_acknowledged = |id: &String| {
+            matches!(
+                self.known.get(id),
+                Some(State::Done {
+                    acknowledged: true,
+                    ..
+                })
+            )
+        };
+        let place = self.finished.iter().position(is_acknowledged).unwrap_or(0);
+        if let Some(id) = self.finished.remove(place) {
+            self.known.remove(&id);
+        }
+    }
+}
+
+/// The result of a command whose deadline has passed.
+pub(super) fn expired(now: Duration, order: &Order) -> Option<wire::CommandResult> {
+    let by = now.checked_sub(order.due?).filter(|by| !by.is_zero())?;
+    Some(one_result(&order.command.id, Outcome::Expired, late(by)))
+}
+
+fn unknown_fate(id: &str) -> wire::CommandResult {
+    let detail = "the agent was restarted while it ran this command; see the status";
+    one_result(id, Outcome::Unreachable, detail.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn order(id: &str) -> Order {
+        let command = wire::Command {
+            id: id.into(),
+            ..Default::default()
+        };
+        Order {
+            command,
+            due: Some(S(100)),
+        }
+    }
+
+    fn done(id: &str) -> wire::CommandResult {
+        one_result(id, Outcome::Done, String::new())
+    }
+
+    fn outcome(result: &wire::CommandResult) -> Outcome {
+        result.results[0].outcome()
+    }
+
+    #[test]
+    fn a_command_runs_once_and_a_repeated_id_gets_the_first_outcome() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.receive(S(1), &order("a")), Verdict::Run);
+        assert_eq!(ledger.receive(S(2), &order("a")), Verdict::Running);
+        ledger.finish(done("a"));
+        assert_eq!(
+            ledger.receive(S(3), &order("a")),
+            Verdict::Answered(done("a"))
+        );
+        // Also after its deadline: what was done was done in time.
+        assert_eq!(
+            ledger.receive(S(300), &order("a")),
+            Verdict::Answered(done("a"))
+        );
+    }
+
+    #[test]
+    fn a_command_after_its_deadline_or_without_one_is_never_run() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.receive(S(100), &order("in time")), Verdict::Run);
+        let Verdict::Refused(result) = ledger.receive(S(103), &order("a")) else {
+            panic!()
+        };
+        assert_eq!(outcome(&result), Outcome::Expired);
+        assert_eq!(result.results[0].detail, "came 3.0 s after its deadline");
+        for bad in [
+            Order {
+                due: None,
+                ..order("b")
+            },
+            order(""),
+        ] {
+            let Verdict::Refused(result) = ledger.receive(S(1), &bad) else {
+                panic!()
+            };
+            assert_eq!(outcome(&result), Outcome::Failed);
+        }
+    }
+
+    #[test]
+    fn results_are_owed_until_they_are_acknowledged() {
+        let mut ledger = Ledger::default();
+        for id in ["a", "b"] {
+            ledger.receive(S(1), &order(id));
+            ledger.finish(done(id));
+        }
+        assert_eq!(ledger.owed(), [done("a"), done("b")]);
+        let ids = ["a".to_owned(), "stranger".to_owned()];
+        let record = ledger.acknowledge(&ids).unwrap();
+        assert_eq!(
+            record,
+            Record::Acknowledged {
+                ids: vec!["a".into()]
+            }
+        );
+        assert_eq!(ledger.acknowledge(&ids), None);
+        assert_eq!(ledger.owed(), [done("b")]);
+    }
+
+    #[test]
+    fn the_next_agent_knows_what_was_done_and_runs_nothing_again() {
+        let mut ledger = Ledger::default();
+        let mut written = Vec::new();
+        for id in ["done", "acknowledged", "begun"] {
+            assert_eq!(ledger.receive(S(1), &order(id)), Verdict::Run);
+            written.push(Record::Begun { id: id.into() });
+            if id != "begun" {
+                ledger.finish(done(id));
+                written.push(Record::done(&done(id)));
+            }
+        }
+        written.extend(ledger.acknowledge(&["acknowledged".into()]));
+        for records in [written, ledger.records()] {
+            let mut next = Ledger::restored(records);
+            assert_eq!(
+                next.receive(S(1), &order("done")),
+                Verdict::Answered(done("done"))
+            );
+            let Verdict::Answered(result) = next.receive(S(1), &order("begun")) else {
+                panic!()
+            };
+            assert_eq!(outcome(&result), Outcome::Unreachable);
+            let owed: Vec<String> = next.owed().into_iter().map(|result| result.id).collect();
+            assert_eq!(owed, ["done", "begun"]);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_unacknowledged_results_stay_longest() {
+        let mut ledger = Ledger::default();
+        ledger.finish(done("owed"));
+        for n in 0..2 * KEPT {
+            let id = n.to_string();
+            ledger.finish(done(&id));
+            ledger.acknowledge(&[id]);
+        }
+        assert_eq!(ledger.known.len(), KEPT);
+        assert_eq!(ledger.owed(), [done("owed")]);
+        for n in 0..2 * KEPT {
+            ledger.finish(done(&format!("x{n}")));
+        }
+        assert_eq!(ledger.known.len(), KEPT);
+        assert!(ledger.owed().len() + MAX_RUNNING <= super::super::RESULTS);
+    }
+
+    #[test]
+    fn too_many_at_once_are_refused() {
+        let mut ledger = Ledger::default();
+        for n in 0..MAX_RUNNING {
+            assert_eq!(ledger.receive(S(1), &order(&n.to_string())), Verdict::Run);
+        }
+        assert!(matches!(
+            ledger.receive(S(1), &order("one more")),
+            Verdict::Refused(_)
+        ));
+        ledger.finish(done("0"));
+        assert_eq!(ledger.receive(S(1), &order("another")), Verdict::Run);
+    }
+
+    #[test]
+    fn a_damaged_record_is_a_command_with_an_unknown_fate() {
+        let record = Record::Done {
+            id: "a".into(),
+            result: "!".into(),
+        };
+        let mut ledger = Ledger::restored(vec![record]);
+        let Verdict::Answered(result) = ledger.receive(S(1), &order("a")) else {
+            panic!()
+        };
+        assert_eq!(outcome(&result), Outcome::Unreachable);
+    }
+}
