@@ -1,14 +1,15 @@
 //! The chain of rotated files: `NAME`, `NAME.1`, `NAME.2` and so on, the higher the older.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::ledger::Found;
 use crate::logbook::index::{FileKey, numbered};
 
-/// Above this many files a gap in the numbers is taken for the end of the chain when it is read.
-const LOOK_BEYOND_GAPS: usize = 64;
+/// Up to so many files are looked for by name; a longer chain is found by reading the directory once.
+const BY_NAME: usize = 64;
 
 /// What is under a name; nothing when there is nothing.
 pub(super) fn look(path: &Path) -> io::Result<Option<Found>> {
@@ -28,17 +29,33 @@ pub(super) fn look(path: &Path) -> io::Result<Option<Found>> {
     }
 }
 
-/// The whole chain, the current file first.
+/// The whole chain, the current file first. There may be holes in it.
 pub(super) fn survey(path: &Path, backups: u32) -> io::Result<Vec<Option<Found>>> {
-    let mut found = vec![look(path)?];
-    for number in 1..=backups as usize {
-        let file = look(&numbered(path, number))?;
-        if file.is_none() && number > LOOK_BEYOND_GAPS {
-            break;
-        }
-        found.push(file);
+    let backups = backups as usize;
+    let last = if backups <= BY_NAME {
+        backups
+    } else {
+        highest(path)?.min(backups)
+    };
+    (0..=last)
+        .map(|number| look(&numbered(path, number)))
+        .collect()
+}
+
+/// The highest number in a directory.
+fn highest(path: &Path) -> io::Result<usize> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(0);
+    };
+    let mut highest = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?.file_name();
+        let suffix = entry.as_bytes().strip_prefix(name.as_bytes());
+        let digits = suffix.and_then(|suffix| suffix.strip_prefix(b"."));
+        let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
     }
-    Ok(found)
+    Ok(highest)
 }
 
 /// What a shift will do.
@@ -133,6 +150,17 @@ mod tests {
         assert_eq!(planned.leaves, None);
         shift(&path, &planned).unwrap();
         assert_eq!(read(&path, 5), ["", "c", "b", "a", ""]);
+    }
+
+    #[test]
+    fn a_long_chain_is_surveyed_beyond_its_holes() {
+        let (_directory, path) = chain(&["b"]);
+        std::fs::write(numbered(&path, 300), "a").unwrap();
+        std::fs::write(numbered(&path, 4_000), "beyond the limit").unwrap();
+        std::fs::write(path.with_extension("log.x"), "something else").unwrap();
+        let found = survey(&path, 1_000).unwrap();
+        let there: Vec<usize> = (0..found.len()).filter(|n| found[*n].is_some()).collect();
+        assert_eq!(there, [0, 300]);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(super) fn execute(mover: &mut Mover, command: Command) {
     }
 }
 
+/// Turns of a stream that is about to be let go: more than the largest pipe takes.
+const LAST_TURNS: u32 = 64;
+
 /// Whoever asked may have lost patience, and then nobody reads this.
 fn answer<T>(reply: &Reply<T>, value: T) {
     drop(reply.try_send(value));
@@ -144,7 +147,20 @@ impl Mover {
     fn detach_all(&mut self) {
         let tokens: Vec<u64> = self.streams.keys().copied().collect();
         for token in tokens {
+            self.empty_pipe(token);
             self.drop_stream(token);
+        }
+    }
+
+    /// Moves what is in a pipe now: after an orderly end of everything nobody else would. A program
+    /// that goes on writing is not waited for.
+    fn empty_pipe(&mut self, token: u64) {
+        for _ in 0..LAST_TURNS {
+            let pipe = self.streams.get(&token).map(|stream| &stream.pipe);
+            if pipe.is_none_or(|pipe| !matches!(rustix::io::ioctl_fionread(pipe), Ok(1..))) {
+                return;
+            }
+            self.serve(token);
         }
     }
 

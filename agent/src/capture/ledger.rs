@@ -136,9 +136,14 @@ fn begin(found: &[Option<Found>]) -> Numbering {
 
 /// The newest known file is there, at `at`; whatever is newer follows it.
 fn carry_on(known: &Numbering, newest: &Segment, at: usize, found: &[Option<Found>]) -> Numbering {
-    let mut segments = older(known, newest, &found[at + 1..]);
-    segments.push(*newest);
     let size = found[at].map_or(0, |file| file.size);
+    let newest = if size == 0 {
+        begun(known, newest, found)
+    } else {
+        *newest
+    };
+    let mut segments = older(known, &newest, &found[at + 1..]);
+    segments.push(newest);
     number(
         &mut segments,
         newest.seq + 1,
@@ -149,6 +154,31 @@ fn carry_on(known: &Numbering, newest: &Segment, at: usize, found: &[Option<Foun
         log_id: known.log_id,
         segments,
         end: None,
+    }
+}
+
+/// A file that is still empty begins where the one before it ends by now: when the agent ended before
+/// it could tell the keeper of the new file, the keeper went on with the former one.
+fn begun(known: &Numbering, newest: &Segment, found: &[Option<Found>]) -> Segment {
+    let former = known
+        .segments
+        .iter()
+        .rev()
+        .find(|segment| segment.seq + 1 == newest.seq);
+    let file = former.and_then(|former| {
+        found
+            .iter()
+            .flatten()
+            .find(|f| f.file == former.file && f.file != newest.file)
+    });
+    let (Some(former), Some(file)) = (former, file) else {
+        return *newest;
+    };
+    let start = newest.start.max(former.start + file.size);
+    Segment {
+        start,
+        floor: newest.floor.max(start),
+        ..*newest
     }
 }
 
@@ -170,20 +200,32 @@ fn replaced(known: &Numbering, newest: &Segment, end: u64, found: &[Option<Found
 
 /// The known segments before the newest one whose files are there as they were left.
 fn older(known: &Numbering, newest: &Segment, found: &[Option<Found>]) -> Vec<Segment> {
-    let is_whole = |segment: &Segment, next: &Segment| {
-        let length = next.start - segment.start.min(next.start);
-        found
-            .iter()
-            .flatten()
-            .any(|f| f.file == segment.file && f.size == length)
-    };
-    let pairs = known.segments.iter().zip(known.segments.iter().skip(1));
-    pairs
-        .filter(|(segment, next)| {
-            next.seq == segment.seq + 1 && segment.file != newest.file && is_whole(segment, next)
-        })
-        .map(|(segment, _)| *segment)
-        .collect()
+    let mut kept = Vec::new();
+    let mut next = *newest;
+    for segment in known
+        .segments
+        .iter()
+        .rev()
+        .filter(|segment| segment.seq < newest.seq)
+    {
+        let length = next.start.saturating_sub(segment.start);
+        let is_next = next.seq == segment.seq + 1;
+        let is_whole = found.iter().flatten().any(|file| {
+            // Without the one that follows it, nobody knows how long it should be.
+            let fits = if is_next {
+                file.size == length
+            } else {
+                file.size <= length
+            };
+            file.file == segment.file && fits
+        });
+        if is_whole && segment.file != newest.file {
+            kept.push(*segment);
+        }
+        next = *segment;
+    }
+    kept.reverse();
+    kept
 }
 
 /// Numbers the found files from the oldest on.
@@ -345,6 +387,23 @@ mod tests {
             "it begins where the former one ends, with all that the keeper drained into that"
         );
         assert_eq!(resolved.log_id, known.log_id);
+    }
+
+    #[test]
+    fn an_empty_file_begins_where_the_keeper_left_off() {
+        let known = known(&[segment(3, 30, 0), segment(4, 40, 100)]);
+        let resolved = resolve(Some(&known), &[file(40, 0), file(30, 130)]);
+        assert_eq!(resolved.segments, [segment(3, 30, 0), segment(4, 40, 130)]);
+    }
+
+    #[test]
+    fn a_missing_file_costs_only_its_own_numbers() {
+        let known = known(&[segment(1, 10, 0), segment(2, 20, 100), segment(4, 40, 300)]);
+        let resolved = resolve(
+            Some(&known),
+            &[file(40, 5), None, file(20, 100), file(10, 100)],
+        );
+        assert_eq!(resolved, known);
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(crate) fn chain(path: &Path) -> Vec<PathBuf> {
             Some((number, entry))
         })
         .collect();
-    numbered.sort_by(|a, b| b.0.cmp(&a.0));
+    numbered.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
     numbered.into_iter().map(|(_, path)| path).collect()
 }
 
