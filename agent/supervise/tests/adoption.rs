@@ -308,3 +308,25 @@ fn a_live_process_older_than_the_note_is_kept_rather_than_doubled() {
     assert_eq!((phase.state(), phase.attempt()), (State::Starting, FIRST));
     assert_eq!((states(&effects), spawns(&effects)), (vec![], vec![]));
 }
+
+#[test]
+fn failures_on_record_count_on_over_an_attempt_that_the_note_does_not_know() {
+    let policy = Policy::default();
+    let refused = Observation::SpawnRefused {
+        attempt: FIRST,
+        why: "no".to_owned(),
+    };
+    let note = step(
+        spawning(FIRST),
+        &policy,
+        Tick::from_millis(40_000),
+        Event::Observed(refused),
+    )
+    .0;
+    assert_eq!(note.tries(), 1);
+    let found = Found::Refused {
+        attempt: SECOND,
+        why: "no".to_owned(),
+    };
+    assert_eq!(take_over(note, found).0.tries(), 2);
+}

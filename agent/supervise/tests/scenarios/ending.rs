@@ -199,3 +199,25 @@ fn restarts_that_are_older_than_the_window_are_forgiven() {
         ],
     );
 }
+
+#[test]
+fn what_is_dated_in_the_future_happened_now() {
+    let spawning = tell(&policy(), &[(0, START, &["STOPPED>STARTING 0", "spawn 1"])]);
+    let starting = tell_from(
+        spawning,
+        &policy(),
+        &[(10, up(1, 99_000), &["spawned 1 pid 101"])],
+    );
+    assert_eq!(
+        starting
+            .deadline()
+            .map(|due| due.since(Tick::from_millis(10)).as_secs()),
+        Some(1)
+    );
+    let backoff = tell_from(
+        starting,
+        &policy(),
+        &[(20, gone(1, code(1), 99_000), &["STARTING>BACKOFF 1"])],
+    );
+    assert_eq!(backoff.deadline(), Some(Tick::from_millis(1020)));
+}

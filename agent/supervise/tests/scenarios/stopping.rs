@@ -236,3 +236,20 @@ fn a_stop_before_the_spawn_is_answered_takes_effect_with_the_answer() {
         ],
     );
 }
+
+#[test]
+fn a_start_while_a_spawn_is_aborted_happens_after_the_stop() {
+    tell(
+        &policy(),
+        &[
+            (0, START, &["STOPPED>STARTING 0", "spawn 1"]),
+            (1, STOP, &["STARTING>STOPPING"]),
+            (2, START, &[]),
+            (
+                3,
+                refused(1),
+                &["STOPPING>STOPPED", "STOPPED>STARTING 0", "spawn 2"],
+            ),
+        ],
+    );
+}
