@@ -131,6 +131,12 @@ impl Host {
         self.rsv(["pid", program]).stdout.trim().parse().unwrap_or_default()
     }
 
+    /// For how many seconds a program has been up; 0 when it does not run.
+    pub fn uptime(&self, program: &str) -> u64 {
+        let status = self.rsv(["-o", "json", "status", program]).json();
+        status["programs"][0]["uptime_seconds"].as_f64().unwrap_or_default() as u64
+    }
+
     /// How many lines a file of the host has; 0 when there is no file.
     pub fn lines(&self, name: &str) -> usize {
         fs::read_to_string(self.path(name)).unwrap_or_default().lines().count()

@@ -123,7 +123,7 @@ fn an_action_answers_for_each_host_with_its_own_outcome() {
     let signal = fleet.rsv(["-A", "signal", "HUP", "side"]).expect_code(10);
     assert!(signal.stdout.contains("side"), "{}", signal.stdout);
 
-    fleet.rsv(["-A", "start", "nonesuch"]).expect_code(10);
+    fleet.rsv(["-A", "start", "nonesuch"]).expect_code(15);
     fleet.rsv(["-H", "nonesuch*", "start", "app"]).expect_code(15);
     fleet.rsv(["-H", "web*", "--expect", "5", "restart", "app"]).expect_code(16);
     let dry = fleet.rsv(["-A", "-n", "restart", "app"]).expect_code(0);

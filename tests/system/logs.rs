@@ -39,7 +39,7 @@ fn a_follower_gets_every_byte_over_rotation_and_the_death_of_the_agent() {
     let mut fleet = Fleet::start(&["web01"], &programs("1MB"));
     eventually("the writer runs", || fleet.host("web01").state("w") == "RUNNING");
     let mut follower = fleet
-        .command(["-H", "web01", "tail", "-f", "-10000000", "w"])
+        .command(["-H", "web01", "tail", "-f", "-1000000000", "w"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
