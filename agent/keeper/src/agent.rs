@@ -17,9 +17,10 @@ use rustix::net::Shutdown;
 use crate::process::Life;
 use crate::table::{Id, Table};
 
-/// How many things may wait to be told before requests are no longer read. An agent that reads its
-/// socket never lets it come so far.
-const QUEUE: usize = 256;
+/// How many things may wait to be told before requests are no longer read: more than an agent asks for
+/// at once (every program of a large host), some hundred KiB at worst. An agent that waits for room to
+/// write without reading meanwhile would wait for ever behind it.
+const QUEUE: usize = 4096;
 
 /// When to try again after the kernel had no room for descriptors under way.
 const RETRY: Duration = Duration::from_millis(20);

@@ -7,10 +7,16 @@
 //! whenever one of them has been upgraded.
 //!
 //! The agent speaks first ([`Hello`]). The keeper answers with [`Welcome`], one [`Held`] per run it
-//! holds and one [`HeldNote`] per key, then [`Ready`]; or with [`Busy`] when another agent is
+//! holds and one [`HeldNote`](Report::HeldNote) per key, then [`Ready`]; or with [`Busy`] when another agent is
 //! connected, and closes. A *run* is one process: a `key` (one supervised slot, the agent's own
 //! spelling) and an `attempt` (that key's number of the spawn). After `Ready` both sides speak
-//! whenever they have something to say.
+//! whenever they have something to say. The keeper never waits for the agent: it stops reading while too
+//! many reports wait to be read, so an agent must not stop reading until it has written.
+//!
+//! As long as the connection is there only the agent reads the runs' pipes. Two seconds after the agent
+//! has closed it (or died) the keeper moves what it finds in them to the ends of the drain files, until
+//! the next agent is answered. When it was the keeper that ended the connection (a malformed packet,
+//! [`Reexec`]) it leaves the pipes alone until the agent has closed its end too, or has died.
 
 /// The protocol revision this code speaks.
 pub const PROTOCOL: u32 = 1;
@@ -49,7 +55,8 @@ pub enum Request {
     /// Replace the note of a key.
     #[prost(message, tag = "4")]
     Note(Note),
-    /// The exit of this run has been taken into account; it need not be told again.
+    /// The exit of this run has been taken into account; it need not be told again. The keeper closes
+    /// the run's standard input, and forgets the run when its output streams are closed too.
     #[prost(message, tag = "5")]
     Ack(Run),
     /// This stream has been read to its end, or is not wanted any more: the keeper closes its copy.
@@ -65,10 +72,12 @@ pub enum Request {
     #[prost(message, tag = "8")]
     Adopt(Adopt),
     /// Replace yourself by the executable at your own path, keeping everything. Answered by the
-    /// end of the connection; the agent connects again.
+    /// end of the connection, whether it could be done or not; the agent connects again, and
+    /// `Welcome` tells the version.
     #[prost(message, tag = "9")]
     Reexec(Reexec),
-    /// The agent has stopped everything and goes in order: the keeper exits when no run is alive.
+    /// The agent has stopped everything and goes in order: the keeper exits when no run is alive,
+    /// unless another agent comes before that.
     #[prost(message, tag = "10")]
     Exit(Exit),
 }
@@ -284,9 +293,11 @@ pub struct StopRule {
 pub enum Scope {
     /// The process itself, through its pidfd.
     Process = 0,
-    /// Its process group, as long as the run's process has not been reaped.
+    /// Its process group; what is left of it after the run's process has been reaped only where the
+    /// kernel can still name it safely (Linux 6.9), otherwise nobody.
     Group = 1,
-    /// Everything in its cgroup, or the group where there is none.
+    /// Everything in its cgroup, or the group where there is none. The run's process may have ended,
+    /// unless another run that is alive has the same cgroup.
     Tree = 2,
 }
 
@@ -313,7 +324,7 @@ pub struct Signalled {
     /// From the request.
     #[prost(uint64, tag = "1")]
     pub request: u64,
-    /// The system's error number; 0: sent. `ESRCH` when the run is not alive.
+    /// The system's error number; 0: sent. `ESRCH` when nobody is there to get it.
     #[prost(int32, tag = "2")]
     pub errno: i32,
 }
@@ -440,7 +451,9 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub enum Stage {
-    /// The request itself was not acceptable (a NUL byte, no arguments, a run that exists).
+    /// The request itself was not acceptable: `EINVAL` (a NUL byte, no arguments), `EEXIST` (the run
+    /// exists), `ESHUTDOWN` (the keeper is ending), `EMFILE` (an attached descriptor could not be
+    /// received).
     Request = 0,
     /// Making the pipes.
     Pipes = 1,

@@ -155,8 +155,7 @@ impl Keeper {
             path: self.door.path.clone().into_os_string().into_vec(),
             device: self.door.file.0,
             inode: self.door.file.1,
-            nofile_soft: inherit.nofile.map(|(soft, _)| soft),
-            nofile_hard: inherit.nofile.map(|(_, hard)| hard),
+            nofile_soft: inherit.nofile,
             oom_score_adj: inherit.oom_score_adj,
             estranged: peer.map(AsRawFd::as_raw_fd),
             runs: self
@@ -230,7 +229,7 @@ pub(crate) fn restore(number: i32) -> Result<Keeper, RestoreError> {
     let signals = startup::hear_signals().map_err(RestoreError::Process)?;
     startup::become_subreaper();
     let inherit = Inherit {
-        nofile: saved.nofile_soft.zip(saved.nofile_hard),
+        nofile: saved.nofile_soft,
         oom_score_adj: saved.oom_score_adj,
     };
     let spawner = Spawner::new(inherit).map_err(RestoreError::Process)?;

@@ -31,23 +31,20 @@ pub(crate) struct Saved {
     /// The inode of the file at its path.
     #[prost(uint64, tag = "5")]
     pub(crate) inode: u64,
-    /// What programs get back as their limit of descriptors: the soft one.
+    /// What programs get back as their soft limit of descriptors.
     #[prost(uint64, optional, tag = "6")]
     pub(crate) nofile_soft: Option<u64>,
-    /// The hard one.
-    #[prost(uint64, optional, tag = "7")]
-    pub(crate) nofile_hard: Option<u64>,
     /// What programs get back as their adjustment of the out-of-memory score.
-    #[prost(sint32, optional, tag = "8")]
+    #[prost(sint32, optional, tag = "7")]
     pub(crate) oom_score_adj: Option<i32>,
     /// The pidfd of the agent that was connected.
-    #[prost(int32, optional, tag = "9")]
+    #[prost(int32, optional, tag = "8")]
     pub(crate) estranged: Option<i32>,
     /// All runs.
-    #[prost(message, repeated, tag = "10")]
+    #[prost(message, repeated, tag = "9")]
     pub(crate) runs: Vec<SavedRun>,
     /// All notes.
-    #[prost(message, repeated, tag = "11")]
+    #[prost(message, repeated, tag = "10")]
     pub(crate) notes: Vec<Note>,
 }
 

@@ -42,8 +42,8 @@ pub(crate) struct Spawner {
 /// What programs get back that the keeper has changed for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Inherit {
-    /// The soft and hard limit of descriptors, where the keeper has changed it.
-    pub(crate) nofile: Option<(u64, u64)>,
+    /// The soft limit of descriptors, where the keeper has raised it.
+    pub(crate) nofile: Option<u64>,
     /// The adjustment of the out-of-memory score, where the keeper has changed it.
     pub(crate) oom_score_adj: Option<i32>,
 }

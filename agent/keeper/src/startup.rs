@@ -66,16 +66,15 @@ pub(crate) fn become_subreaper() {
     }
 }
 
-/// The keeper's own limit of descriptors, raised as far as it may be; what it was before.
-fn raise_descriptor_limit() -> Option<(u64, u64)> {
+/// Raises the soft limit of descriptors as far as it may be. Tells what it was, if that is another.
+fn raise_descriptor_limit() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: before.maximum,
         ..before
     };
     setrlimit(Resource::Nofile, raised).ok()?;
-    let number = |limit: Option<u64>| limit.unwrap_or(libc::RLIM_INFINITY);
-    Some((number(before.current), number(before.maximum)))
+    before.current.filter(|_| before.current != before.maximum)
 }
 
 /// Tells what the adjustment was, if it could be changed.

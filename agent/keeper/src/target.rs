@@ -4,6 +4,7 @@
 //! pidfd; a group by the pidfd of its founder, or by number while the founder is not reaped; the members
 //! of a cgroup by pidfds that are opened before it is looked up that they (still) are members.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,10 @@ use crate::process::Process;
 
 /// How deep cgroups below a program's own are followed; the kernel's own kill has no such limit.
 const DEPTH: u32 = 8;
+
+/// How often a cgroup is looked through for members that are new. Those that go on forking are for the
+/// kernel's own kill.
+const ROUNDS: u32 = 16;
 
 /// Sends a signal. `is_cgroup_shared`: another run that is alive has the same cgroup, so that the
 /// cgroup does not stand for this run.
@@ -67,23 +72,35 @@ fn tree(cgroup: &Path, signal: i32) -> io::Result<()> {
             return Ok(());
         }
     }
-    let mut answer = Err(nobody());
-    members(cgroup, DEPTH, &mut |pidfd| {
-        if let Ok(()) = os::signal_process(pidfd.as_fd(), signal) {
-            answer = Ok(());
+    let mut reached = BTreeSet::new();
+    // A member that forks just before the signal leaves a child that was not listed.
+    for _ in 0..ROUNDS {
+        let before = reached.len();
+        members(cgroup, DEPTH, &mut |pid, pidfd| {
+            let pid = pid.as_raw_nonzero();
+            if !reached.contains(&pid) && os::signal_process(pidfd.as_fd(), signal).is_ok() {
+                reached.insert(pid);
+            }
+        })?;
+        if reached.len() == before {
+            break;
         }
-    })?;
-    answer
+    }
+    if reached.is_empty() {
+        Err(nobody())
+    } else {
+        Ok(())
+    }
 }
 
 fn has_members(cgroup: &Path, depth: u32) -> io::Result<bool> {
     let mut found = false;
-    members(cgroup, depth, &mut |_| found = true)?;
+    members(cgroup, depth, &mut |_, _| found = true)?;
     Ok(found)
 }
 
 /// Visits every process in a cgroup and below.
-fn members(cgroup: &Path, depth: u32, visit: &mut dyn FnMut(OwnedFd)) -> io::Result<()> {
+fn members(cgroup: &Path, depth: u32, visit: &mut dyn FnMut(Pid, OwnedFd)) -> io::Result<()> {
     let open = |pid: Pid| {
         Some((
             pid,
@@ -96,7 +113,7 @@ fn members(cgroup: &Path, depth: u32, visit: &mut dyn FnMut(OwnedFd)) -> io::Res
     opened
         .into_iter()
         .filter(|(pid, _)| still.contains(pid))
-        .for_each(|(_, pidfd)| visit(pidfd));
+        .for_each(|(pid, pidfd)| visit(pid, pidfd));
     if depth > 0 {
         for entry in std::fs::read_dir(cgroup)?.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use rsv_keeper::message::Stage;
+use rustix::process::{Resource, getrlimit};
 
 use super::Spawner;
 use super::area::Report;
@@ -36,26 +37,16 @@ impl<'a> Image<'a> {
     pub(super) fn new(spawner: &'a Spawner, program: &'a Program, joins_cgroup: bool) -> Self {
         spawner.area.report().clear();
         let slots = spawner.slots.each_ref().map(AsRawFd::as_raw_fd);
-        let nofile = libc::RLIMIT_NOFILE;
-        let limit = |resource, (soft, hard)| {
+        let own = program.rlimits.iter().map(|(resource, (soft, hard))| {
             (
-                resource,
+                *resource,
                 libc::rlimit {
-                    rlim_cur: soft,
-                    rlim_max: hard,
+                    rlim_cur: *soft,
+                    rlim_max: *hard,
                 },
             )
-        };
-        let own = program
-            .rlimits
-            .iter()
-            .map(|&(resource, values)| limit(resource, values));
-        let is_given = program
-            .rlimits
-            .iter()
-            .any(|&(resource, _)| resource == nofile);
-        let original = spawner.inherit.nofile.filter(|_| !is_given);
-        let original = original.map(|values| limit(nofile, values));
+        });
+        let original = spawner.inherit.nofile.map(original_nofile);
         let adjustment = spawner.inherit.oom_score_adj.map(|value| value.to_string());
         Self {
             program,
@@ -80,6 +71,20 @@ impl<'a> Image<'a> {
         // SAFETY: ends this process without running anything of the parent's.
         unsafe { libc::_exit(127) }
     }
+}
+
+/// The limit of descriptors as it was before the keeper raised its own.
+fn original_nofile(soft: u64) -> (u32, libc::rlimit) {
+    let hard = getrlimit(Resource::Nofile)
+        .maximum
+        .unwrap_or(libc::RLIM_INFINITY);
+    (
+        libc::RLIMIT_NOFILE,
+        libc::rlimit {
+            rlim_cur: soft.min(hard),
+            rlim_max: hard,
+        },
+    )
 }
 
 /// The array of pointers that `execve` wants. Valid as long as the strings are.

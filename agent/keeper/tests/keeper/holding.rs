@@ -20,10 +20,8 @@ fn an_exit_is_told_to_each_new_agent_until_one_acknowledges_it() {
     let (mut agent, _) = rig.connect();
     agent.send(Request::Ack(running.run()), &[]);
     agent.settle();
-    let (mut agent, told) = (|| {
-        drop(agent);
-        rig.connect()
-    })();
+    drop(agent);
+    let (mut agent, told) = rig.connect();
     // The streams have not been read to their end yet, so the run is still there.
     assert_eq!(told.held[0].held.exit, None);
     assert!(!told.held[0].held.has_stdin);
@@ -107,7 +105,7 @@ fn notes_are_held_replaced_and_forgotten() {
 fn a_grandchild_that_nobody_waits_for_is_reaped() {
     let rig = Rig::start();
     let mut agent = rig.agent();
-    let script = "(setsid sh -c 'sleep 600' & echo $!) ; read x";
+    let script = "(setsid sleep 600 & echo $!) ; read x";
     let mut running = agent.spawn(&Program::shell("app", script));
     let line = crate::rig::read_exactly(running.stdout.as_mut().unwrap(), 2);
     assert!(line[0].is_ascii_digit());
