@@ -97,7 +97,16 @@ impl Keeper {
         if output.draining != Draining::Watching {
             self.poll.remove(&output.pipe);
         }
-        if let Moved::Refused(errno) = moved {
+        // Once for each time that it begins, not for each attempt.
+        let was_known = output.is_refusal_known;
+        output.is_refusal_known = match moved {
+            Moved::Refused(_) => true,
+            Moved::Some => false,
+            Moved::Nothing | Moved::End => was_known,
+        };
+        if let Moved::Refused(errno) = moved
+            && !was_known
+        {
             let key = &process.run.key;
             say(format_args!(
                 "cannot save the output of `{key}`, it waits in its pipe: {errno}"

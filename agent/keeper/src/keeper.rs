@@ -1,7 +1,7 @@
 //! The keeper itself: the owner of everything it holds, and its loop.
 //!
-//! The loop only finds out what happened and hands it to the part that knows: `requests` (the agent),
-//! `exits` (processes), `absence` (draining), `stopping` (the keeper's own end).
+//! The loop only finds out what happened and hands it to the part that knows: `connection` and
+//! `requests` (the agent), `exits` (processes), `absence` (draining), `stopping` (the keeper's own end).
 
 use std::collections::VecDeque;
 use std::io;

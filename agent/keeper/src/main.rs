@@ -5,7 +5,7 @@
 //!
 //! * `args`, `startup`, `log`: from the command line to a keeper
 //! * `keeper`: the owner of everything, and the loop
-//! * `requests`, `exits`, `absence`, `stopping`, `reexec`, `saved`: what it does when something happens
+//! * `connection`, `requests`, `exits`, `absence`, `stopping`, `reexec`, `saved`: what it does when something happens
 //! * `process`, `table`, `program`: what it holds
 //! * `ending`, `drain`: what it decides
 //! * `agent`, `door`, `poll`: connections, and waiting
@@ -14,6 +14,7 @@
 mod absence;
 mod agent;
 mod args;
+mod connection;
 mod door;
 mod drain;
 mod ending;

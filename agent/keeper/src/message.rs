@@ -181,7 +181,8 @@ pub struct Spawn {
     /// Everything the process is to be.
     #[prost(message, required, tag = "2")]
     pub spec: Spec,
-    /// The key's note from now on, so that it is never older than the process.
+    /// The key's note from now on, so that it is never older than the process. Also when the program
+    /// is refused, unless that is at `Stage::Request`. Empty: the key has none.
     #[prost(bytes = "vec", tag = "3")]
     pub note: Vec<u8>,
     /// A drain file for standard output is attached.
@@ -452,7 +453,7 @@ pub struct Refused {
 #[repr(i32)]
 pub enum Stage {
     /// The request itself was not acceptable: `EINVAL` (a NUL byte, no arguments), `EEXIST` (the run
-    /// exists), `ESHUTDOWN` (the keeper is ending), `EMFILE` (an attached descriptor could not be
+    /// exists), `EBUSY` (another run of the key is alive), `ESHUTDOWN` (the keeper is ending), `EMFILE` (an attached descriptor could not be
     /// received).
     Request = 0,
     /// Making the pipes.

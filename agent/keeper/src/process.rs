@@ -49,6 +49,8 @@ pub(crate) struct Output {
     pub(crate) file: Option<OwnedFd>,
     /// How far draining has come.
     pub(crate) draining: Draining,
+    /// It has been said that the file takes nothing.
+    pub(crate) is_refusal_known: bool,
 }
 
 impl Output {
@@ -58,6 +60,7 @@ impl Output {
             pipe,
             file,
             draining: Draining::Idle,
+            is_refusal_known: false,
         }
     }
 }

@@ -5,15 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use rsv_keeper::message::{
-    Adopt, Busy, Channel, FromKeeper, Hello, Refused, Report, Request, Run, Scope, Signal,
-    Signalled, Spawn, Stage, Stdin, Stream, ToKeeper,
+    Adopt, Channel, Refused, Report, Request, Run, Scope, Signal, Signalled, Spawn, Stage, Stdin,
+    Stream, ToKeeper,
 };
-use rsv_keeper::packet;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::agent::{Agent, Reminder, Visitor};
-use crate::drain::Presence;
+use crate::agent::Reminder;
 use crate::ending::Event;
 use crate::keeper::Keeper;
 use crate::log::say;
@@ -23,9 +21,6 @@ use crate::program::{Program, UNACCEPTABLE};
 use crate::spawn::Refusal;
 use crate::table::Id;
 use crate::target;
-
-/// How many requests are heeded before everything else gets its turn.
-const TURN: usize = 16;
 
 /// The descriptors of a message, taken in order.
 struct Attached(std::vec::IntoIter<OwnedFd>);
@@ -57,118 +52,8 @@ struct Pipes {
 }
 
 impl Keeper {
-    /// Reads what came over a connection.
-    pub(crate) fn hear(&mut self, number: u64, now: Instant) {
-        if let Some(at) = self
-            .visitors
-            .iter()
-            .position(|visitor| visitor.number == number)
-        {
-            if let Some(visitor) = self.visitors.remove(at) {
-                self.meet(visitor, now);
-            }
-            return;
-        }
-        for _ in 0..TURN {
-            let Some(agent) = &mut self.agent else { return };
-            if agent.number != number {
-                return;
-            }
-            agent.reopen(now);
-            agent.flush(&mut self.table, now);
-            if !agent.has_room() {
-                return;
-            }
-            match self.receiver.recv::<ToKeeper>(agent.socket.as_fd()) {
-                Ok(Some((message, fds))) if agent.is_heeded() => self.heed(message, fds, now),
-                Ok(Some(_)) => {}
-                Ok(None) => return self.agent_gone(now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if packet::is_malformed(&error) => {
-                    say(format_args!("agent dismissed: {error}"));
-                    agent.dismiss();
-                }
-                Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
-                    say(format_args!("no descriptor left for a request"));
-                }
-                Err(_) => return self.agent_gone(now),
-            }
-        }
-    }
-
-    /// The first message of a connection.
-    fn meet(&mut self, visitor: Visitor, now: Instant) {
-        match self.receiver.recv::<ToKeeper>(visitor.socket.as_fd()) {
-            Ok(Some((
-                ToKeeper {
-                    request: Some(Request::Hello(hello)),
-                },
-                _,
-            ))) => {
-                self.introduce(visitor, &hello, now);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.visitors.push_back(visitor);
-            }
-            // Not an agent, or one that changed its mind.
-            Ok(_) | Err(_) => {}
-        }
-    }
-
-    fn introduce(&mut self, visitor: Visitor, hello: &Hello, now: Instant) {
-        if let Some(agent) = &self.agent {
-            let busy = Report::Busy(Busy {
-                agent_pid: agent.pid,
-            });
-            // There is room in a new connection, unless its other end has gone.
-            let message = FromKeeper { report: Some(busy) };
-            packet::send(visitor.socket.as_fd(), &message, &[]).ok();
-            return;
-        }
-        // From here on nothing but the agent reads the pipes.
-        self.stop_draining();
-        if let Some(estranged) = self.estranged.take() {
-            self.poll.remove(&estranged);
-        }
-        self.presence = Presence::Here;
-        let mut agent = Agent::new(visitor, hello.agent_pid, hello.protocol);
-        agent.tell(Reminder::Welcome);
-        for id in self.table.ids() {
-            if let Some(process) = self.table.get_mut(id) {
-                if let Life::Ended { is_told, .. } = &mut process.life {
-                    *is_told = false;
-                }
-                agent.tell(Reminder::Held(id));
-            }
-        }
-        for key in self.table.notes().keys() {
-            agent.tell(Reminder::Note(key.clone()));
-        }
-        agent.tell(Reminder::Ready);
-        self.agent = Some(agent);
-        self.refill_spares();
-        self.end_by(Event::AgentCame, now);
-    }
-
-    /// The other end of the agent's connection is closed: it has died, or gone.
-    fn agent_gone(&mut self, now: Instant) {
-        self.agent = None;
-        self.presence = Presence::Gone {
-            since: now,
-            is_estranged: false,
-        };
-        self.refill_spares();
-        self.end_by(Event::AgentGone, now);
-    }
-
-    /// Tells the agent something, now or when it listens.
-    pub(crate) fn tell(&mut self, reminder: Reminder) {
-        if let Some(agent) = &mut self.agent {
-            agent.tell(reminder);
-        }
-    }
-
-    fn heed(&mut self, message: ToKeeper, fds: Vec<OwnedFd>, now: Instant) {
+    /// Does what a message asks for.
+    pub(crate) fn heed(&mut self, message: ToKeeper, fds: Vec<OwnedFd>, now: Instant) {
         let mut attached = Attached(fds.into_iter());
         match message.request {
             Some(Request::Spawn(request)) => self.spawn(request, &mut attached),
@@ -223,6 +108,9 @@ impl Keeper {
         }
         if self.table.find(&run).is_some() {
             return refused(libc::EEXIST);
+        }
+        if self.table.is_alive(&run.key) {
+            return refused(libc::EBUSY);
         }
         let (merges, stop_rule, cgroup) =
             (spec.merge_stderr, spec.stop.clone(), spec.cgroup.clone());

@@ -65,6 +65,20 @@ impl Table {
         self.by_run.get(run).copied()
     }
 
+    /// Whether a run of a key is alive.
+    pub(crate) fn is_alive(&self, key: &str) -> bool {
+        let first = Run {
+            key: key.to_owned(),
+            attempt: 0,
+        };
+        let runs = self
+            .by_run
+            .range(first..)
+            .take_while(|(run, _)| run.key == key);
+        runs.filter_map(|(_, id)| self.processes.get(id))
+            .any(Process::is_alive)
+    }
+
     /// The id of the run whose process is the child with this number.
     pub(crate) fn child(&self, pid: u32) -> Option<Id> {
         self.by_pid.get(&pid).copied()

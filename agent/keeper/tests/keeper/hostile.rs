@@ -159,7 +159,7 @@ fn without_descriptors_programs_are_refused_and_agents_still_let_in() {
     let mut agent = rig.agent();
     let mut started = Vec::new();
     let refused = loop {
-        let program = Program::shell("app", "sleep 600").attempt(started.len() as u64);
+        let program = Program::shell(&format!("app{}", started.len()), "sleep 600");
         match agent.try_spawn(&program) {
             Ok(running) => started.push(running),
             Err(refused) => break refused,
@@ -173,19 +173,15 @@ fn without_descriptors_programs_are_refused_and_agents_still_let_in() {
         refused.stage()
     );
     let before = rig.descriptors();
-    assert!(
-        agent
-            .try_spawn(&Program::shell("app", "true").attempt(1000))
-            .is_err()
-    );
+    assert!(agent.try_spawn(&Program::shell("late", "true")).is_err());
     assert_eq!(rig.descriptors(), before);
     drop(agent);
     let (mut agent, told) = rig.connect();
     assert_eq!(told.held.len(), started.len());
-    let first = started[0].run();
+    let first = run("app0", 1);
     assert_eq!(agent.signal(&first, libc::SIGKILL, Scope::Process), 0);
     agent.finish(&first);
-    agent.spawn(&Program::shell("app", "sleep 600").attempt(2000));
+    agent.spawn(&Program::shell("late", "sleep 600"));
     drop(agent);
     rig.signal(libc::SIGTERM);
     assert_eq!(rig.ended().code(), Some(0));

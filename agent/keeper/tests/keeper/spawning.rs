@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use rsv_keeper::message::{Channel, Credentials, Refused, Rlimit, Stage, Stdin};
+use rsv_keeper::message::{Channel, Credentials, Refused, Rlimit, Scope, Stage, Stdin};
 
 use crate::rig::{
     Program, Rig, children_of, is_running, read_to_end, run, stat_fields, write_line,
@@ -294,7 +294,7 @@ fn each_step_that_fails_is_named_with_its_error() {
 }
 
 #[test]
-fn a_run_that_exists_is_not_made_again() {
+fn a_slot_has_one_live_process_whatever_is_asked_for() {
     let rig = Rig::start();
     let mut agent = rig.agent();
     let running = agent.spawn(&Program::shell("app", "sleep 600"));
@@ -306,9 +306,21 @@ fn a_run_that_exists_is_not_made_again() {
         (Stage::Request, libc::EEXIST)
     );
     assert_eq!(refused.run, run("app", 1));
-    agent.spawn(&Program::shell("app", "sleep 600").attempt(2));
+    let refused = agent
+        .try_spawn(&Program::shell("app", "sleep 600").attempt(2))
+        .unwrap_err();
+    assert_eq!(
+        (refused.stage(), refused.errno),
+        (Stage::Request, libc::EBUSY)
+    );
     assert!(is_running(running.pid()));
-    assert_eq!(children_of(rig.pid()).len(), 2);
+    assert_eq!(children_of(rig.pid()).len(), 1);
+    assert_eq!(
+        agent.signal(&running.run(), libc::SIGKILL, Scope::Process),
+        0
+    );
+    agent.unacknowledged_exit_of(&running.run());
+    agent.spawn(&Program::shell("app", "sleep 600").attempt(2));
 }
 
 #[test]
