@@ -1,6 +1,8 @@
 //! Calls of a server: one method each, with a span and the trace context of the caller, bounded
 //! in time, and with failures in words.
 
+mod trial;
+
 use std::{future::Future, time::Duration};
 
 use rsv_proto::{
@@ -14,13 +16,15 @@ use rsv_proto::{
     },
 };
 use tonic::{
-    Request, Response, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
 };
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use crate::error::{Exit, Failure, refused};
+use crate::error::{Exit, Failure, is_lost, lost_trust, refused};
+
+pub(crate) use trial::Trial;
 
 type Traced = InterceptedService<Channel, Inject>;
 
@@ -41,6 +45,7 @@ pub(crate) struct Server {
     name: String,
     channel: Channel,
     timeout: Option<Duration>,
+    trial: Option<Trial>,
 }
 
 impl Server {
@@ -51,6 +56,15 @@ impl Server {
             name,
             channel,
             timeout,
+            trial: None,
+        }
+    }
+
+    /// A controller, of which it can be found out why it ended a connection.
+    pub(crate) fn with_trial(self, trial: Trial) -> Self {
+        Self {
+            trial: Some(trial),
+            ..self
         }
     }
 
@@ -147,37 +161,37 @@ impl Server {
             server.address = self.name,
         );
         let answer = match self.timeout {
-            Some(limit) => tokio::time::timeout(limit, call.instrument(span.clone()))
-                .await
-                .unwrap_or_else(|_late| Err(Status::deadline_exceeded("")))
-                .map_err(|status| self.late(limit, status)),
-            None => call
-                .instrument(span.clone())
-                .await
-                .map_err(|status| (refused(&self.name, &status), status)),
+            Some(limit) => tokio::time::timeout(limit, call.instrument(span.clone())).await,
+            None => Ok(call.instrument(span.clone()).await),
         };
         match answer {
-            Ok(response) => {
+            Ok(Ok(response)) => {
                 span.record("rpc.status_code", "OK");
                 Ok((response.into_inner(), span))
             }
-            Err((failure, status)) => {
-                record_failure(&span, &status);
-                Err(failure)
+            Ok(Err(status)) => {
+                record_failure(&span, status.code());
+                Err(self.explained(&status).await)
+            }
+            Err(_late) => {
+                record_failure(&span, Code::DeadlineExceeded);
+                let limit = self.timeout.unwrap_or_default();
+                let words = format!("{} does not answer within {limit:?}", self.name);
+                Err(Failure::new(Exit::NoAnswer, words))
             }
         }
     }
 
-    /// A failure of a bounded call; it may be the bound that ended it.
-    fn late(&self, limit: Duration, status: Status) -> (Failure, Status) {
-        let failure = match status.code() {
-            tonic::Code::DeadlineExceeded => Failure::new(
-                Exit::NoAnswer,
-                format!("{} does not answer within {limit:?}", self.name),
-            ),
-            _ => refused(&self.name, &status),
-        };
-        (failure, status)
+    /// Why a call failed. A connection that broke may have been ended over our certificate, which
+    /// only another look tells.
+    async fn explained(&self, status: &Status) -> Failure {
+        match &self.trial {
+            Some(trial) if is_lost(status) => match trial.alert().await {
+                Some(alert) => lost_trust(&self.name, alert),
+                None => refused(&self.name, status),
+            },
+            _ => refused(&self.name, status),
+        }
     }
 }
 
@@ -192,13 +206,13 @@ impl<T> Events<T> {
     /// The next one; none after the last. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
         self.stream.message().await.map_err(|status| {
-            record_failure(&self.span, &status);
+            record_failure(&self.span, status.code());
             refused(&self.server, &status)
         })
     }
 }
 
-fn record_failure(span: &Span, status: &Status) {
+fn record_failure(span: &Span, code: Code) {
     span.record("otel.status_code", "ERROR");
-    span.record("rpc.status_code", format!("{:?}", status.code()));
+    span.record("rpc.status_code", format!("{code:?}"));
 }

@@ -6,6 +6,7 @@
 use std::{error::Error, fmt, io};
 
 use rsv_proto::dial::DialError;
+use rustls::AlertDescription;
 use tonic::{Code, Status};
 
 /// The exit codes that scripts rely on.
@@ -91,7 +92,7 @@ impl Failure {
     pub(crate) fn because(mut self, cause: &(dyn Error + 'static)) -> Self {
         let mut next = Some(cause);
         while let Some(cause) = next {
-            self.add_cause(cause.to_string());
+            self.add_cause(&cause.to_string());
             next = cause.source();
         }
         self
@@ -112,14 +113,15 @@ impl Failure {
     }
 
     /// Some libraries repeat the text of the cause in the error: each is said once.
-    fn add_cause(&mut self, text: String) {
+    fn add_cause(&mut self, text: &str) {
+        let text = text.trim();
         let known = self
             .causes
             .last()
             .or(self.message.as_ref())
-            .is_some_and(|last| last.ends_with(&text));
+            .is_some_and(|last| last.ends_with(text));
         if !known && !text.is_empty() {
-            self.causes.push(text);
+            self.causes.push(text.to_owned());
         }
     }
 }
@@ -173,11 +175,10 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         Code::Unimplemented => Exit::Incompatible,
         Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
         Code::NotFound => Exit::NoTarget,
-        Code::FailedPrecondition | Code::Aborted => Exit::Precondition,
+        Code::FailedPrecondition | Code::Aborted | Code::AlreadyExists => Exit::Precondition,
         Code::DeadlineExceeded => Exit::GaveUpWaiting,
         Code::Cancelled
         | Code::Unknown
-        | Code::AlreadyExists
         | Code::ResourceExhausted
         | Code::Internal
         | Code::DataLoss => Exit::Failed,
@@ -198,16 +199,16 @@ fn hint_of(code: Code) -> Option<&'static str> {
 
 /// A failed call of `server`, which is named as people know it.
 pub(crate) fn refused(server: &str, status: &Status) -> Failure {
-    if let Some(failure) = lost_trust(server, status) {
-        return failure;
+    if let Some(alert) = alert_of(status) {
+        return lost_trust(server, alert);
     }
     let text = match (status.message().trim(), status.code()) {
         ("", code) => code.description().to_lowercase(),
         (message, _) => message.to_owned(),
     };
     let failure = match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled => {
-            Failure::new(exit_of(status.code()), format!("lost {server}")).because(&Words(text))
+        _ if is_lost(status) => {
+            Failure::new(Exit::NoAnswer, format!("lost {server}")).because(&Words(text))
         }
         code => Failure::new(exit_of(code), text),
     };
@@ -218,55 +219,57 @@ pub(crate) fn refused(server: &str, status: &Status) -> Failure {
     }
 }
 
-/// With TLS 1.3 a server refuses the client's certificate after the handshake has ended for the
-/// client: it shows as a failed first call, with the alert somewhere behind it.
-fn lost_trust(server: &str, status: &Status) -> Option<Failure> {
-    let alert = alert_of(status)?;
+/// Whether it is the connection that failed, and not the other side that answered.
+pub(crate) fn is_lost(status: &Status) -> bool {
+    status.source().is_some() || status.code() == Code::Unavailable
+}
+
+/// The failure of an operator whose certificate is not accepted.
+pub(crate) fn lost_trust(server: &str, alert: AlertDescription) -> Failure {
     let why = match alert {
-        rustls::AlertDescription::CertificateExpired => "it has ended, or a clock is wrong",
-        rustls::AlertDescription::CertificateRevoked => "it has been revoked",
-        rustls::AlertDescription::UnknownCA => "it comes from another fleet",
-        rustls::AlertDescription::CertificateRequired => "none was shown",
+        AlertDescription::CertificateExpired => "it has ended, or a clock is wrong",
+        AlertDescription::CertificateRevoked => "it has been revoked",
+        AlertDescription::UnknownCA => "it comes from another fleet",
+        AlertDescription::CertificateRequired => "none was shown",
         _ => "it is not one of this fleet",
     };
-    let failure = Failure::new(
-        Exit::Denied,
-        format!("{server} does not accept your certificate: {why}"),
-    );
-    Some(failure.hint("`rsv ctx ls` shows your contexts; ask an administrator for a new one"))
+    let words = format!("{server} does not accept your certificate: {why}");
+    Failure::new(Exit::Denied, words)
+        .hint("`rsv ctx ls` shows your contexts; ask an administrator for a new one")
 }
 
 /// The TLS alert about a certificate that is among an error's causes.
-fn alert_of(error: &(dyn Error + 'static)) -> Option<rustls::AlertDescription> {
-    use rustls::AlertDescription as Alert;
+pub(crate) fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
     let mut next = Some(error);
     while let Some(error) = next {
+        if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
+            return Some(*alert).filter(|alert| is_about_certificates(*alert));
+        }
         // An `io::Error` hides the error it wraps from `source`.
         let inner = error
             .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn Error + 'static));
-        let tls = [Some(error), inner].into_iter().flatten();
-        for error in tls {
-            if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
-                return matches!(
-                    alert,
-                    Alert::CertificateExpired
-                        | Alert::CertificateRevoked
-                        | Alert::CertificateRequired
-                        | Alert::CertificateUnknown
-                        | Alert::BadCertificate
-                        | Alert::UnsupportedCertificate
-                        | Alert::UnknownCA
-                        | Alert::AccessDenied
-                        | Alert::DecryptError
-                )
-                .then_some(*alert);
-            }
-        }
-        next = inner.and_then(Error::source).or_else(|| error.source());
+            .and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     None
+}
+
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+    )
 }
 
 /// Words of a server that stand in a chain of causes.
@@ -294,7 +297,7 @@ mod tests {
             (Code::InvalidArgument, 2),
             (Code::DeadlineExceeded, 13),
             (Code::NotFound, 15),
-            (Code::AlreadyExists, 1),
+            (Code::AlreadyExists, 16),
             (Code::PermissionDenied, 14),
             (Code::ResourceExhausted, 1),
             (Code::FailedPrecondition, 16),
@@ -323,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_refused_certificate_is_said_to_be_one() {
-        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA);
+        let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
         let status = Status::from_error(Box::new(io::Error::other(alert)));
         let failure = refused("controller `a:1`", &status);
         assert_eq!(failure.exit, Exit::Denied);

@@ -9,7 +9,7 @@ use rsv_proto::{
 
 use crate::{
     args::Global,
-    client::Server,
+    client::{Server, Trial},
     context,
     error::{Exit, Failure},
     local::{self, Unconnected},
@@ -75,7 +75,8 @@ impl Invocation {
                     let name = format!("controller `{address}`");
                     self.ui
                         .detail(&format!("{name}, context `{}`", context.name));
-                    return Ok(Server::new(name, channel, self.global.timeout));
+                    let server = Server::new(name, channel, self.global.timeout);
+                    return Ok(server.with_trial(Trial::new(address, config)));
                 }
                 Err(error) => {
                     let failure = Failure::from(&error);

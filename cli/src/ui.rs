@@ -129,7 +129,7 @@ impl Ui {
 
     /// Something to know that does not stop the work.
     pub(crate) fn warning(&mut self, text: &str) {
-        self.say(&format!("rsv: warning: {text}"));
+        self.say(&format!("rsv: warning: {}", printable(text)));
     }
 
     /// Why there is no result.

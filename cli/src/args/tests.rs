@@ -75,7 +75,7 @@ fn labels_have_keys() {
 }
 
 /// The pages of a command and of those below it.
-fn pages(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+fn pages(command: &mut Command, path: &str, found: &mut Vec<(String, String)>) {
     let text = command.render_help().to_string();
     found.push((path.to_owned(), text));
     let names: Vec<String> = command

@@ -40,7 +40,7 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
     };
     let wanted = match words::for_one(args) {
         Ok(wanted) => wanted,
-        Err(complaint) => return complain(invocation, complaint),
+        Err(complaint) => return complain(invocation, &complaint),
     };
     if wanted.follow && invocation.ui.output().is_text() {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
@@ -55,7 +55,7 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
     let events = agent.server.tail(request).await?;
     let ends = show(invocation, &mut display, events).await?;
     let program = wanted.programs.concat();
-    match ends.iter().find_map(|(_, end)| refusal_of(end)) {
+    match ends.iter().find_map(refusal_of) {
         Some(refusal) if single && wanted.follow => {
             let channel = channel_name(wanted.channel);
             let status = not_readable(refusal);
@@ -92,15 +92,7 @@ async fn fleet(
     let events = server.tail(request(&wanted, Some(hosts))).await?;
     let mut display = Display::new(&invocation.ui, single, args.raw);
     let ends = show(invocation, &mut display, events).await?;
-    let exit = verdict(&ends);
-    for (source, end) in ends.iter().filter(|(_, end)| !is_clean(end)) {
-        let why = match (refusal_of(end), end.reason.as_str()) {
-            (Some(refusal), "") => refusal_words(refusal).to_owned(),
-            (Some(_) | None, reason) => reason.to_owned(),
-        };
-        invocation.ui.warning(&format!("{source}: {why}"));
-    }
-    Ok(exit)
+    Ok(verdict(&ends))
 }
 
 fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
@@ -115,12 +107,13 @@ fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
     }
 }
 
-/// Shows everything that comes. What comes back is how each source ended.
+/// Shows everything that comes. A host's source that ends badly is said at once: others may go on
+/// for long. What comes back is how each source ended.
 async fn show(
     invocation: &mut Invocation,
     display: &mut Display,
     mut events: Events<TailResponse>,
-) -> Result<Vec<(String, End)>, Failure> {
+) -> Result<Vec<End>, Failure> {
     let mut ends = Vec::new();
     while let Some(response) = events.next().await? {
         let TailResponse {
@@ -134,7 +127,10 @@ async fn show(
             Some(Event::Gap(gap)) => display.gap(ui, &host, &program, &gap)?,
             Some(Event::End(end)) => {
                 display.end(ui, &host, &program)?;
-                ends.push((source_name(&host, &program), end));
+                if !host.is_empty() && !is_clean(&end) {
+                    ui.warning(&format!("{}: {}", source_name(&host, &program), why(&end)));
+                }
+                ends.push(end);
             }
             None => {}
         }
@@ -160,15 +156,23 @@ fn is_clean(end: &End) -> bool {
     refusal_of(end).is_none() && matches!(end.reason.as_str(), "" | "OK")
 }
 
+/// Why a source could not be read to its end.
+fn why(end: &End) -> String {
+    match (refusal_of(end), end.reason.as_str()) {
+        (Some(refusal), "") => refusal_words(refusal).to_owned(),
+        (_, reason) => reason.to_owned(),
+    }
+}
+
 /// The exit code of a tail of several sources.
-fn verdict(ends: &[(String, End)]) -> Exit {
+fn verdict(ends: &[End]) -> Exit {
     let names_nothing =
         |end: &End| matches!(end.refusal(), Refusal::NoSuchProcess | Refusal::NoSuchGroup);
-    if ends.is_empty() || ends.iter().all(|(_, end)| names_nothing(end)) {
+    if ends.is_empty() || ends.iter().all(names_nothing) {
         Exit::NoTarget
-    } else if ends.iter().any(|(_, end)| refusal_of(end).is_some()) {
+    } else if ends.iter().any(|end| refusal_of(end).is_some()) {
         Exit::SomeFailed
-    } else if ends.iter().all(|(_, end)| is_clean(end)) {
+    } else if ends.iter().all(is_clean) {
         Exit::Done
     } else {
         Exit::SomeUnreachable
@@ -199,7 +203,7 @@ fn channel_name(channel: Channel) -> &'static str {
     }
 }
 
-fn complain(invocation: &mut Invocation, complaint: Complaint) -> Result<Exit, Failure> {
+fn complain(invocation: &mut Invocation, complaint: &Complaint) -> Result<Exit, Failure> {
     let ui = &mut invocation.ui;
     ui.line(&format!("Error: {}", complaint.text))?;
     if complaint.with_usage {
@@ -212,12 +216,11 @@ fn complain(invocation: &mut Invocation, complaint: Complaint) -> Result<Exit, F
 mod tests {
     use super::*;
 
-    fn end(reason: &str, refusal: Refusal) -> (String, End) {
-        let end = End {
+    fn end(reason: &str, refusal: Refusal) -> End {
+        End {
             reason: reason.into(),
             refusal: refusal.into(),
-        };
-        ("web01 app".into(), end)
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn goes_on(report: &Report, failure: Failure) -> Failure {
 
 /// Shows the results.
 fn show(invocation: &mut Invocation, asked: Asked, report: &Report) -> Result<Exit, Failure> {
-    let (exit, outcome) = verdict::verdict(&report.results);
+    let (exit, outcome) = verdict::verdict(&report.results, &report.hosts);
     let targets = || report.results.iter().map(|r| verdict::target(asked, r));
     match invocation.ui.output() {
         Output::Json => {

@@ -115,23 +115,28 @@ pub(super) fn target(asked: Asked, result: &TargetResult) -> json::Target {
     }
 }
 
-/// The exit code of an action on the fleet, and the word for it in JSON.
-pub(super) fn verdict(results: &[TargetResult]) -> (Exit, &'static str) {
+/// The exit code of an action on the fleet, and the word for it in JSON. `reached` are the hosts of
+/// the operation: a host that was named and is none of them counts as failed.
+pub(super) fn verdict(results: &[TargetResult], reached: &[String]) -> (Exit, &'static str) {
     let count = |outcomes: &[Outcome]| {
         let matching = results.iter().filter(|r| outcomes.contains(&r.outcome()));
         matching.count()
     };
+    let is_no_host = |result: &&TargetResult| {
+        result.outcome() == Outcome::NotAttempted && !reached.contains(&result.host)
+    };
+    let no_hosts = results.iter().filter(is_no_host).count();
     let failed = count(&[Outcome::Failed, Outcome::Unspecified]);
     let denied = count(&[Outcome::Denied]);
     let absent = count(&[Outcome::Unreachable, Outcome::Expired]);
-    let not_attempted = count(&[Outcome::NotAttempted]);
+    let not_attempted = count(&[Outcome::NotAttempted]) - no_hosts;
     if results.is_empty() || results.iter().all(names_nothing) {
         (Exit::NoTarget, "no_target")
     } else if denied == results.len() {
         (Exit::Denied, "denied")
     } else if not_attempted > 0 {
         (Exit::Aborted, "aborted")
-    } else if failed + denied > 0 {
+    } else if failed + denied + no_hosts > 0 {
         (Exit::SomeFailed, "failed")
     } else if absent > 0 {
         (Exit::SomeUnreachable, "unreachable")
@@ -215,6 +220,10 @@ mod tests {
     #[test]
     fn outcomes_add_up_to_one_exit_code() {
         use Outcome::{Denied, Done, Expired, Failed, NotAttempted, Unreachable};
+        let unknown_host = || TargetResult {
+            host: "web99".into(),
+            ..plain(NotAttempted)
+        };
         let no_such = || result(Failed, Refusal::NoSuchProcess, &[], "");
         for (results, exit) in [
             (vec![plain(Done), plain(Done)], 0),
@@ -225,13 +234,18 @@ mod tests {
             (vec![plain(Done), plain(Expired)], 11),
             (vec![plain(Unreachable)], 11),
             (vec![plain(Done), plain(Failed), plain(NotAttempted)], 12),
+            (vec![plain(Done), unknown_host()], 10),
             (vec![plain(Denied), plain(Denied)], 14),
             (vec![plain(Done), plain(Denied)], 10),
             (vec![no_such(), no_such()], 15),
             (vec![plain(Done), no_such()], 10),
             (vec![], 15),
         ] {
-            assert_eq!(verdict(&results).0 as u8, exit, "{results:?}");
+            assert_eq!(
+                verdict(&results, &["web01".to_owned()]).0 as u8,
+                exit,
+                "{results:?}"
+            );
         }
     }
 }

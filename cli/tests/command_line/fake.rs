@@ -1,0 +1,175 @@
+//! A fleet service that answers from fixed data and remembers what it was asked.
+
+use std::sync::{Arc, Mutex};
+
+use rsv_proto::wire::{
+    ActRequest, ActResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
+    GetStatusResponse, GetVersionRequest, GetVersionResponse, Host, HostStatus, ListHostsRequest,
+    ListHostsResponse, ShutdownRequest, ShutdownResponse, TailRequest, TailResponse, TargetResult,
+    act_response::{Accepted, Event, Finished},
+    admin_server::Admin,
+    fleet_server::Fleet,
+};
+use tokio_stream::Iter;
+use tonic::{Request, Response, Status};
+
+/// The answers.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Of GetStatus, one page a host.
+    pub(crate) status: Vec<HostStatus>,
+    /// Of ListHosts.
+    pub(crate) hosts: Vec<Host>,
+    /// The hosts that an action reaches.
+    pub(crate) reached: Vec<String>,
+    /// The results of an action, by the pattern that has to be among its programs.
+    pub(crate) results: Vec<(&'static str, TargetResult)>,
+    /// Whether an action's stream ends without its end.
+    pub(crate) breaks_off: bool,
+    /// Of Tail.
+    pub(crate) tail: Vec<TailResponse>,
+    /// What every call is refused with.
+    pub(crate) refusal: Option<Status>,
+}
+
+/// The service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fake {
+    answers: Arc<Answers>,
+    acts: Arc<Mutex<Vec<ActRequest>>>,
+    tails: Arc<Mutex<Vec<TailRequest>>>,
+    tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
+}
+
+type Items<T> = Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+fn items<T>(items: Vec<T>) -> Response<Items<T>> {
+    let items: Vec<Result<T, Status>> = items.into_iter().map(Ok).collect();
+    Response::new(tokio_stream::iter(items))
+}
+
+impl Fake {
+    /// With these answers.
+    pub(crate) fn new(answers: Answers) -> Self {
+        Self {
+            answers: Arc::new(answers),
+            ..Self::default()
+        }
+    }
+
+    /// The actions that were asked for.
+    pub(crate) fn acts(&self) -> Vec<ActRequest> {
+        self.acts.lock().unwrap().clone()
+    }
+
+    /// The output that was asked for.
+    pub(crate) fn tails(&self) -> Vec<TailRequest> {
+        self.tails.lock().unwrap().clone()
+    }
+
+    /// The tokens that were asked for.
+    pub(crate) fn tokens(&self) -> Vec<CreateTokenRequest> {
+        self.tokens.lock().unwrap().clone()
+    }
+
+    fn allowed(&self) -> Result<(), Status> {
+        self.answers.refusal.clone().map_or(Ok(()), Err)
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for Fake {
+    type GetStatusStream = Items<GetStatusResponse>;
+    type ActStream = Items<ActResponse>;
+    type TailStream = Items<TailResponse>;
+
+    async fn get_version(
+        &self,
+        _request: Request<GetVersionRequest>,
+    ) -> Result<Response<GetVersionResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(GetVersionResponse {
+            version: "9.8.7".into(),
+            protocol_min: 1,
+            protocol_max: 1,
+            pid: 4321,
+        }))
+    }
+
+    async fn list_hosts(
+        &self,
+        _request: Request<ListHostsRequest>,
+    ) -> Result<Response<ListHostsResponse>, Status> {
+        self.allowed()?;
+        let hosts = self.answers.hosts.clone();
+        Ok(Response::new(ListHostsResponse { hosts }))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<GetStatusRequest>,
+    ) -> Result<Response<Self::GetStatusStream>, Status> {
+        self.allowed()?;
+        let page = |host: &HostStatus| GetStatusResponse {
+            hosts: vec![host.clone()],
+        };
+        Ok(items(self.answers.status.iter().map(page).collect()))
+    }
+
+    async fn act(&self, request: Request<ActRequest>) -> Result<Response<Self::ActStream>, Status> {
+        self.allowed()?;
+        let request = request.into_inner();
+        self.acts.lock().unwrap().push(request.clone());
+        let reached = self.answers.reached.len();
+        if request.expect_hosts.is_some_and(|n| n as usize != reached) {
+            let text = format!("the selection is {reached} hosts");
+            return Err(Status::failed_precondition(text));
+        }
+        let mut events = vec![Event::Accepted(Accepted {
+            operation: "01JDG7M2".into(),
+            hosts: self.answers.reached.clone(),
+        })];
+        if !request.dry_run {
+            let asked = |pattern: &str| request.programs.iter().any(|p| p == pattern);
+            let results = self.answers.results.iter().filter(|(p, _)| asked(p));
+            events.extend(results.map(|(_, result)| Event::Result(result.clone())));
+        }
+        if !self.answers.breaks_off {
+            events.push(Event::Finished(Finished { elapsed: None }));
+        }
+        let response = |event| ActResponse { event: Some(event) };
+        Ok(items(events.into_iter().map(response).collect()))
+    }
+
+    async fn tail(
+        &self,
+        request: Request<TailRequest>,
+    ) -> Result<Response<Self::TailStream>, Status> {
+        self.allowed()?;
+        self.tails.lock().unwrap().push(request.into_inner());
+        Ok(items(self.answers.tail.clone()))
+    }
+
+    async fn shutdown(
+        &self,
+        _request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(ShutdownResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Fake {
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        self.allowed()?;
+        self.tokens.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(CreateTokenResponse {
+            token: "rsv1.token".into(),
+            expires: None,
+        }))
+    }
+}

@@ -1,0 +1,386 @@
+//! The verbs on a fleet: what is shown, exit codes, and care.
+
+use std::time::{Duration, SystemTime};
+
+use rsv_proto::{
+    time::to_wire,
+    wire::{
+        Host, HostState, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step,
+        TailResponse, TargetResult,
+        tail_response::{Chunk, End, Event},
+    },
+};
+use tonic::Status;
+
+use crate::{
+    controller::{Controller, Root},
+    fake::Answers,
+};
+
+fn ago(seconds: u64) -> Option<prost_types::Timestamp> {
+    Some(to_wire(SystemTime::now() - Duration::from_secs(seconds)))
+}
+
+fn host_status(name: &str, state: HostState, seconds: u64) -> HostStatus {
+    HostStatus {
+        host: name.into(),
+        state: state.into(),
+        as_of: ago(seconds),
+        programs: vec![ProcessStatus {
+            group: "app".into(),
+            name: "app".into(),
+            state: ProcessState::Running.into(),
+            pid: Some(7),
+            started_at: ago(seconds + 60),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn done(host: &str) -> TargetResult {
+    TargetResult {
+        host: host.into(),
+        program: "app".into(),
+        outcome: Outcome::Done.into(),
+        steps: vec![Step::Stopped.into(), Step::Started.into()],
+        ..Default::default()
+    }
+}
+
+fn unreachable(host: &str) -> TargetResult {
+    TargetResult {
+        host: host.into(),
+        outcome: Outcome::Unreachable.into(),
+        detail: "no session since 12s".into(),
+        ..Default::default()
+    }
+}
+
+fn reached(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_restart_by_glob_is_folded() {
+    let hosts = ["web01", "web02", "web03"];
+    let controller = Controller::with(Answers {
+        reached: reached(&hosts),
+        results: hosts.map(|host| ("app", done(host))).into(),
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* restart app --deadline 5s").await;
+    let out = "web[01-03]  (3)  app: stopped, started\n";
+    assert_eq!(ran.result(), (out, 0), "{}", ran.err);
+    assert_eq!(ran.err, "");
+    let acts = controller.fake.acts();
+    let last = acts.last().unwrap();
+    assert_eq!(last.hosts.as_ref().unwrap().include, ["web*"]);
+    assert_eq!(last.deadline.as_ref().unwrap().seconds, 5);
+    assert!(!last.dry_run);
+    let ran = controller.rsv("-H web* restart app -o json").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["schema"], "rsv/restart/v1");
+    assert_eq!(value["operation"], "01JDG7M2");
+    assert_eq!(value["outcome"], "done");
+    assert_eq!(value["targets"].as_array().unwrap().len(), 3);
+    assert_eq!(value["targets"][0]["host"], "web01");
+    assert_eq!(value["targets"][0]["detail"], "stopped, started");
+}
+
+#[tokio::test]
+async fn a_missing_host_is_named_and_exits_11() {
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01", "web02"]),
+        results: vec![("app", done("web01")), ("app", unreachable("web02"))],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* --timeout 20s restart app").await;
+    let out = "web01  (1)  app: stopped, started\n\
+               web02  (1)  unreachable: no session since 12s\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_broken_stream_leaves_the_operation_and_its_name() {
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01", "web02"]),
+        results: vec![("app", done("web01"))],
+        breaks_off: true,
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* restart app").await;
+    assert_eq!(ran.code, 13, "{}", ran.err);
+    assert!(ran.out.contains("web01"), "{}", ran.out);
+    assert!(ran.err.contains("01JDG7M2 goes on"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn many_hosts_are_confirmed_or_counted() {
+    let names: Vec<String> = (1..=21).map(|n| format!("web{n:02}")).collect();
+    let results = names.iter().map(|name| ("app", done(name))).collect();
+    let controller = Controller::with(Answers {
+        reached: names,
+        results,
+        ..Default::default()
+    })
+    .await;
+    let acted = || {
+        controller
+            .fake
+            .acts()
+            .iter()
+            .filter(|act| !act.dry_run)
+            .count()
+    };
+    for (line, code, acts) in [
+        ("-A restart app", 17, 0),
+        ("-A --expect 20 restart app", 16, 1),
+        ("-A --expect 21 restart app", 0, 2),
+        ("-A -y restart app", 0, 3),
+        ("-H web01 restart app", 0, 4),
+        ("-H web01 stop all", 17, 4),
+        ("-A -n restart app", 0, 4),
+    ] {
+        let ran = controller.rsv(line).await;
+        assert_eq!(
+            (ran.code, acted()),
+            (code, acts),
+            "{line}: {}{}",
+            ran.out,
+            ran.err
+        );
+    }
+    let ran = controller.rsv("-A restart app").await;
+    assert!(ran.err.contains("--expect 21"), "{}", ran.err);
+    let ran = controller.rsv("-A -n restart app").await;
+    assert_eq!(ran.out, "would restart app on 21 hosts: web[01-21]\n");
+}
+
+#[tokio::test]
+async fn status_shows_silent_hosts_with_what_was_last_known() {
+    let controller = Controller::with(Answers {
+        status: vec![
+            host_status("web01", HostState::Connected, 0),
+            host_status("web02", HostState::Unreachable, 192),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-A status").await;
+    assert_eq!(ran.code, 11, "{}", ran.err);
+    assert!(
+        ran.out.starts_with("PROBLEMS: 1 host unreachable\n"),
+        "{}",
+        ran.out
+    );
+    let silent: Vec<&str> = ran.out.lines().filter(|l| l.contains("web02")).collect();
+    assert!(
+        silent[0].contains("unreachable since 3m12s ("),
+        "{}",
+        ran.out
+    );
+    assert!(silent[1].contains("RUNNING") && silent[1].contains("last known 3m12s ago"));
+    let ran = controller.rsv("-A status -o json").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["programs"][1]["reachable"], false);
+    assert_eq!(value["programs"][1]["state"], "RUNNING");
+    let uptime = value["programs"][1]["uptime_seconds"].as_u64().unwrap();
+    assert!((59..=60).contains(&uptime), "{uptime}");
+}
+
+#[tokio::test]
+async fn hosts_are_listed_for_people_and_scripts() {
+    let controller = Controller::with(Answers {
+        hosts: vec![Host {
+            name: "web01".into(),
+            state: HostState::Connected.into(),
+            last_seen: ago(1),
+            version: "1.2.3".into(),
+            programs_up: Some(1),
+            programs_total: Some(2),
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-A -o json host ls").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let host = &value["hosts"][0];
+    assert_eq!(host["state"], "connected");
+    assert!(host["last_seen"].as_str().unwrap().ends_with('Z'));
+    assert!(host["certificate_expires"].is_null());
+    let ran = controller.rsv("host ls").await;
+    assert!(ran.out.contains("web01  connected"), "{}", ran.out);
+    let ran = controller.rsv("-A version").await;
+    assert_eq!(ran.result(), ("web01  (1)  1.2.3\n", 0));
+}
+
+#[tokio::test]
+async fn a_fleet_without_hosts_is_no_failure_of_the_list() {
+    let controller = Controller::with(Answers::default()).await;
+    let ran = controller.rsv("host ls").await;
+    assert_eq!(ran.result(), ("", 0), "{}", ran.err);
+    assert_eq!(controller.rsv("-H x* host ls").await.code, 15);
+    assert_eq!(controller.rsv("-A status").await.code, 15);
+    assert_eq!(controller.rsv("-H x1 restart app").await.code, 15);
+}
+
+#[tokio::test]
+async fn a_token_is_the_last_line() {
+    let controller = Controller::with(Answers::default()).await;
+    let line = "token create --host web01 --ttl 10m --uses 2 --label role=web,dc=fra --label x=y";
+    let ran = controller.rsv(line).await;
+    assert_eq!(ran.result(), ("rsv1.token\n", 0), "{}", ran.err);
+    let token = controller.fake.tokens().pop().unwrap();
+    assert_eq!((token.host.as_str(), token.uses), ("web01", 2));
+    assert_eq!(token.ttl.unwrap().seconds, 600);
+    assert_eq!(token.labels.len(), 3);
+    assert_eq!(controller.rsv("token create").await.code, 2);
+}
+
+fn output(host: &str, data: &str) -> TailResponse {
+    said(
+        host,
+        Event::Chunk(Chunk {
+            at: None,
+            data: data.as_bytes().to_vec(),
+        }),
+    )
+}
+
+fn said(host: &str, event: Event) -> TailResponse {
+    TailResponse {
+        host: host.into(),
+        program: "app".into(),
+        event: Some(event),
+    }
+}
+
+fn ended(host: &str, reason: &str, refusal: Refusal) -> TailResponse {
+    let event = Event::End(End {
+        reason: reason.into(),
+        refusal: refusal.into(),
+    });
+    said(host, event)
+}
+
+#[tokio::test]
+async fn lines_of_several_sources_are_kept_whole() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\ntw"),
+            output("web02", "uno\n"),
+            output("web01", "o\nrest"),
+            ended("web01", "OK", Refusal::Unspecified),
+            ended("web02", "the host is unreachable", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* tail app").await;
+    let out = "web01 app | one\nweb02 app | uno\nweb01 app | two\nweb01 app | rest\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+    assert!(
+        ran.err.contains("web02 app: the host is unreachable"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn one_source_is_raw_bytes() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\ntw"),
+            ended("web01", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web01 tail app").await;
+    assert_eq!(ran.result(), ("one\ntw", 0), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn refusals_of_the_controller_have_their_codes() {
+    for (status, code) in [
+        (Status::permission_denied("no rule allows this"), 14),
+        (Status::not_found("no enrolled host matches `x`"), 15),
+        (Status::unimplemented("not here"), 5),
+        (Status::invalid_argument("wrong"), 2),
+        (Status::resource_exhausted("busy"), 1),
+    ] {
+        let text = status.message().to_owned();
+        let controller = Controller::with(Answers {
+            refusal: Some(status),
+            ..Default::default()
+        })
+        .await;
+        let ran = controller.rsv("host ls").await;
+        assert_eq!(ran.result(), ("", code), "{text}: {}", ran.err);
+        assert!(
+            ran.err.starts_with(&format!("rsv: {text}\n")),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_are_not_accepted_are_explained() {
+    let controller = Controller::with(Answers::default()).await;
+    controller.write_context("over.context", controller.root.credentials(true));
+    let mut foreign = Root::new().credentials(false);
+    // It trusts the controller, and the controller does not trust it.
+    foreign.root = controller.root.credentials(false).root;
+    controller.write_context("foreign.context", foreign);
+    controller.write_context("other.context", Root::new().credentials(false));
+    for (context, code, words) in [
+        ("over.context", 14, "your certificate"),
+        ("foreign.context", 14, "your certificate"),
+        ("other.context", 4, "no trusted connection"),
+    ] {
+        for _ in 0..5 {
+            let ran = controller.rsv_as(context, "host ls").await;
+            assert_eq!(ran.code, code, "{context}: {}", ran.err);
+            assert!(ran.err.contains(words), "{context}: {}", ran.err);
+            assert!(ran.err.contains("hint: "), "{context}: {}", ran.err);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_is_not_there_is_said_with_a_hint() {
+    let controller = Controller::with(Answers::default()).await;
+    let ran = controller.rsv("--controller localhost:1 host ls").await;
+    assert_eq!(ran.code, 4, "{}", ran.err);
+    let words = "rsv: cannot connect to localhost:1: ";
+    assert!(
+        ran.err.starts_with(words) && ran.err.contains("hint: "),
+        "{}",
+        ran.err
+    );
+    let ran = controller.rsv("--controller nonsense host ls").await;
+    assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
+#[tokio::test]
+async fn what_only_this_machine_can_do_is_refused_for_the_fleet() {
+    let controller = Controller::with(Answers::default()).await;
+    for line in [
+        "-A shutdown",
+        "-A restart",
+        "-A signal HUP",
+        "-A signal BAD app",
+        "-A tail",
+    ] {
+        let ran = controller.rsv(line).await;
+        assert_eq!(ran.result(), ("", 2), "{line}: {}", ran.err);
+        assert!(ran.err.starts_with("rsv: "), "{line}: {}", ran.err);
+    }
+}

@@ -1,0 +1,385 @@
+//! The verbs on this machine: supervisorctl's text and exit codes.
+
+use std::time::{Duration, SystemTime};
+
+use rsv_proto::{
+    time::to_wire,
+    wire::{
+        Cursor, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step, TailResponse,
+        TargetResult, UnmatchedProgram,
+        tail_response::{Chunk, End, Event, Gap},
+    },
+};
+
+use crate::{agent::Agent, fake::Answers};
+
+fn process(group: &str, name: &str, state: ProcessState, pid: Option<u32>) -> ProcessStatus {
+    let started = SystemTime::now() - Duration::from_secs(3600);
+    ProcessStatus {
+        group: group.into(),
+        name: name.into(),
+        state: state.into(),
+        pid,
+        started_at: pid.map(|_| to_wire(started)),
+        ..Default::default()
+    }
+}
+
+fn status(processes: Vec<ProcessStatus>) -> Answers {
+    Answers {
+        status: vec![HostStatus {
+            programs: processes,
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn result(program: &str, refusal: Refusal, steps: &[Step]) -> TargetResult {
+    let outcome = match refusal {
+        Refusal::Unspecified => Outcome::Done,
+        _ => Outcome::Failed,
+    };
+    TargetResult {
+        program: program.into(),
+        outcome: outcome.into(),
+        refusal: refusal.into(),
+        steps: steps.iter().map(|step| (*step).into()).collect(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn without_a_socket_the_configured_url_is_named() {
+    let agent = Agent::absent();
+    let url = agent.url();
+    let missing = format!("{url} no such file\n");
+    for (line, out, code) in [
+        ("status", missing.clone(), 4),
+        ("start app", missing.clone(), 7),
+        ("stop app", missing.clone(), 7),
+        ("restart app", missing.clone(), 7),
+        ("signal HUP app", missing.clone(), 7),
+        ("signal", missing.clone(), 7),
+        ("pid", missing.clone(), 7),
+        ("tail", missing.clone(), 7),
+        ("version", missing.clone(), 7),
+        (
+            "shutdown",
+            format!("ERROR: {url} no such file (already shut down?)\n"),
+            1,
+        ),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out.as_str(), code), "{line}: {}", ran.err);
+        assert_eq!(ran.err, "", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_is_left_over_refuses() {
+    let agent = Agent::absent();
+    drop(std::os::unix::net::UnixListener::bind(agent.socket()).unwrap());
+    let url = agent.url();
+    for (line, out, code) in [
+        ("status", format!("{url} refused connection\n"), 4),
+        ("pid", format!("{url} refused connection\n"), 4),
+        (
+            "shutdown",
+            format!("ERROR: {url} refused connection (already shut down?)\n"),
+            1,
+        ),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out.as_str(), code), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn status_has_supervisorctls_lines_and_codes() {
+    let agent = Agent::with(status(vec![
+        process("grp", "grp_00", ProcessState::Running, Some(7)),
+        process("off", "off", ProcessState::Stopped, None),
+        process("up", "up", ProcessState::Running, Some(8)),
+    ]));
+    let grp = "grp:grp_00                       RUNNING   pid 7, uptime 1:00:0";
+    let off = "off                              STOPPED   Not started\n";
+    let up = "up                               RUNNING   pid 8, uptime 1:00:0";
+    let all = agent.rsv("status").await;
+    assert_eq!(all.code, 3);
+    let lines: Vec<&str> = all.out.lines().collect();
+    assert!(
+        lines[0].starts_with(grp) && lines[2].starts_with(up),
+        "{}",
+        all.out
+    );
+    assert_eq!(format!("{}\n", lines[1]), off);
+    for (line, code) in [("status up", 0), ("status grp:*", 0), ("status all", 3)] {
+        assert_eq!(agent.rsv(line).await.code, code, "{line}");
+    }
+    let unknown = agent.rsv("status nope off").await;
+    let expected = format!("nope: ERROR (no such process)\n{off}");
+    assert_eq!(unknown.result(), (expected.as_str(), 3));
+    let group = agent.rsv("status nope:*").await;
+    assert_eq!(group.result(), ("nope: ERROR (no such group)\n", 4));
+}
+
+#[tokio::test]
+async fn names_are_acted_on_one_after_the_other() {
+    let none = Refusal::Unspecified;
+    let agent = Agent::with(Answers {
+        results: vec![
+            ("a", result("a", none, &[Step::Started])),
+            ("b", result("b", Refusal::AlreadyStarted, &[])),
+            ("nope", result("nope", Refusal::NoSuchProcess, &[])),
+            ("g:*", result("g:*", Refusal::NoSuchGroup, &[])),
+            ("c", result("c", Refusal::SpawnError, &[])),
+            ("all", result("a", none, &[Step::Started])),
+            ("all", result("b", Refusal::AlreadyStarted, &[])),
+        ],
+        ..Default::default()
+    });
+    for (line, out, code) in [
+        ("start a b", "a: started\nb: ERROR (already started)\n", 0),
+        (
+            "start c nope",
+            "c: ERROR (spawn error)\nnope: ERROR (no such process)\n",
+            1,
+        ),
+        (
+            "start nope c a",
+            "nope: ERROR (no such process)\nc: ERROR (spawn error)\na: started\n",
+            7,
+        ),
+        ("start g:*", "g: ERROR (no such group)\n", 2),
+        ("start b all", "a: started\n", 0),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out, code), "{line}: {}", ran.err);
+    }
+    let asked: Vec<Vec<String>> = agent
+        .fake
+        .acts()
+        .into_iter()
+        .map(|act| act.programs)
+        .collect();
+    assert_eq!(asked[..2], [["a"], ["b"]]);
+    assert_eq!(asked.last().unwrap(), &["all"]);
+}
+
+#[tokio::test]
+async fn a_restart_of_several_names_is_one_action() {
+    let both = [Step::Stopped, Step::Started];
+    let none = Refusal::Unspecified;
+    let agent = Agent::with(Answers {
+        results: vec![
+            ("b", result("b", none, &[Step::Started])),
+            ("a", result("a", none, &both)),
+        ],
+        ..Default::default()
+    });
+    let ran = agent.rsv("restart a b").await;
+    let out = "a: stopped\nb: ERROR (not running)\na: started\nb: started\n";
+    assert_eq!(ran.result(), (out, 0), "{}", ran.err);
+    assert_eq!(agent.fake.acts().len(), 1);
+}
+
+#[tokio::test]
+async fn signals_go_by_name_and_number() {
+    let agent = Agent::with(Answers {
+        results: vec![
+            ("a", result("a", Refusal::Unspecified, &[Step::Signalled])),
+            ("off", result("off", Refusal::NotRunning, &[])),
+        ],
+        ..Default::default()
+    });
+    for (line, out, code) in [
+        ("signal HUP a", "a: signalled\n", 0),
+        ("signal sigusr1 a", "a: signalled\n", 0),
+        ("signal 9 a", "a: signalled\n", 0),
+        ("signal HUP off", "off: ERROR (not running)\n", 7),
+        ("signal BAD a", "a: ERROR (bad signal name)\n", 1),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out, code), "{line}: {}", ran.err);
+    }
+    for line in ["signal", "signal HUP"] {
+        let ran = agent.rsv(line).await;
+        let first = "Error: signal requires a signal name and a process name\n";
+        assert!(
+            ran.out.starts_with(first) && ran.code == 1,
+            "{line}: {}",
+            ran.out
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_verb_without_programs_says_what_it_requires() {
+    let agent = Agent::with(Answers::default());
+    for (verb, code) in [("start", 2), ("stop", 1), ("restart", 1)] {
+        let ran = agent.rsv(verb).await;
+        let first = format!("Error: {verb} requires a process name\n");
+        assert!(ran.out.starts_with(&first), "{verb}: {}", ran.out);
+        assert_eq!(ran.code, code, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn pids_are_numbers_on_lines() {
+    let agent = Agent::with(status(vec![
+        process("off", "off", ProcessState::Stopped, None),
+        process("up", "up", ProcessState::Running, Some(8)),
+    ]));
+    for (line, out, code) in [
+        ("pid", "4321\n", 0),
+        ("pid up", "8\n", 0),
+        ("pid off", "0\n", 7),
+        ("pid nope", "No such process nope\n", 1),
+        ("pid all", "0\n8\n", 0),
+        ("version", "9.8.7\n", 0),
+        ("shutdown", "Shut down\n", 0),
+        ("frobnicate x", "*** Unknown syntax: frobnicate x\n", 1),
+        ("help nope", "*** No help on nope\n", 0),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out, code), "{line}: {}", ran.err);
+    }
+}
+
+fn said(program: &str, event: Event) -> TailResponse {
+    TailResponse {
+        host: String::new(),
+        program: program.into(),
+        event: Some(event),
+    }
+}
+
+fn chunk(data: &str) -> Event {
+    Event::Chunk(Chunk {
+        at: Some(Cursor {
+            log_id: "l1".into(),
+            offset: 0,
+        }),
+        data: data.as_bytes().to_vec(),
+    })
+}
+
+fn end(refusal: Refusal) -> Event {
+    Event::End(End {
+        reason: String::new(),
+        refusal: refusal.into(),
+    })
+}
+
+#[tokio::test]
+async fn tail_prints_bytes_and_a_newline_of_its_own() {
+    let agent = Agent::with(Answers {
+        tail: vec![
+            said("a", chunk("one\x1b[31m\nt")),
+            said("a", chunk("wo\n")),
+            said("a", end(Refusal::Unspecified)),
+        ],
+        ..Default::default()
+    });
+    let ran = agent.rsv("tail a").await;
+    assert_eq!(ran.result(), ("one\x1b[31m\ntwo\n\n", 0), "{}", ran.err);
+    let ran = agent.rsv("tail -3 a stderr").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = agent.rsv("tail -f a").await;
+    let followed = "==> Press Ctrl-C to exit <==\none\x1b[31m\ntwo\n";
+    assert_eq!(ran.result(), (followed, 0), "{}", ran.err);
+    let bytes: Vec<_> = agent.fake.tails().iter().map(|tail| tail.bytes).collect();
+    assert_eq!(bytes, [None, Some(3), Some(1024)]);
+}
+
+#[tokio::test]
+async fn a_gap_is_said_beside_the_bytes() {
+    let gap = Gap {
+        at: None,
+        bytes: Some(4096),
+        reason: "rotated away".into(),
+    };
+    let agent = Agent::with(Answers {
+        tail: vec![
+            said("a", Event::Gap(gap)),
+            said("a", chunk("rest\n")),
+            said("a", end(Refusal::Unspecified)),
+        ],
+        ..Default::default()
+    });
+    let ran = agent.rsv("tail a").await;
+    assert_eq!(ran.result(), ("rest\n\n", 0));
+    assert_eq!(ran.err, "-- gap 4096 bytes (rotated away) --\n");
+}
+
+#[tokio::test]
+async fn tail_complains_as_supervisorctl_does() {
+    let refused = |refusal| {
+        Agent::with(Answers {
+            tail: vec![said("a", end(refusal))],
+            ..Default::default()
+        })
+    };
+    let no_file = refused(Refusal::NoFile);
+    let unknown = refused(Refusal::NoSuchProcess);
+    for (agent, line, out, code) in [
+        (&no_file, "tail a", "a: ERROR (no log file)\n", 1),
+        (&unknown, "tail a", "a: ERROR (no such process name)\n", 1),
+        (&unknown, "tail a bogus", "Error: bad channel 'bogus'\n", 1),
+        (
+            &unknown,
+            "tail -f",
+            "Error: tail requires process name\n",
+            1,
+        ),
+        (&unknown, "tail -f a", "==> Press Ctrl-C to exit <==\n", 0),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out, code), "{line}: {}", ran.err);
+    }
+    let ran = unknown.rsv("tail -f a").await;
+    let expected = format!(
+        "{}/logtail/a/stdout Cannot read, status code 404\n",
+        unknown.url()
+    );
+    assert_eq!(ran.err, expected);
+}
+
+#[tokio::test]
+async fn json_is_one_object_with_a_schema() {
+    let mut answers = status(vec![process("g", "p", ProcessState::Running, Some(8))]);
+    answers.status[0].unmatched = vec![UnmatchedProgram::default()];
+    answers.results = vec![("p", result("p", Refusal::SpawnError, &[]))];
+    let agent = Agent::with(answers);
+    let ran = agent.rsv("-o json status").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["schema"], "rsv/status/v1");
+    let program = &value["programs"][0];
+    assert_eq!(program["program"], "g:p");
+    assert_eq!(program["group"], "g");
+    assert_eq!(program["pid"], 8);
+    assert_eq!(program["reachable"], true);
+    assert!(program["uptime_seconds"].as_u64().unwrap() >= 3600);
+    let ran = agent.rsv("start p -o json").await;
+    assert_eq!(ran.code, 7);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["schema"], "rsv/start/v1");
+    assert_eq!(value["targets"][0]["outcome"], "failed");
+    let absent = Agent::absent().rsv("-o json status").await;
+    assert_eq!((absent.out.as_str(), absent.code), ("", 4));
+    assert!(absent.err.starts_with("rsv: unix://"), "{}", absent.err);
+}
+
+#[tokio::test]
+async fn the_socket_can_be_named_without_a_configuration() {
+    let agent = Agent::with(Answers::default());
+    let url = format!("unix://{}", agent.socket().display());
+    let ran = crate::run::run(crate::run::rsv(agent.path()), ["-s", &url, "version"]).await;
+    assert_eq!(ran.result(), ("9.8.7\n", 0), "{}", ran.err);
+    for url in ["http://localhost:9001", "bogus"] {
+        let ran = crate::run::run(crate::run::rsv(agent.path()), ["-s", url, "version"]).await;
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("hint: "), "{}", ran.err);
+    }
+}

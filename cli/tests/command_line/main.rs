@@ -1,0 +1,15 @@
+//! The built command against servers that are made of fixed data: what it prints, byte for byte,
+//! and what it exits with.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own preparations that fail are a failed test"
+)]
+
+mod agent;
+mod contexts;
+mod controller;
+mod fake;
+mod fleet;
+mod local;
+mod run;
