@@ -22,6 +22,8 @@
 mod adoption;
 mod asks;
 mod clock;
+#[cfg(test)]
+pub(crate) mod fake;
 mod gear;
 mod handle;
 mod logs;
@@ -33,10 +35,12 @@ mod stopping;
 mod verdicts;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use rsv_supervise::{Autorestart, Event, Observation, Phase, Policy, Retries, Tick, step};
+use rsv_supervise::{Autorestart, Effect, Event, Observation, Phase, Policy, Retries, Tick, step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::capture::Capture;
@@ -146,9 +150,9 @@ impl Hub {
         let mut order = Vec::with_capacity(programs.len());
         for program in programs {
             let key = program.key.clone();
-            if !slots.contains_key(&key) {
-                order.push(key.clone());
-                slots.insert(key, Slot::new(program));
+            if let Entry::Vacant(vacant) = slots.entry(key.clone()) {
+                vacant.insert(Slot::new(program));
+                order.push(key);
             }
         }
         let handle = HubHandle::new(asks, journal.clone());
@@ -251,22 +255,16 @@ impl Core {
         let policy = policy(slot, &self.course);
         let (phase, effects) = step(before.clone(), &policy, clock::now(), event);
         drop(policy);
-        self.settle(key, &before, phase, effects);
+        self.settle(key, &before, phase, &effects);
     }
 
     /// Carries out the effects of one step, and the steps that follow from them at once: a spawn
     /// that is refused before the keeper is asked.
-    fn settle(
-        &mut self,
-        key: &Key,
-        before: &Phase,
-        phase: Phase,
-        effects: Vec<rsv_supervise::Effect>,
-    ) {
+    fn settle(&mut self, key: &Key, before: &Phase, phase: Phase, effects: &[Effect]) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        let mut refusal = self.gear.turn(slot, before, phase, &effects);
+        let mut refusal = self.gear.turn(slot, before, phase, effects);
         while let Some(refused) = refusal {
             let attempt = slot.phase.attempt();
             let event = Event::Observed(Observation::SpawnRefused {
@@ -280,6 +278,9 @@ impl Core {
             refusal = self.gear.turn(slot, &before, phase, &effects);
         }
         self.course.at_rest(key, &slot.phase);
+        if slot.phase.is_at_rest() {
+            self.gear.close_logs(slot);
+        }
         if !slot.is_configured && slot.phase.is_at_rest() {
             self.remove(key);
         }
@@ -299,17 +300,17 @@ impl Core {
         };
         if slot.reopen_at.is_some_and(|at| at <= now) {
             slot.reopen_at = None;
-            self.gear.want_failed_logs(slot);
+            self.gear.want_logs(slot);
         }
     }
 }
 
 /// The rules for a machine now: while everything is being stopped nothing is started again.
-fn policy<'a>(slot: &'a Slot, course: &Course) -> std::borrow::Cow<'a, Policy> {
+fn policy<'a>(slot: &'a Slot, course: &Course) -> Cow<'a, Policy> {
     let policy = &slot.program.policy;
     match course {
-        Course::Serving => std::borrow::Cow::Borrowed(policy),
-        Course::Stopping(_) | Course::Done(_) => std::borrow::Cow::Owned(Policy {
+        Course::Serving => Cow::Borrowed(policy),
+        Course::Stopping(_) | Course::Done(_) => Cow::Owned(Policy {
             autostart: false,
             autorestart: Autorestart::Never,
             startretries: Retries::Limit(0),

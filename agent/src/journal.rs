@@ -31,6 +31,10 @@ pub struct JournalReader {
 }
 
 /// What a reader gets.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every item is a change, taken one at a time"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// The next change.

@@ -252,7 +252,7 @@ impl KeeperClient {
                         .is_ok();
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "no keeper")
+                    tracing::error!(error = &error as &dyn std::error::Error, "no keeper");
                 }
             }
         }

@@ -47,7 +47,7 @@ async fn begin(
         action,
         actor: String::new(),
     };
-    agent.hub.act(request).await.unwrap()
+    agent.hub.act(request).await.expect("the hub is there")
 }
 
 fn start() -> Verb {

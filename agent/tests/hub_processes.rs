@@ -260,3 +260,18 @@ async fn no_keeper_to_start_is_a_clear_error() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn the_last_output_before_the_end_of_everything_is_in_the_log() {
+    let rig = Rig::with_keeper();
+    let script = "trap \"seq 1 9000; exit\" TERM; echo ready; while :; do sleep 0.01; done";
+    let agent = rig.agent(vec![rig.program("app", script)]).await;
+    eventually("the trap", || rig.log("app").contains("ready")).await;
+    agent.stop().await;
+    let log = rig.log("app");
+    assert!(
+        log.ends_with("\n8999\n9000\n"),
+        "it ends with {:?}",
+        log.lines().next_back()
+    );
+}

@@ -50,7 +50,7 @@ impl Core {
         let mut notes = readable(notes);
         for key in self.order.clone() {
             if let Some(slot) = self.slots.get(&key) {
-                self.gear.want_logs(slot);
+                self.gear.know_logs(slot);
             }
             self.take_over(
                 &key,
@@ -59,7 +59,7 @@ impl Core {
             );
         }
         for (key, runs) in runs {
-            self.take_over_foreign(key.clone(), notes.remove(&key), runs);
+            self.take_over_foreign(&key, notes.remove(&key), runs);
         }
         for key in notes.into_keys() {
             let (key, note) = (key.as_run_key(), Vec::new());
@@ -121,11 +121,11 @@ impl Core {
         // The slot was not counted while its machine was not in place.
         self.gear.count(slot.is_live(), is_live);
         slot.phase = phase.clone();
-        self.settle(key, &before, phase, effects);
+        self.settle(key, &before, phase, &effects);
     }
 
     /// A program that is not configured any more: kept until it ends.
-    fn take_over_foreign(&mut self, key: Key, note: Option<Note>, runs: Vec<HeldRun>) {
+    fn take_over_foreign(&mut self, key: &Key, note: Option<Note>, runs: Vec<HeldRun>) {
         let Some(note) = note else {
             tracing::error!(program = %key, "a process without a note is left alone");
             return;
@@ -134,10 +134,10 @@ impl Core {
         slot.is_configured = false;
         slot.phase = Phase::default();
         tracing::warn!(host = self.gear.host, program = %key, "runs and is no longer configured");
-        self.gear.want_logs(&slot);
+        self.gear.know_logs(&slot);
         self.slots.insert(key.clone(), slot);
         self.order.push(key.clone());
-        self.take_over(&key, Some(note), runs);
+        self.take_over(key, Some(note), runs);
     }
 
     /// Another keeper is there. What it does not hold and we do is to be adopted by it; the pipes

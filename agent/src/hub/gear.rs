@@ -6,6 +6,7 @@
 //! log line, the journal and whoever waits.
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rsv_keeper::message::{self, Channel, Request, Run};
@@ -135,18 +136,12 @@ impl Gear {
                 limit,
             });
         }
-        match slot.readiness() {
-            Readiness::Ready => self.send_spawn(slot).map(|()| true),
-            Readiness::Pending => {
-                slot.spawn = SpawnStage::AwaitingLogs;
-                Ok(false)
-            }
-            Readiness::Failed(_) => {
-                slot.spawn = SpawnStage::AwaitingLogs;
-                self.want_failed_logs(slot);
-                Ok(false)
-            }
+        if slot.readiness() == Readiness::Ready {
+            return self.send_spawn(slot).map(|()| true);
         }
+        slot.spawn = SpawnStage::AwaitingLogs;
+        self.want_logs(slot);
+        Ok(false)
     }
 
     /// Asks the keeper.
@@ -239,42 +234,67 @@ impl Gear {
             }));
     }
 
-    /// Asks for all logs of a program.
-    pub(super) fn want_logs(&mut self, slot: &Slot) {
+    /// Tells the capture of the logs of a program, so that they can be read before it runs.
+    pub(super) fn know_logs(&self, slot: &Slot) {
+        let key = slot.program.key.as_run_key();
         for log in &slot.logs {
-            self.logs.want(wanted(slot, log));
+            self.logs
+                .capture()
+                .know(&key, log.channel, log.spec.clone());
         }
     }
 
-    /// Asks again for the logs of a program that could not be opened.
-    pub(super) fn want_failed_logs(&mut self, slot: &mut Slot) {
+    /// Asks for the logs of a program that are not open.
+    pub(super) fn want_logs(&mut self, slot: &mut Slot) {
         for index in 0..slot.logs.len() {
-            if matches!(slot.logs[index].state, LogState::Failed(_)) {
+            if matches!(
+                slot.logs[index].state,
+                LogState::Closed | LogState::Failed(_)
+            ) {
                 slot.logs[index].state = LogState::Wanted;
                 self.logs.want(wanted(slot, &slot.logs[index]));
             }
         }
     }
 
+    /// Closes the open logs of a program at rest, as soon as what it left in its pipes is in them.
+    pub(super) fn close_logs(&self, slot: &mut Slot) {
+        let mut is_any = false;
+        for log in &mut slot.logs {
+            if matches!(log.state, LogState::Open(_)) {
+                log.state = LogState::Closed;
+                is_any = true;
+            }
+        }
+        if is_any {
+            self.logs.capture().closed(&slot.program.key.as_run_key());
+        }
+    }
+
     /// Hands a pipe to the capture, or parks it until its log is open.
     pub(super) fn attach(
-        &self,
+        &mut self,
         slot: &mut Slot,
         run: &Run,
         channel: Channel,
-        pipe: Option<std::os::fd::OwnedFd>,
+        pipe: Option<OwnedFd>,
     ) {
         let Some(pipe) = pipe else { return };
-        match slot.log_mut(channel) {
-            Some(log) if !matches!(log.state, LogState::Open(_)) => {
-                log.parked.push((run.clone(), pipe));
-            }
-            Some(_) | None => self.logs.capture().attach(run.clone(), channel, pipe),
+        let Some(log) = slot.log_mut(channel) else {
+            let (program, pid) = (&run.key, slot.phase.pid());
+            tracing::error!(program, pid, "a stream that was not asked for");
+            return;
+        };
+        if matches!(log.state, LogState::Open(_)) {
+            self.logs.capture().attach(run.clone(), channel, pipe);
+        } else {
+            log.parked.push((run.clone(), pipe));
+            self.want_logs(slot);
         }
     }
 
     /// A drain file and its capture belong together: the open log of a stream.
-    pub(super) fn opened(&self, slot: &mut Slot, channel: Channel, file: std::os::fd::OwnedFd) {
+    pub(super) fn opened(&self, slot: &mut Slot, channel: Channel, file: OwnedFd) {
         let Some(log) = slot.log_mut(channel) else {
             return;
         };

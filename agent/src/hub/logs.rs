@@ -1,7 +1,8 @@
 //! Opening log files without waiting for a disk.
 //!
-//! The hub asks, a blocking thread opens, and the answers come back as inputs. A log is opened once,
-//! when its program is loaded, and used for every run; it is opened again only after that did not work.
+//! The hub asks, a blocking thread opens, and the answers come back as inputs. A log is opened when
+//! its program is to run and stays open over restarts, which therefore wait for no disk; it is closed
+//! when the program comes to rest.
 
 use std::collections::VecDeque;
 use std::io;

@@ -203,6 +203,9 @@ impl Core {
             return;
         };
         if slot.spawn != SpawnStage::AwaitingLogs {
+            if slot.phase.is_at_rest() {
+                self.gear.close_logs(slot);
+            }
             return;
         }
         let attempt = slot.phase.attempt().get();

@@ -71,6 +71,8 @@ pub(super) struct SlotLog {
 /// Whether a log is open.
 #[derive(Debug)]
 pub(super) enum LogState {
+    /// No, and nobody needs it: the program does not run.
+    Closed,
     /// Not yet; it has been asked for.
     Wanted,
     /// It is; this is the file that the keeper drains into.
@@ -153,7 +155,7 @@ impl Slot {
             match &log.state {
                 LogState::Open(_) => {}
                 LogState::Failed(code) => return Readiness::Failed(code.clone()),
-                LogState::Wanted => readiness = Readiness::Pending,
+                LogState::Closed | LogState::Wanted => readiness = Readiness::Pending,
             }
         }
         readiness
@@ -164,7 +166,7 @@ impl Slot {
         let log = self.logs.iter().find(|log| log.channel == channel)?;
         match &log.state {
             LogState::Open(file) => Some(Arc::clone(file)),
-            LogState::Wanted | LogState::Failed(_) => None,
+            LogState::Closed | LogState::Wanted | LogState::Failed(_) => None,
         }
     }
 
@@ -178,7 +180,7 @@ impl SlotLog {
         Self {
             channel,
             spec,
-            state: LogState::Wanted,
+            state: LogState::Closed,
             parked: Vec::new(),
         }
     }
