@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use rsv_proto::name::HostName;
 
 /// The controller of a fleet: agents connect to it, `rsv` asks it.
@@ -69,18 +69,19 @@ pub struct InitArguments {
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("place").required(true).multiple(true)))]
 pub struct RunArguments {
-    /// Configuration file with a [controller] section
+    /// Configuration file with a `[controller]` section
     #[arg(
         short = 'c',
         long = "configuration",
         value_name = "FILE",
-        required_unless_present = "state_dir"
+        group = "place"
     )]
     pub configuration: Option<PathBuf>,
 
     /// Directory made by `init`; overrides `state_dir` of the file
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "place")]
     pub state_dir: Option<PathBuf>,
 
     /// Address and port to listen on; overrides `listen` of the file

@@ -373,7 +373,7 @@ impl Fleet {
             }
         }
         for (name, id) in silent {
-            let reason = format!("silent for {} heartbeats", MISSED_HEARTBEATS);
+            let reason = format!("silent for {}", humantime::format_duration(patience));
             changes.extend(dismiss(id, &reason, RETRY_SOON));
             changes.extend(self.down(name, reason));
         }

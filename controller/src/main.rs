@@ -3,7 +3,6 @@
 
 use std::{
     error::Error,
-    fmt::Display,
     io::{self, Write as _},
     process::ExitCode,
     time::SystemTime,
@@ -105,8 +104,8 @@ async fn serve(
     })?;
     raise_file_limit();
     let stop = stop_on_signal().map_err(|e| failed(&e, None, FAILED))?;
-    let ready = || {
-        tracing::info!(%listen, "serving");
+    let ready = |address| {
+        tracing::info!(listen = %address, "serving");
         // Not started by systemd: nobody to tell.
         let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     };
@@ -187,7 +186,7 @@ fn hint(error: &ServeError) -> Option<&'static str> {
     }
 }
 
-fn failed(error: &(impl Error + Display), hint: Option<String>, code: u8) -> Failure {
+fn failed(error: &impl Error, hint: Option<String>, code: u8) -> Failure {
     Failure {
         text: chain(error),
         hint,

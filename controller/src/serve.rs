@@ -137,13 +137,12 @@ impl Controller {
         self,
         listener: TcpListener,
         stop: CancellationToken,
-        ready: impl FnOnce(),
+        ready: impl FnOnce(std::net::SocketAddr),
     ) -> Result<(), ServeError> {
         let mut settings = self.settings;
+        let address = listener.local_addr().map_err(ServeError::Socket)?;
         // Port 0 lets the system choose: others are told its choice.
-        if settings.port == 0 {
-            settings.port = listener.local_addr().map_err(ServeError::Socket)?.port();
-        }
+        settings.port = address.port();
         let config = watch::Sender::new(server_config(&self.credentials)?);
         let shown = config.subscribe();
         let (epochs, to_record) = mpsc::channel(EPOCHS);
@@ -178,7 +177,7 @@ impl Controller {
             shared.stopping.cancel();
             tokio::time::sleep(DRAIN).await;
         };
-        ready();
+        ready(address);
         tokio::select! {
             served = serving => served.map_err(ServeError::Server),
             () = closing => {

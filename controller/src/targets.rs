@@ -112,7 +112,7 @@ mod tests {
             .iter()
             .map(|n| n.parse().unwrap())
             .collect();
-        let own = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect();
+        let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         let selection = HostSelection {
             include: own(include),
             exclude: own(exclude),

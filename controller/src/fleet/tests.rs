@@ -207,7 +207,7 @@ fn a_silent_host_is_unreachable_after_three_heartbeats() {
     let changes = story.pass(INTERVAL * 3);
     assert_eq!(words(&changes), ["1 beat", "1 beat", "1 beat"]);
     let changes = story.pass(INTERVAL / 2);
-    let reason = "silent for 3 heartbeats";
+    let reason = "silent for 12s";
     let expected = [
         format!("1 dismiss: {reason}"),
         "1 drop".into(),

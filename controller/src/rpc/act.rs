@@ -35,10 +35,14 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The longest idempotency key.
 const LONGEST_KEY: usize = 200;
 
+/// The longest trace context that is passed on: what its standard asks of everybody to carry.
+const LONGEST_TRACE: usize = 512;
+
 /// Submits an action and follows it.
 pub(super) async fn act(
     shared: &Shared,
     actor: &Identity,
+    trace: (String, String),
     request: ActRequest,
 ) -> Result<ReceiverStream<Result<ActResponse, Status>>, Status> {
     let mut submission = submission(actor, request)?;
@@ -49,7 +53,9 @@ pub(super) async fn act(
         rsv.command.kind = audit::verb(&submission.action),
         rsv.command.targets = tracing::field::Empty,
     );
-    submission.trace = span.in_scope(telemetry::traceparent);
+    let own = span.in_scope(telemetry::traceparent);
+    // Without traces of its own a controller passes the caller's on.
+    submission.trace = if own.0.is_empty() { trace } else { own };
     let submitted = shared
         .hub
         .submit(submission)
@@ -73,6 +79,18 @@ pub(super) async fn act(
     };
     tokio::spawn(reader.instrument(span));
     Ok(ReceiverStream::new(stream))
+}
+
+/// The trace context that a caller sent; empty texts when it sent none that is sensible.
+pub(super) fn callers_trace(metadata: &tonic::metadata::MetadataMap) -> (String, String) {
+    let text = |key| {
+        let value = metadata.get(key).and_then(|value| value.to_str().ok());
+        value
+            .filter(|text| text.len() <= LONGEST_TRACE)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (text("traceparent"), text("tracestate"))
 }
 
 /// Tells one caller everything, from the beginning. A caller that goes ends only this.

@@ -70,7 +70,8 @@ impl Fleet for FleetService {
 
     async fn act(&self, request: Request<ActRequest>) -> Result<Response<Self::ActStream>, Status> {
         let actor = authz::caller(&request)?;
-        let events = act::act(&self.0, &actor, request.into_inner()).await?;
+        let trace = act::callers_trace(request.metadata());
+        let events = act::act(&self.0, &actor, trace, request.into_inner()).await?;
         Ok(Response::new(Box::pin(events)))
     }
 
