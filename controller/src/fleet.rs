@@ -22,7 +22,7 @@ use rsv_proto::{
 };
 
 use crate::{
-    host::{Enrolment, Host, HostView, SessionId, Verdict},
+    host::{Enrolment, Host, HostView, SessionId, Verdict, plain},
     moment::Moment,
 };
 
@@ -275,6 +275,7 @@ impl Fleet {
             );
             changes.push(Change::Suspicious(host.clone(), text));
         }
+        let is_new_epoch = known.last_epoch() != Some(hello.epoch);
         let resume_after = known.attach(now, id, hello, phase);
         changes.push(Change::Tell(
             id,
@@ -289,7 +290,9 @@ impl Fleet {
             }),
         ));
         changes.push(Change::Tell(id, beat(now)));
-        changes.push(Change::Epoch(host.clone(), hello.epoch));
+        if is_new_epoch {
+            changes.push(Change::Epoch(host.clone(), hello.epoch));
+        }
         changes.push(Change::Up(host));
         changes
     }
@@ -313,7 +316,7 @@ impl Fleet {
             }
             Word::Goodbye(goodbye) => {
                 let mut changes = vec![Change::Drop(id)];
-                changes.extend(self.down(host, goodbye.reason));
+                changes.extend(self.down(host, plain(&goodbye.reason)));
                 return changes;
             }
             Word::Hello(_) => Verdict::Broken("a second greeting".into()),

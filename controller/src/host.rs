@@ -21,6 +21,15 @@ use crate::moment::Moment;
 /// broken agent can make the controller remember.
 pub const MAX_PROGRAMS: usize = 20_000;
 
+/// The most labels that an agent may give its own host.
+const MAX_LABELS: usize = 64;
+
+/// The longest name of a program or a group.
+const MAX_NAME: usize = 255;
+
+/// The longest of an agent's own words that are shown to people.
+const MAX_WORDS: usize = 200;
+
 /// Names one session of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub Uuid);
@@ -208,8 +217,11 @@ impl Host {
             },
         });
         self.enrolment.last_epoch = Some(hello.epoch);
-        self.own_labels = hello.labels.clone().into_iter().collect();
-        self.version.clone_from(&hello.version);
+        let labels = hello.labels.iter().take(MAX_LABELS);
+        self.own_labels = labels
+            .map(|(key, value)| (plain(key), plain(value)))
+            .collect();
+        self.version = plain(&hello.version);
         self.last_seen = Some(now.wall);
         resume
     }
@@ -245,6 +257,9 @@ impl Host {
             Sync::Loading { seq, programs } if seq == chunk.seq => programs,
             Sync::Loading { .. } | Sync::Awaiting | Sync::Live => Programs::new(),
         };
+        if let Some(refused) = chunk.programs.iter().find_map(check_name) {
+            return refused;
+        }
         programs.extend(
             chunk
                 .programs
@@ -290,6 +305,11 @@ impl Host {
         }
         if delta.seq < expected {
             return Verdict::Fine;
+        }
+        if let Some(Change::Upsert(program)) = &delta.change
+            && let Some(refused) = check_name(program)
+        {
+            return refused;
         }
         known.seq = delta.seq;
         let programs = Arc::make_mut(&mut known.programs);
@@ -373,6 +393,20 @@ impl Host {
     pub fn last_epoch(&self) -> Option<u64> {
         self.enrolment.last_epoch
     }
+}
+
+/// What an agent says of itself, fit to be shown: bounded, and without anything that moves a cursor.
+pub fn plain(words: &str) -> String {
+    let shown = |c: char| if c.is_control() { '?' } else { c };
+    words.chars().take(MAX_WORDS).map(shown).collect()
+}
+
+/// Refuses a program that could not be shown or typed.
+fn check_name(program: &ProcessStatus) -> Option<Verdict> {
+    let is_fine =
+        |name: &str| name.len() <= MAX_NAME && !name.is_empty() && !name.contains(char::is_control);
+    let all_fine = is_fine(&program.group) && is_fine(&program.name);
+    (!all_fine).then(|| Verdict::Broken("a program with an impossible name".into()))
 }
 
 impl Knowledge {

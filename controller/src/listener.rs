@@ -4,6 +4,7 @@
 //! nobody for long. A peer whose certificate names nobody of this fleet gets no connection.
 
 use std::{
+    future::Future as _,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -17,7 +18,8 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::Sleep,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,6 +32,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most handshakes at one time; the kernel's backlog holds the others. A storm of reconnecting
 /// agents is worked off at some thousands a second.
 const HANDSHAKES: usize = 256;
+
+/// The most connections without a certificate, and how long each may last: enough to join, and a bound
+/// for what strangers can make the controller hold.
+const STRANGERS: usize = 256;
+const STRANGERS_TIME: Duration = Duration::from_secs(30);
 
 /// Connections that have completed TLS and wait to be served; when full, handshakes wait.
 const READY: usize = 64;
@@ -51,6 +58,14 @@ pub struct Peer {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    stranger: Option<Stranger>,
+}
+
+/// What a connection without a certificate holds.
+#[derive(Debug)]
+struct Stranger {
+    end: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Why a peer gets no connection.
@@ -64,6 +79,8 @@ enum Refused {
     Identity(rsv_proto::identity::IdentityError),
     #[error("{0} is of another fleet")]
     Foreign(String),
+    #[error("{STRANGERS} connections without a certificate are open")]
+    Crowded,
 }
 
 /// Connections as they become ready, until `stop`; then the socket is closed. Each handshake uses the
@@ -78,6 +95,7 @@ pub fn connections(
     let acceptor = Acceptor {
         config,
         trust_domain: trust_domain.into(),
+        strangers: Arc::new(Semaphore::new(STRANGERS)),
         ready,
     };
     tokio::spawn(async move {
@@ -90,6 +108,7 @@ pub fn connections(
 struct Acceptor {
     config: watch::Receiver<Arc<ServerConfig>>,
     trust_domain: Arc<str>,
+    strangers: Arc<Semaphore>,
     ready: mpsc::Sender<io::Result<Connection>>,
 }
 
@@ -110,8 +129,9 @@ impl Acceptor {
             };
             let config = Arc::clone(&self.config.borrow());
             let (ready, domain) = (self.ready.clone(), Arc::clone(&self.trust_domain));
+            let strangers = Arc::clone(&self.strangers);
             tokio::spawn(async move {
-                match handshake(tcp, address, config, &domain).await {
+                match handshake(tcp, address, config, &domain, strangers).await {
                     // Nobody serves any more: the controller is stopping.
                     Ok(connection) => drop(ready.send(Ok(connection)).await),
                     Err(reason) => {
@@ -129,6 +149,7 @@ async fn handshake(
     address: SocketAddr,
     config: Arc<ServerConfig>,
     trust_domain: &str,
+    strangers: Arc<Semaphore>,
 ) -> Result<Connection, Refused> {
     tune(&tcp).map_err(Refused::Tls)?;
     let accepting = TlsAcceptor::from(config).accept(tcp);
@@ -146,11 +167,21 @@ async fn handshake(
     if let Some(identity) = identity.as_ref().filter(|i| i.trust_domain != trust_domain) {
         return Err(Refused::Foreign(identity.uri()));
     }
-    let peer = Peer {
-        address,
-        identity: identity.map(Arc::new),
+    let stranger = match identity {
+        Some(_) => None,
+        None => Some(Stranger {
+            _place: strangers
+                .try_acquire_owned()
+                .map_err(|_| Refused::Crowded)?,
+            end: Box::pin(tokio::time::sleep(STRANGERS_TIME)),
+        }),
     };
-    Ok(Connection { stream, peer })
+    let identity = identity.map(Arc::new);
+    Ok(Connection {
+        stream,
+        peer: Peer { address, identity },
+        stranger,
+    })
 }
 
 impl Connected for Connection {
@@ -167,6 +198,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(stranger) = &mut self.stranger
+            && stranger.end.as_mut().poll(context).is_ready()
+        {
+            let reason = "a connection without a certificate lasts only for a join";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

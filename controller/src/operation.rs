@@ -42,6 +42,10 @@ pub struct Operation {
     submitted: Moment,
     patience: Patience,
     targets: BTreeMap<HostName, Target>,
+    /// How many targets are asked, and how many are lost: so that an answer costs the same however many
+    /// hosts there are.
+    asked: usize,
+    lost: usize,
     results: Vec<TargetResult>,
     finished: Option<Duration>,
 }
@@ -89,6 +93,8 @@ impl Operation {
             submitted: now,
             patience,
             targets: BTreeMap::new(),
+            asked: 0,
+            lost: 0,
             results: Vec::new(),
             finished: None,
         };
@@ -103,6 +109,7 @@ impl Operation {
             let target = match reach {
                 Reach::Connected => {
                     effects.push(Effect::Ask(host.clone()));
+                    operation.asked += 1;
                     Target::Asked
                 }
                 Reach::Unreachable(reason) => {
@@ -123,15 +130,13 @@ impl Operation {
         match input {
             Input::Answered(host, results) => self.answered(&host, results),
             Input::Lost(host, reason) => {
-                if let Some(target @ Target::Asked) = self.targets.get_mut(&host) {
-                    *target = Target::Lost(reason);
+                if self.targets.get(&host) == Some(&Target::Asked) {
+                    self.put(&host, Target::Lost(reason));
                 }
             }
             Input::Returned(host) => {
-                if let Some(target @ (Target::Lost(_) | Target::Asked)) =
-                    self.targets.get_mut(&host)
-                {
-                    *target = Target::Asked;
+                if self.awaits(&host) {
+                    self.put(&host, Target::Asked);
                     effects.push(Effect::Ask(host));
                 }
             }
@@ -144,12 +149,12 @@ impl Operation {
 
     /// The tick at which [`Input::Elapsed`] is due, while anything is waited for.
     pub fn deadline(&self) -> Option<Duration> {
-        let waiting = || self.targets.values().filter(|t| **t != Target::Ended);
-        waiting().next()?;
-        let lost = waiting().any(|t| matches!(t, Target::Lost(_)));
+        if self.asked + self.lost == 0 {
+            return None;
+        }
         let end = self.submitted.tick + self.wait();
         let begin = self.submitted.tick + self.patience.deadline;
-        Some(if lost { end.min(begin) } else { end })
+        Some(if self.lost > 0 { end.min(begin) } else { end })
     }
 
     /// All results so far, in the order in which they came.
@@ -179,12 +184,10 @@ impl Operation {
     }
 
     fn answered(&mut self, host: &HostName, results: Vec<TargetResult>) {
-        let Some(target) = self.targets.get_mut(host) else {
-            return;
-        };
-        if std::mem::replace(target, Target::Ended) == Target::Ended {
+        if !self.awaits(host) {
             return;
         }
+        self.put(host, Target::Ended);
         if results.is_empty() {
             let detail = "the host answered without a result".into();
             self.results
@@ -203,35 +206,50 @@ impl Operation {
         let elapsed = now.since(self.submitted.tick);
         let too_late = elapsed >= self.wait();
         let cannot_begin = elapsed >= self.patience.deadline;
-        for (host, target) in &mut self.targets {
+        if !too_late && (!cannot_begin || self.lost == 0) {
+            return;
+        }
+        let shown = humantime::format_duration(rounded(elapsed));
+        let mut given_up = Vec::new();
+        for (host, target) in &self.targets {
             let detail = match target {
-                Target::Asked if too_late => {
-                    format!(
-                        "no answer within {}",
-                        humantime::format_duration(elapsed_words(elapsed))
-                    )
-                }
-                Target::Lost(reason) if too_late || cannot_begin => {
-                    format!("{reason}; it may have begun")
-                }
-                Target::Asked | Target::Lost(_) | Target::Ended => continue,
+                Target::Asked if too_late => format!("no answer within {shown}"),
+                Target::Lost(reason) => format!("{reason}; it may have begun"),
+                Target::Asked | Target::Ended => continue,
             };
-            *target = Target::Ended;
-            self.results
-                .push(whole_host(host.as_str(), Outcome::Unreachable, detail));
+            given_up.push((host.clone(), detail));
+        }
+        for (host, detail) in given_up {
+            self.put(&host, Target::Ended);
+            let result = whole_host(host.as_str(), Outcome::Unreachable, detail);
+            self.results.push(result);
         }
     }
 
     fn settle(&mut self, now: Moment) {
-        let all_ended = self.targets.values().all(|t| *t == Target::Ended);
-        if all_ended && self.finished.is_none() {
+        if self.asked + self.lost == 0 && self.finished.is_none() {
             self.finished = Some(now.since(self.submitted.tick));
+        }
+    }
+
+    /// Moves a target on: the only place where one changes, and the counts with it.
+    fn put(&mut self, host: &HostName, next: Target) {
+        let Some(target) = self.targets.get_mut(host) else {
+            return;
+        };
+        let previous = std::mem::replace(target, next.clone());
+        for (state, step) in [(previous, -1), (next, 1)] {
+            match state {
+                Target::Asked => self.asked = self.asked.saturating_add_signed(step),
+                Target::Lost(_) => self.lost = self.lost.saturating_add_signed(step),
+                Target::Ended => {}
+            }
         }
     }
 }
 
 /// A duration as precise as people want it.
-fn elapsed_words(elapsed: Duration) -> Duration {
+fn rounded(elapsed: Duration) -> Duration {
     if elapsed < Duration::from_secs(1) {
         Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     } else {

@@ -299,3 +299,73 @@ async fn record(archive: Archive, mut epochs: mpsc::Receiver<(HostName, u64)>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{args::InitArguments, init::init};
+
+    fn settings(directory: &std::path::Path, names: &[&str]) -> Settings {
+        Settings {
+            state_dir: directory.join("ctl"),
+            names: names.iter().map(ToString::to_string).collect(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            port: 0,
+            heartbeat: Duration::from_secs(5),
+            trust_domain: "test".into(),
+        }
+    }
+
+    /// A fleet that was made so long ago.
+    fn made(directory: &std::path::Path, ago: Duration) -> Authority {
+        let arguments = InitArguments {
+            state_dir: directory.join("ctl"),
+            names: vec!["localhost".into()],
+            listen: "127.0.0.1:0".parse().unwrap(),
+            admin: "admin".into(),
+            trust_domain: Some("test".into()),
+        };
+        init(&arguments, SystemTime::now() - ago).unwrap();
+        Authority::load(&directory.join("ctl").join(AUTHORITY), "test").unwrap()
+    }
+
+    #[test]
+    fn the_controllers_certificate_is_made_anew_when_it_is_old_or_lacks_a_name() {
+        let day = Duration::from_secs(24 * 3600);
+        for (ago, names, is_renewed) in [
+            (Duration::ZERO, &["localhost"][..], false),
+            (day * 10, &["localhost"], false),
+            (day * 50, &["localhost"], true),
+            (day * 100, &["localhost"], true),
+            (Duration::ZERO, &["localhost", "10.0.0.1"], true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let authority = made(dir.path(), ago);
+            let settings = settings(dir.path(), names);
+            let before = credentials::read(&settings.state_dir, authority.root()).unwrap();
+            let used = current(&settings, &authority, SystemTime::now()).unwrap();
+            assert_eq!(used.chain != before.chain, is_renewed, "{ago:?} {names:?}");
+            assert!(credentials::covers(&used.chain[0], &settings.names));
+            let kept = credentials::read(&settings.state_dir, authority.root()).unwrap();
+            assert_eq!(kept.chain, used.chain);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_shown_without_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Arc::new(made(dir.path(), Duration::ZERO));
+        let settings = settings(dir.path(), &["localhost"]);
+        let first = credentials::read(&settings.state_dir, authority.root()).unwrap();
+        let config = watch::Sender::new(server_config(&first).unwrap());
+        let shown = config.subscribe();
+        let renewal = Renewal {
+            settings,
+            authority,
+            config,
+        };
+        let second = renewal.renew().await.unwrap();
+        assert!(shown.has_changed().unwrap());
+        assert_ne!(first.chain, second.chain);
+    }
+}

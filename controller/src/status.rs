@@ -17,11 +17,12 @@ use crate::{
 
 impl From<SelectionError> for Status {
     fn from(error: SelectionError) -> Self {
-        let text = error.to_string();
+        let text = short(error.to_string());
         match error {
-            SelectionError::Nothing | SelectionError::TooMany(_) | SelectionError::Pattern(_) => {
-                Self::invalid_argument(text)
-            }
+            SelectionError::Nothing
+            | SelectionError::TooMany(_)
+            | SelectionError::TooLong(_)
+            | SelectionError::Pattern(_) => Self::invalid_argument(text),
             SelectionError::NoMatch(_) => Self::not_found(format!("{text}; see `rsv host ls`")),
             SelectionError::NoHosts => {
                 Self::not_found(format!("{text}; begin with `rsv token create`"))
@@ -109,6 +110,16 @@ impl From<CaError> for Status {
             | CaError::Random(_) => internal(&error),
         }
     }
+}
+
+/// A text that repeats what a caller sent, cut to what fits into the trailers of an answer.
+fn short(mut text: String) -> String {
+    const LONGEST: usize = 1000;
+    if let Some((cut, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(cut);
+        text.push_str("...");
+    }
+    text
 }
 
 /// Ours to fix: the caller gets an id, the log has the rest.

@@ -37,17 +37,15 @@ pub struct CertificateRecord {
     pub expires: u64,
 }
 
-/// A host that asks to join, and the certificate it gets if it may.
+/// A host that asks to join.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub struct Claim {
     /// The token's id.
     pub token: String,
     /// The token's secret.
     pub secret: Vec<u8>,
     /// The name asked for.
     pub host: HostName,
-    /// Already signed, not yet handed out.
-    pub certificate: CertificateRecord,
 }
 
 /// Why the store did not do it.
@@ -90,8 +88,15 @@ pub trait Store: Send + Sync + 'static {
     fn hosts(&self) -> Result<Vec<(HostName, HostRecord)>, StoreError>;
     /// Keeps a new token, and forgets those that nobody needs to know any more.
     fn add_token(&self, id: &str, token: &Token, now: SystemTime) -> Result<(), StoreError>;
-    /// Takes one use of a token and enrols the host: both or neither.
-    fn join(&self, candidate: &Candidate, now: SystemTime) -> Result<HostRecord, JoinError>;
+    /// Whether a host would be let in now.
+    fn may_join(&self, claim: &Claim, now: SystemTime) -> Result<(), JoinError>;
+    /// Takes one use of a token and enrols the host with its certificate: both or neither.
+    fn join(
+        &self,
+        claim: &Claim,
+        certificate: &CertificateRecord,
+        now: SystemTime,
+    ) -> Result<HostRecord, JoinError>;
     /// Notes a renewed certificate; false: the host is not enrolled.
     fn renew(&self, host: &HostName, certificate: &CertificateRecord) -> Result<bool, StoreError>;
     /// Notes the epochs of hosts, those that are enrolled.

@@ -10,6 +10,9 @@ use rsv_proto::{
 /// make the controller compare.
 const MAX_PATTERNS: usize = 10_000;
 
+/// The longest pattern.
+const MAX_PATTERN: usize = 4096;
+
 /// The most names said in full that are looked for.
 const MAX_NAMES: usize = 100_000;
 
@@ -31,6 +34,9 @@ pub enum SelectionError {
     /// Too long.
     #[error("{0} patterns in one selection, {MAX_PATTERNS} are accepted")]
     TooMany(usize),
+    /// A pattern that is too long.
+    #[error("a host pattern of {0} characters, {MAX_PATTERN} are accepted")]
+    TooLong(usize),
     /// A pattern that is not one.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -50,6 +56,10 @@ pub fn select<'a>(
     let count = selection.include.len() + selection.exclude.len();
     if count > MAX_PATTERNS {
         return Err(SelectionError::TooMany(count));
+    }
+    let mut patterns = selection.include.iter().chain(&selection.exclude);
+    if let Some(long) = patterns.find(|p| p.len() > MAX_PATTERN) {
+        return Err(SelectionError::TooLong(long.len()));
     }
     if selection.include.is_empty() && !selection.all {
         return Err(SelectionError::Nothing);

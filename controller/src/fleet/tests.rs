@@ -584,3 +584,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_an_agent_says_of_itself_is_made_fit_to_be_shown() {
+    let mut story = Story::new();
+    let labels = [("role".to_owned(), "we\u{1b}[31mb".to_owned())]
+        .into_iter()
+        .collect();
+    let version = "1\n".repeat(1000);
+    story.greet(
+        1,
+        Hello {
+            labels,
+            version,
+            ..hello()
+        },
+    );
+    let view = story.view();
+    assert_eq!(view.labels["role"], "we?[31mb");
+    assert_eq!(view.version.len(), 200);
+    let reason = "bye\r\n".into();
+    story.say(1, Word::Goodbye(Goodbye { reason }));
+    assert_eq!(story.view().reason, "bye??");
+    story.attach(2, 2, "i");
+    let changes = story.snapshot(2, 2, 1, &["a\u{7}b"]);
+    assert!(
+        words(&changes).contains(&"2 drop".into()),
+        "an impossible name"
+    );
+}

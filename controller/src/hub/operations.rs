@@ -2,7 +2,7 @@
 //! reads their results. What each of them does next is decided in [`crate::operation`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, SystemTime},
 };
 
@@ -37,6 +37,8 @@ const PAGE: usize = 500;
 #[derive(Debug, Default)]
 pub(super) struct Operations {
     entries: BTreeMap<String, Entry>,
+    /// Those that are not finished: what happens to hosts concerns these alone.
+    active: BTreeSet<String>,
     /// Actor and idempotency key to operation.
     keys: HashMap<(String, String), String>,
 }
@@ -143,6 +145,9 @@ impl Operations {
         }
         entry.publish(&submission.id, false);
         let orders = entry.orders(&submission.id, effects);
+        if entry.operation.finished().is_none() {
+            self.active.insert(submission.id.clone());
+        }
         self.entries.insert(submission.id.clone(), entry);
         Ok(orders)
     }
@@ -167,56 +172,71 @@ impl Operations {
 
     /// A host answered a command.
     pub(super) fn answered(&mut self, now: Moment, host: &HostName, result: CommandResult) {
-        let id = operation_of(&result.id);
-        let Some(entry) = self.entries.get_mut(id) else {
-            tracing::info!(%host, op = id, "an answer to an operation that is not known any more");
-            return;
-        };
-        if !entry.operation.awaits(host) {
+        let id = operation_of(&result.id).to_owned();
+        let awaits = |entry: &Entry| entry.operation.awaits(host);
+        if !self.entries.get(&id).is_some_and(awaits) {
             tracing::info!(%host, op = id, "an answer that is not waited for any more");
             return;
         }
-        let input = Input::Answered(host.clone(), result.results);
-        let _none = entry.apply(now, id, input);
+        let _none = self.apply(now, &id, Input::Answered(host.clone(), result.results));
     }
 
     /// A host's session is over.
     pub(super) fn lost(&mut self, now: Moment, host: &HostName, reason: &str) {
-        for (id, entry) in self.awaiting(host) {
-            let input = Input::Lost(host.clone(), reason.to_owned());
-            let _none = entry.apply(now, id, input);
+        for id in self.awaiting(host) {
+            let _none = self.apply(now, &id, Input::Lost(host.clone(), reason.to_owned()));
         }
     }
 
     /// A host has a session again.
     pub(super) fn returned(&mut self, now: Moment, host: &HostName) -> Vec<Order> {
-        let entries = self.awaiting(host);
-        entries
-            .flat_map(|(id, e)| e.apply(now, id, Input::Returned(host.clone())))
+        let ids = self.awaiting(host).into_iter();
+        ids.flat_map(|id| self.apply(now, &id, Input::Returned(host.clone())))
             .collect()
     }
 
     /// Time has passed.
     pub(super) fn elapsed(&mut self, now: Moment) {
-        let due = |e: &Entry| e.operation.deadline().is_some_and(|at| at <= now.tick);
-        for (id, entry) in self.entries.iter_mut().filter(|(_, e)| due(e)) {
-            let _none = entry.apply(now, id, Input::Elapsed);
+        let due = |entry: &Entry| entry.operation.deadline().is_some_and(|at| at <= now.tick);
+        let ids: Vec<String> = self
+            .active_entries()
+            .filter(|(_, e)| due(e))
+            .map(own_id)
+            .collect();
+        for id in ids {
+            let _none = self.apply(now, &id, Input::Elapsed);
         }
     }
 
     /// The tick at which [`Operations::elapsed`] is due.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.entries
-            .values()
-            .filter_map(|e| e.operation.deadline())
+        self.active_entries()
+            .filter_map(|(_, e)| e.operation.deadline())
             .min()
     }
 
-    fn awaiting(&mut self, host: &HostName) -> impl Iterator<Item = (&str, &mut Entry)> {
-        let entries = self.entries.iter_mut();
-        entries
+    fn active_entries(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.active
+            .iter()
+            .filter_map(|id| self.entries.get_key_value(id))
+    }
+
+    fn awaiting(&self, host: &HostName) -> Vec<String> {
+        self.active_entries()
             .filter(|(_, e)| e.operation.awaits(host))
-            .map(|(id, e)| (id.as_str(), e))
+            .map(own_id)
+            .collect()
+    }
+
+    fn apply(&mut self, now: Moment, id: &str, input: Input) -> Vec<Order> {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Vec::new();
+        };
+        let orders = entry.apply(now, id, input);
+        if entry.operation.finished().is_some() {
+            self.active.remove(id);
+        }
+        orders
     }
 
     fn forget(&mut self, now: Moment) {
@@ -282,6 +302,10 @@ impl Request {
             action: submission.action,
         }
     }
+}
+
+fn own_id((id, _): (&String, &Entry)) -> String {
+    id.clone()
 }
 
 /// The id of the one command that each host gets in an operation.

@@ -22,6 +22,9 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The most program patterns in one request.
 const MAX_PATTERNS: usize = 1000;
 
+/// The longest program pattern: two names and a colon.
+const MAX_PATTERN: usize = 511;
+
 /// Program patterns of a request; none means every program.
 #[derive(Debug)]
 pub(super) struct Wanted(Vec<(String, ProgramPattern)>);
@@ -33,6 +36,13 @@ impl Wanted {
             let text = format!(
                 "{} program patterns, {MAX_PATTERNS} are accepted",
                 patterns.len()
+            );
+            return Err(Status::invalid_argument(text));
+        }
+        if let Some(long) = patterns.iter().find(|p| p.len() > MAX_PATTERN) {
+            let text = format!(
+                "a program pattern of {} characters, {MAX_PATTERN} are accepted",
+                long.len()
             );
             return Err(Status::invalid_argument(text));
         }

@@ -3,13 +3,13 @@
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::SystemTime};
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable, Table, TableDefinition,
     backends::FileBackend,
 };
 use rsv_proto::name::HostName;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Candidate, CertificateRecord, HostRecord, JoinError, Store, StoreError};
+use super::{CertificateRecord, Claim, HostRecord, JoinError, Store, StoreError};
 use crate::token::{Token, TokenRefused};
 
 /// Hosts by name, JSON.
@@ -111,20 +111,28 @@ impl Store for Embedded {
         })
     }
 
-    fn join(&self, candidate: &Candidate, now: SystemTime) -> Result<HostRecord, JoinError> {
+    fn may_join(&self, claim: &Claim, now: SystemTime) -> Result<(), JoinError> {
+        let transaction = self.database.begin_read().map_err(used)?;
+        let hosts = transaction.open_table(HOSTS).map_err(used)?;
+        let tokens = transaction.open_table(TOKENS).map_err(used)?;
+        redeem(&hosts, &tokens, claim, now).map(drop)
+    }
+
+    fn join(
+        &self,
+        claim: &Claim,
+        certificate: &CertificateRecord,
+        now: SystemTime,
+    ) -> Result<HostRecord, JoinError> {
         self.write(|hosts, tokens| {
-            let host = &candidate.host;
-            let id = candidate.token.as_str();
-            let token: Token = get(tokens, id)?.ok_or(TokenRefused::Unknown)?;
-            let known: Option<HostRecord> = get(hosts, host.as_str())?;
-            let left = token.redeem(&candidate.secret, host, known.is_some(), now)?;
+            let left = redeem(hosts, tokens, claim, now)?;
             let record = HostRecord {
-                labels: token.labels,
-                certificate: candidate.certificate.clone(),
+                labels: left.labels.clone(),
+                certificate: certificate.clone(),
                 last_epoch: None,
             };
-            put(tokens, id, &left)?;
-            put(hosts, host.as_str(), &record)?;
+            put(tokens, &claim.token, &left)?;
+            put(hosts, claim.host.as_str(), &record)?;
             Ok(record)
         })
     }
@@ -153,7 +161,22 @@ impl Store for Embedded {
     }
 }
 
-fn get<T: DeserializeOwned>(rows: &Rows<'_>, key: &str) -> Result<Option<T>, StoreError> {
+/// The claimed token after this use of it.
+fn redeem(
+    hosts: &impl ReadableTable<&'static str, &'static [u8]>,
+    tokens: &impl ReadableTable<&'static str, &'static [u8]>,
+    claim: &Claim,
+    now: SystemTime,
+) -> Result<Token, JoinError> {
+    let token: Token = get(tokens, &claim.token)?.ok_or(TokenRefused::Unknown)?;
+    let is_enrolled = hosts.get(claim.host.as_str()).map_err(used)?.is_some();
+    Ok(token.redeem(&claim.secret, &claim.host, is_enrolled, now)?)
+}
+
+fn get<T: DeserializeOwned>(
+    rows: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<T>, StoreError> {
     let row = rows.get(key).map_err(used)?;
     row.map(|row| decode(key, row.value())).transpose()
 }
@@ -179,16 +202,23 @@ mod tests {
     use super::*;
     use crate::token::{digest, seconds};
 
-    fn candidate(host: &str, serial: &str) -> Candidate {
-        Candidate {
+    fn claim(host: &str) -> Claim {
+        Claim {
             token: "t1".into(),
             secret: b"secret".to_vec(),
             host: host.parse().unwrap(),
-            certificate: CertificateRecord {
-                serial: serial.into(),
-                expires: 7,
-            },
         }
+    }
+
+    fn join(store: &Embedded, host: &str, now: SystemTime) -> Result<HostRecord, JoinError> {
+        let certificate = CertificateRecord {
+            serial: "a1".into(),
+            expires: 7,
+        };
+        let asked = store.may_join(&claim(host), now);
+        let joined = store.join(&claim(host), &certificate, now);
+        assert_eq!(asked.is_ok(), joined.is_ok(), "what is promised is kept");
+        joined
     }
 
     fn token(uses_left: u32, now: SystemTime) -> Token {
@@ -210,7 +240,7 @@ mod tests {
         {
             let store = Embedded::open(&path).unwrap();
             store.add_token("t1", &token(1, now), now).unwrap();
-            store.join(&candidate("web01", "a1"), now).unwrap();
+            join(&store, "web01", now).unwrap();
             let epochs = [("web01".parse().unwrap(), 4), ("gone".parse().unwrap(), 1)];
             store.note_epochs(&epochs).unwrap();
         }
@@ -220,7 +250,7 @@ mod tests {
         assert_eq!(hosts.len(), 1);
         assert_eq!(hosts[0].1.last_epoch, Some(4));
         assert_eq!(hosts[0].1.labels["role"], "web");
-        let again = store.join(&candidate("web02", "a2"), now).unwrap_err();
+        let again = join(&store, "web02", now).unwrap_err();
         assert!(
             matches!(again, JoinError::Refused(TokenRefused::Used)),
             "{again}"
@@ -234,13 +264,13 @@ mod tests {
         let store = Embedded::open(&dir.path().join("store")).unwrap();
         let now = SystemTime::now();
         store.add_token("t1", &token(2, now), now).unwrap();
-        store.join(&candidate("web01", "a1"), now).unwrap();
-        let taken = store.join(&candidate("web01", "a2"), now).unwrap_err();
+        join(&store, "web01", now).unwrap();
+        let taken = join(&store, "web01", now).unwrap_err();
         assert!(
             matches!(taken, JoinError::Refused(TokenRefused::Taken(_))),
             "{taken}"
         );
-        store.join(&candidate("web02", "a3"), now).unwrap();
+        join(&store, "web02", now).unwrap();
     }
 
     #[test]
@@ -249,7 +279,7 @@ mod tests {
         let store = Embedded::open(&dir.path().join("store")).unwrap();
         let now = SystemTime::now();
         store.add_token("t1", &token(1, now), now).unwrap();
-        store.join(&candidate("web01", "a1"), now).unwrap();
+        join(&store, "web01", now).unwrap();
         let renewed = CertificateRecord {
             serial: "b2".into(),
             expires: 9,
@@ -270,7 +300,7 @@ mod tests {
         store
             .add_token("t2", &token(1, SystemTime::now()), SystemTime::now())
             .unwrap();
-        let gone = store.join(&candidate("web01", "a1"), then).unwrap_err();
+        let gone = join(&store, "web01", then).unwrap_err();
         assert!(
             matches!(gone, JoinError::Refused(TokenRefused::Unknown)),
             "{gone}"
