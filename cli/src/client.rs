@@ -185,12 +185,14 @@ impl Server {
     /// Why a call failed. A connection that broke may have been ended over our certificate, which
     /// only another look tells.
     async fn explained(&self, status: &Status) -> Failure {
-        match &self.trial {
-            Some(trial) if is_lost(status) => match trial.alert().await {
+        let failure = refused(&self.name, status);
+        match (&self.trial, status.code()) {
+            (Some(trial), _) if is_lost(status) => match trial.alert().await {
                 Some(alert) => lost_trust(&self.name, alert),
-                None => refused(&self.name, status),
+                None => failure,
             },
-            _ => refused(&self.name, status),
+            (None, Code::PermissionDenied) => failure.hint("only the agent's user and root may"),
+            _ => failure,
         }
     }
 }

@@ -3,12 +3,14 @@
 use rsv_proto::{
     process::display_name,
     select::ProgramPattern,
-    wire::{GetStatusRequest, HostSelection, ProcessStatus},
+    wire::{GetStatusRequest, HostSelection, HostStatus, ProcessStatus},
 };
 
 use crate::{
     args::Output,
+    command::status,
     error::{Exit, Failure},
+    fold::folded,
     invocation::{Invocation, Scope, no_hosts},
     json,
     table::{Cell, Table},
@@ -126,36 +128,53 @@ async fn fleet(
     if hosts.is_empty() {
         return Err(no_hosts(&selection));
     }
-    let mut table = Table::new(&["HOST", "PROGRAM", "PID"]);
-    let mut pids = Vec::new();
-    for host in &hosts {
-        for process in &host.programs {
-            let program = display_name(&process.group, &process.name);
-            let pid = process.pid.unwrap_or(0).to_string();
-            table.row(vec![
-                Cell::new(&host.host),
-                Cell::new(&program),
-                Cell::new(pid),
-            ]);
-            pids.push(json::Pid {
-                host: json::text(&host.host),
-                program,
-                pid: process.pid,
-            });
-        }
-    }
+    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) = hosts
+        .iter()
+        .partition(|host| status::is_reachable(host.state()));
+    let pids = pids_of(&answering);
     match invocation.ui.output() {
         Output::Table => {
-            let text = table.render(invocation.ui.color());
+            let text = table(&pids).render(invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
         }
         Output::Json => json::print(&mut invocation.ui, &json::Pids::new(None, &pids))?,
         Output::Jsonl => json::print_lines(&mut invocation.ui, &pids)?,
     }
-    match pids.iter().all(|pid| pid.pid.is_some()) {
-        true => Ok(Exit::Done),
-        false => Ok(Exit::NotRunning),
+    let silent: Vec<String> = silent.into_iter().map(|host| host.host.clone()).collect();
+    if !silent.is_empty() {
+        let names = folded(&silent);
+        invocation.ui.warning(&format!("{names}: unreachable"));
     }
+    Ok(match pids.iter().all(|pid| pid.pid.is_some()) {
+        true if silent.is_empty() => Exit::Done,
+        true => Exit::SomeUnreachable,
+        false => Exit::NotRunning,
+    })
+}
+
+/// What is true now: a process id that was last known of a silent host may be another's by now.
+fn pids_of(hosts: &[&HostStatus]) -> Vec<json::Pid> {
+    let of = |host: &HostStatus, process: &ProcessStatus| json::Pid {
+        host: json::text(&host.host),
+        program: display_name(&process.group, &process.name),
+        pid: process.pid,
+    };
+    let pids = hosts
+        .iter()
+        .flat_map(|host| host.programs.iter().map(|process| of(host, process)));
+    pids.collect()
+}
+
+fn table(pids: &[json::Pid]) -> Table {
+    let mut table = Table::new(&["HOST", "PROGRAM", "PID"]);
+    for pid in pids {
+        table.row(vec![
+            Cell::new(pid.host.as_deref().unwrap_or_default()),
+            Cell::new(&pid.program),
+            Cell::new(pid.pid.unwrap_or(0).to_string()),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod fleet;
 mod local;
 mod report;
 
-use rsv_proto::wire::ProcessState;
+use rsv_proto::wire::{HostState, ProcessState};
 
 use crate::{
     error::{Exit, Failure},
@@ -33,4 +33,14 @@ fn is_down(state: ProcessState) -> bool {
             | ProcessState::Unknown
             | ProcessState::Unspecified
     )
+}
+
+/// Whether what is shown of a host in this state is true now.
+pub(super) fn is_reachable(state: HostState) -> bool {
+    match state {
+        HostState::Connected | HostState::Draining => true,
+        // An agent does not say what it is to itself.
+        HostState::Unspecified => true,
+        HostState::Unreachable | HostState::Never => false,
+    }
 }

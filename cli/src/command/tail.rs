@@ -54,31 +54,27 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
     let mut display = Display::new(&invocation.ui, single, args.raw);
     let events = agent.server.tail(request).await?;
     let ends = show(invocation, &mut display, events).await?;
-    let program = wanted.programs.concat();
-    match ends.iter().find_map(refusal_of) {
-        Some(refusal) if single && wanted.follow => {
-            let channel = channel_name(wanted.channel);
-            let status = not_readable(refusal);
-            let url = agent.url;
-            let said =
-                format!("{url}/logtail/{program}/{channel} Cannot read, status code {status}");
-            invocation.ui.say(&said);
-            Ok(Exit::Done)
-        }
-        Some(refusal) => {
-            let words = refusal_words(refusal);
-            invocation.ui.line(&format!("{program}: ERROR ({words})"))?;
-            Ok(Exit::Failed)
-        }
-        None => {
-            let is_text = invocation.ui.output().is_text();
-            if single && !wanted.follow && is_text {
-                // supervisorctl ends what it shows with a newline of its own.
-                invocation.ui.bytes(b"\n")?;
-            }
-            Ok(Exit::Done)
+    if single && wanted.follow && ends.iter().any(|(_, end)| refusal_of(end).is_some()) {
+        let (program, channel) = (wanted.programs.concat(), channel_name(wanted.channel));
+        let url = agent.url;
+        let said = format!("{url}/logtail/{program}/{channel} Cannot read, status code 404");
+        invocation.ui.say(&said);
+        return Ok(Exit::Done);
+    }
+    let mut exit = Exit::Done;
+    for (program, end) in &ends {
+        if let Some(refusal) = refusal_of(end) {
+            let line = format!("{program}: ERROR ({})", refusal_words(refusal));
+            invocation.ui.line(&line)?;
+            exit = Exit::Failed;
         }
     }
+    let is_text = invocation.ui.output().is_text();
+    if single && !wanted.follow && is_text && exit == Exit::Done {
+        // supervisorctl ends what it shows with a newline of its own.
+        invocation.ui.bytes(b"\n")?;
+    }
+    Ok(exit)
 }
 
 async fn fleet(
@@ -92,6 +88,7 @@ async fn fleet(
     let events = server.tail(request(&wanted, Some(hosts))).await?;
     let mut display = Display::new(&invocation.ui, single, args.raw);
     let ends = show(invocation, &mut display, events).await?;
+    let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
 }
 
@@ -108,12 +105,12 @@ fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
 }
 
 /// Shows everything that comes. A host's source that ends badly is said at once: others may go on
-/// for long. What comes back is how each source ended.
+/// for long. What comes back is each program with how its source ended.
 async fn show(
     invocation: &mut Invocation,
     display: &mut Display,
     mut events: Events<TailResponse>,
-) -> Result<Vec<End>, Failure> {
+) -> Result<Vec<(String, End)>, Failure> {
     let mut ends = Vec::new();
     while let Some(response) = events.next().await? {
         let TailResponse {
@@ -130,7 +127,7 @@ async fn show(
                 if !host.is_empty() && !is_clean(&end) {
                     ui.warning(&format!("{}: {}", source_name(&host, &program), why(&end)));
                 }
-                ends.push(end);
+                ends.push((program, end));
             }
             None => {}
         }
@@ -185,14 +182,6 @@ fn refusal_words(refusal: Refusal) -> &'static str {
         Refusal::NoFile => "no log file",
         Refusal::NoSuchProcess | Refusal::NoSuchGroup => "no such process name",
         _ => "unknown error reading log",
-    }
-}
-
-/// The HTTP status that supervisorctl reports for output that cannot be followed.
-fn not_readable(refusal: Refusal) -> u16 {
-    match refusal {
-        Refusal::NoFile => 410,
-        _ => 404,
     }
 }
 

@@ -62,15 +62,17 @@ impl Installed {
 
     /// The name of the context in use: the one that `[rsv] context` names, or else the only one.
     pub(crate) fn current_name(&self) -> Option<&str> {
-        let named = lines_of(&self.text, "rsv").find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            (key.trim() == "context").then(|| value.trim())
-        });
+        let named = value_of(&self.text, "context");
         match (named, self.entries.as_slice()) {
             (Some(name), _) => Some(name),
             (None, [(name, _)]) => Some(name),
             (None, _) => None,
         }
+    }
+
+    /// A value of section `[rsv]`.
+    pub(crate) fn setting(&self, key: &str) -> Option<String> {
+        value_of(&self.text, key).map(ToOwned::to_owned)
     }
 
     /// The context in use.
@@ -182,6 +184,14 @@ fn header(line: &str) -> Option<&str> {
         .strip_prefix('[')?
         .strip_suffix(']')
         .map(str::trim)
+}
+
+/// A value of section `[rsv]`.
+fn value_of<'a>(text: &'a str, wanted: &str) -> Option<&'a str> {
+    lines_of(text, "rsv").find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == wanted).then(|| value.trim())
+    })
 }
 
 /// The lines of a section, without its header and without empty ones.

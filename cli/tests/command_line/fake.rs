@@ -1,6 +1,9 @@
 //! A fleet service that answers from fixed data and remembers what it was asked.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use rsv_proto::wire::{
     ActRequest, ActResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
@@ -10,7 +13,7 @@ use rsv_proto::wire::{
     admin_server::Admin,
     fleet_server::Fleet,
 };
-use tokio_stream::Iter;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 /// The answers.
@@ -24,6 +27,8 @@ pub(crate) struct Answers {
     pub(crate) reached: Vec<String>,
     /// The results of an action, by the pattern that has to be among its programs.
     pub(crate) results: Vec<(&'static str, TargetResult)>,
+    /// Whether streams of actions and of output stay open after the last item.
+    pub(crate) holds: bool,
     /// Whether an action's stream ends without its end.
     pub(crate) breaks_off: bool,
     /// Of Tail.
@@ -41,11 +46,14 @@ pub(crate) struct Fake {
     tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
 }
 
-type Items<T> = Iter<std::vec::IntoIter<Result<T, Status>>>;
+type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-fn items<T>(items: Vec<T>) -> Response<Items<T>> {
-    let items: Vec<Result<T, Status>> = items.into_iter().map(Ok).collect();
-    Response::new(tokio_stream::iter(items))
+fn items<T: Send + 'static>(items: Vec<T>, holds: bool) -> Response<Items<T>> {
+    let items = tokio_stream::iter(items.into_iter().map(Ok));
+    Response::new(match holds {
+        true => Box::pin(items.chain(tokio_stream::pending())),
+        false => Box::pin(items),
+    })
 }
 
 impl Fake {
@@ -113,7 +121,7 @@ impl Fleet for Fake {
         let page = |host: &HostStatus| GetStatusResponse {
             hosts: vec![host.clone()],
         };
-        Ok(items(self.answers.status.iter().map(page).collect()))
+        Ok(items(self.answers.status.iter().map(page).collect(), false))
     }
 
     async fn act(&self, request: Request<ActRequest>) -> Result<Response<Self::ActStream>, Status> {
@@ -134,11 +142,14 @@ impl Fleet for Fake {
             let results = self.answers.results.iter().filter(|(p, _)| asked(p));
             events.extend(results.map(|(_, result)| Event::Result(result.clone())));
         }
-        if !self.answers.breaks_off {
+        if !self.answers.breaks_off && !self.answers.holds {
             events.push(Event::Finished(Finished { elapsed: None }));
         }
         let response = |event| ActResponse { event: Some(event) };
-        Ok(items(events.into_iter().map(response).collect()))
+        Ok(items(
+            events.into_iter().map(response).collect(),
+            self.answers.holds,
+        ))
     }
 
     async fn tail(
@@ -147,7 +158,7 @@ impl Fleet for Fake {
     ) -> Result<Response<Self::TailStream>, Status> {
         self.allowed()?;
         self.tails.lock().unwrap().push(request.into_inner());
-        Ok(items(self.answers.tail.clone()))
+        Ok(items(self.answers.tail.clone(), self.answers.holds))
     }
 
     async fn shutdown(

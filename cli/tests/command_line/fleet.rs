@@ -1,6 +1,9 @@
 //! The verbs on a fleet: what is shown, exit codes, and care.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    time::{Duration, SystemTime},
+};
 
 use rsv_proto::{
     time::to_wire,
@@ -154,6 +157,14 @@ async fn many_hosts_are_confirmed_or_counted() {
             ran.err
         );
     }
+    let config = controller.path().join("config");
+    std::fs::write(&config, "[rsv]\nconfirm_above = 30\n").unwrap();
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = crate::run::rsv(&controller.path());
+    command.env("RSV_CONFIG", &config);
+    let words = ["--context", "./admin.context", "-A", "restart", "app"];
+    let ran = crate::run::run(command, words).await;
+    assert_eq!((ran.code, acted()), (0, 5), "{}", ran.err);
     let ran = controller.rsv("-A restart app").await;
     assert!(ran.err.contains("--expect 21"), "{}", ran.err);
     let ran = controller.rsv("-A -n restart app").await;
@@ -190,6 +201,22 @@ async fn status_shows_silent_hosts_with_what_was_last_known() {
     assert_eq!(value["programs"][1]["state"], "RUNNING");
     let uptime = value["programs"][1]["uptime_seconds"].as_u64().unwrap();
     assert!((59..=60).contains(&uptime), "{uptime}");
+}
+
+#[tokio::test]
+async fn process_ids_of_silent_hosts_are_not_shown_as_if_they_were_true() {
+    let controller = Controller::with(Answers {
+        status: vec![
+            host_status("web01", HostState::Connected, 0),
+            host_status("web02", HostState::Unreachable, 192),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-A pid app").await;
+    let out = "HOST   PROGRAM  PID\nweb01  app      7\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+    assert!(ran.err.contains("web02: unreachable"), "{}", ran.err);
 }
 
 #[tokio::test]

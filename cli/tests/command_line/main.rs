@@ -9,6 +9,7 @@
 mod agent;
 mod contexts;
 mod controller;
+mod ending;
 mod fake;
 mod fleet;
 mod local;

@@ -5,17 +5,37 @@ use rsv_proto::wire::HostSelection;
 
 use super::Asked;
 use crate::{
+    context::Installed,
     error::{Exit, Failure},
     invocation::Invocation,
     ui::count,
 };
 
-/// The number of hosts above which every action has to be confirmed.
+/// The number of hosts above which every action has to be confirmed, unless configured otherwise.
 const CONFIRM_ABOVE: usize = 20;
 
+/// The number of hosts above which this user wants to confirm every action: `confirm_above` in
+/// section `[rsv]` of the installed contexts.
+pub(super) fn confirm_above(invocation: &mut Invocation) -> Result<usize, Failure> {
+    // Contexts that cannot be read are no reason to be less careful, or to stop: the one in use may
+    // come from elsewhere.
+    let setting = Installed::read(&mut invocation.ui)
+        .ok()
+        .and_then(|installed| installed.setting("confirm_above"));
+    let Some(text) = setting else {
+        return Ok(CONFIRM_ABOVE);
+    };
+    text.parse().map_err(|_| {
+        Failure::usage(format!(
+            "[rsv] confirm_above = {text} is not a number of hosts"
+        ))
+        .hint("write a number such as 20; 0 asks every time")
+    })
+}
+
 /// Whether the action has to be confirmed, given how many hosts it reaches.
-pub(super) fn is_grave(asked: Asked, programs: &[String], hosts: usize) -> bool {
-    is_sweeping(asked, programs) || hosts > CONFIRM_ABOVE
+pub(super) fn is_grave(asked: Asked, programs: &[String], hosts: usize, above: usize) -> bool {
+    is_sweeping(asked, programs) || hosts > above
 }
 
 /// Whether the action has to be confirmed however few hosts it reaches.
@@ -25,8 +45,13 @@ fn is_sweeping(asked: Asked, programs: &[String]) -> bool {
 
 /// Whether the number of hosts must be known before anything is done. Plain names of few hosts
 /// need no question to the controller.
-pub(super) fn must_count(asked: Asked, programs: &[String], hosts: &HostSelection) -> bool {
-    is_sweeping(asked, programs) || most_hosts(hosts).is_none_or(|most| most > CONFIRM_ABOVE)
+pub(super) fn must_count(
+    asked: Asked,
+    programs: &[String],
+    hosts: &HostSelection,
+    above: usize,
+) -> bool {
+    is_sweeping(asked, programs) || most_hosts(hosts).is_none_or(|most| most > above)
 }
 
 /// The most hosts that the selection can name; none when only the controller knows.
@@ -78,9 +103,9 @@ mod tests {
     fn many_hosts_and_sweeping_actions_are_grave() {
         let all = ["all".to_owned()];
         let app = ["app".to_owned()];
-        assert!(is_grave(Asked::Stop, &all, 1));
-        assert!(!is_grave(Asked::Restart, &all, 20));
-        assert!(is_grave(Asked::Restart, &app, 21));
+        assert!(is_grave(Asked::Stop, &all, 1, 20));
+        assert!(!is_grave(Asked::Restart, &all, 20, 20));
+        assert!(is_grave(Asked::Restart, &app, 21, 20));
     }
 
     #[test]
@@ -90,7 +115,7 @@ mod tests {
             ..Default::default()
         };
         let app = ["app".to_owned()];
-        let must = |hosts: &HostSelection| must_count(Asked::Restart, &app, hosts);
+        let must = |hosts: &HostSelection| must_count(Asked::Restart, &app, hosts, 20);
         assert!(!must(&selection(&["web01", "db[1-3]"])));
         assert!(must(&selection(&["web*"])));
         assert!(must(&selection(&["web[01-30]"])));
@@ -101,7 +126,8 @@ mod tests {
         assert!(must_count(
             Asked::Stop,
             &["all".to_owned()],
-            &selection(&["web01"])
+            &selection(&["web01"]),
+            20
         ));
     }
 }

@@ -116,14 +116,18 @@ async fn with_care(
 ) -> Result<ActRequest, Failure> {
     let selection = request.hosts.clone().unwrap_or_default();
     let is_confirmed = invocation.global.yes || request.expect_hosts.is_some();
-    if is_confirmed || !care::must_count(asked, &request.programs, &selection) {
+    if is_confirmed {
+        return Ok(request);
+    }
+    let above = care::confirm_above(invocation)?;
+    if !care::must_count(asked, &request.programs, &selection, above) {
         return Ok(request);
     }
     let hosts = resolve(server, request.clone()).await?;
     if hosts.is_empty() {
         return Err(no_hosts(&selection));
     }
-    if care::is_grave(asked, &request.programs, hosts.len()) {
+    if care::is_grave(asked, &request.programs, hosts.len(), above) {
         care::confirm(invocation, asked, &request.programs, hosts.len())?;
         request.expect_hosts = u32::try_from(hosts.len()).ok();
     }

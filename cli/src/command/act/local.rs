@@ -116,11 +116,18 @@ async fn ask(
         ..Default::default()
     };
     let mut events = server.act(request).await?;
-    let mut results = Vec::new();
+    let goes_on = format!("interrupted: the agent goes on to {}", asked.word());
+    invocation.on_interrupt = Some(goes_on);
+    let mut results: Vec<TargetResult> = Vec::new();
     while let Some(response) = events.next().await? {
         match response.event {
             Some(Event::Result(result)) => results.push(result),
-            Some(Event::Finished(_)) => return Ok(results),
+            Some(Event::Finished(_)) => {
+                invocation.on_interrupt = None;
+                // As they came they would be in no order that anybody can rely on.
+                results.sort_by(|a, b| a.program.cmp(&b.program));
+                return Ok(results);
+            }
             Some(Event::Accepted(_)) | None => {}
         }
     }

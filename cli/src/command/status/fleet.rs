@@ -12,7 +12,7 @@ use rsv_proto::{
     wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::{is_down, report};
+use super::{is_down, is_reachable, report};
 use crate::{
     args::{Fold, Output},
     error::{Exit, Failure},
@@ -86,9 +86,8 @@ fn named_nowhere(hosts: &[HostStatus]) -> BTreeSet<String> {
 
 /// A program that is down outweighs a name that means nothing, and that a host which is silent.
 fn exit_of(hosts: &[HostStatus], unknown_names: bool) -> Exit {
-    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) = hosts
-        .iter()
-        .partition(|host| report::is_reachable(host.state()));
+    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) =
+        hosts.iter().partition(|host| is_reachable(host.state()));
     let mut programs = answering.iter().flat_map(|host| &host.programs);
     if programs.any(|program| is_down(program.state())) {
         Exit::NotAllUp
@@ -127,7 +126,7 @@ fn render(
 fn headline(hosts: &[HostStatus]) -> (String, bool) {
     let silent = |state: HostState| hosts.iter().filter(|h| h.state() == state).count();
     let (unreachable, never) = (silent(HostState::Unreachable), silent(HostState::Never));
-    let answering = hosts.iter().filter(|h| report::is_reachable(h.state()));
+    let answering = hosts.iter().filter(|h| is_reachable(h.state()));
     let programs: Vec<&ProcessStatus> = answering.flat_map(|h| &h.programs).collect();
     let in_trouble = programs.iter().filter(|p| is_trouble(p.state())).count();
     let moving = programs.iter().filter(|p| is_moving(p.state())).count();
@@ -172,9 +171,8 @@ const HEADER: [&str; 4] = ["HOST", "PROGRAM", "STATE", "DESCRIPTION"];
 /// Silent hosts, then programs in trouble, then the rest; within each the order of hosts.
 fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
     let mut table = Table::new(&HEADER);
-    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) = hosts
-        .iter()
-        .partition(|host| report::is_reachable(host.state()));
+    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) =
+        hosts.iter().partition(|host| is_reachable(host.state()));
     for host in silent {
         add_silent(&mut table, host, now, zone);
     }
@@ -245,7 +243,7 @@ fn folded_table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table
     let mut table = Table::new(&HEADER);
     let mut groups: Vec<(bool, String, ProcessState, Vec<String>)> = Vec::new();
     for host in hosts {
-        if !report::is_reachable(host.state()) {
+        if !is_reachable(host.state()) {
             // Silent hosts are not folded: each has its own age.
             add_silent(&mut table, host, now, zone);
             continue;

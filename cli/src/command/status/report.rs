@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use rsv_proto::{
     process::{description, display_name, state_word},
     time::{age, from_wire},
-    wire::{HostState, HostStatus, ProcessState, ProcessStatus, exit_status::Kind},
+    wire::{HostStatus, ProcessState, ProcessStatus, exit_status::Kind},
 };
 
+use super::is_reachable;
 use crate::{command::host::state_name, json};
 
 /// What a host answered, or what was last known of it.
@@ -50,15 +51,5 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         }),
         as_of: json::moment(as_of),
         reachable: is_reachable(status.state()),
-    }
-}
-
-/// Whether what is shown of a host in this state is true now.
-pub(super) fn is_reachable(state: HostState) -> bool {
-    match state {
-        HostState::Connected | HostState::Draining => true,
-        // An agent does not say what it is to itself.
-        HostState::Unspecified => true,
-        HostState::Unreachable | HostState::Never => false,
     }
 }
