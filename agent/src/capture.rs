@@ -201,8 +201,8 @@ impl Capture {
         self.inbox.ask(|reply| Command::ReopenAll { reply })?
     }
 
-    /// Lets go of every pipe and returns when nothing moves any more: the keeper may drain. The
-    /// logs stay readable. For a blocking thread.
+    /// Moves what is in the pipes now, lets go of them and returns when nothing moves any more: the
+    /// keeper may drain. The logs stay readable. For a blocking thread.
     pub fn detach_all(&self) -> io::Result<()> {
         self.inbox.ask(|reply| Command::DetachAll { reply })
     }

@@ -1,13 +1,16 @@
 //! What becomes of the output of programs: real pipes, real files, a real capture thread.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that goes wrong"
+)]
 
 #[path = "capture_support/rig.rs"]
 mod rig;
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rig::{Rig, assert_same, chain, contents, eventually, inode, lines, run, sizes};
 use rsv_agent::capture::{LogSpec, LogTarget};
@@ -286,6 +289,54 @@ fn detached_bytes_stay_in_the_pipe() {
 }
 
 #[test]
+fn what_was_written_before_everything_is_detached_is_in_the_file() {
+    let rig = Rig::new();
+    let mut programs = Vec::new();
+    for n in 0..50 {
+        let key = format!("app{n}");
+        let spec = LogSpec::file(rig.directory.path().join(&key), 0, 0);
+        programs.push(rig.program_named(&key, 1, spec));
+    }
+    for round in 0..20 {
+        for program in &mut programs {
+            program.write_all(&lines(round, 1)).unwrap();
+        }
+    }
+    rig.capture.detach_all().unwrap();
+    for n in 0..50 {
+        let content = std::fs::read(rig.directory.path().join(format!("app{n}"))).unwrap();
+        assert_same(&content, &lines(0, 20));
+    }
+}
+
+#[test]
+fn the_last_words_of_a_trickling_program_do_not_wait_for_its_pause() {
+    let rig = Rig::new();
+    let mut shortest = Duration::MAX;
+    for attempt in 1..=5 {
+        let mut program = rig.program_named("app", attempt, rig.spec(0, 0));
+        // So that the pause becomes long.
+        for n in 0..10 {
+            program.write_all(&lines(n, 1)).unwrap();
+            let written = (attempt - 1) * 11 + n + 1;
+            eventually("the line is there", || {
+                count_lines(&contents(&rig.path())) >= written
+            });
+        }
+        program.write_all(b"last words\n").unwrap();
+        let ended = Instant::now();
+        drop(program);
+        rig.wait_closed("app", attempt);
+        shortest = shortest.min(ended.elapsed());
+        assert_eq!(count_lines(&contents(&rig.path())), attempt * 11);
+    }
+    assert!(
+        shortest < Duration::from_millis(10),
+        "{shortest:?} although a pause is 32 ms"
+    );
+}
+
+#[test]
 fn a_new_keeper_is_given_copies_and_told_again() {
     let rig = Rig::new();
     let _program = rig.program(rig.spec(0, 0));
@@ -491,6 +542,10 @@ fn an_unwritable_path_is_refused_when_it_is_opened() {
         .capture
         .open("app", Channel::Stdout, LogSpec::file(path, 0, 0));
     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+fn count_lines(content: &[u8]) -> u64 {
+    content.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// A file system of 4 MiB. Only root can mount one.

@@ -19,7 +19,7 @@ use super::command::{Command, Outbox};
 use super::files::Files;
 use super::pace::{Look, Seen};
 use super::plumbing::Plumbing;
-use super::stream::{FileId, Stream, Tools, Turn, TurnEnd, Wait};
+use super::stream::{Ear, FileId, Stream, Tools, Turn, TurnEnd, Wait};
 
 /// Events taken from the kernel at once; more come with the next call.
 const EVENTS: usize = 256;
@@ -29,6 +29,9 @@ const BELL: u64 = 0;
 
 /// Moments are rounded up to multiples of this, so that streams of a like rhythm are served together.
 const GRID: Duration = Duration::from_millis(2);
+
+/// Each event comes once, and the end of a pipe always.
+const LISTEN: EventFlags = EventFlags::ONESHOT;
 
 /// Starts the thread.
 pub(super) fn spawn(outbox: Outbox, port: Box<dyn DrainPort>) -> io::Result<()> {
@@ -90,7 +93,7 @@ impl Mover {
             for event in &events {
                 match event.data.u64() {
                     BELL => rings = true,
-                    token => self.serve(token),
+                    token => self.hear(token, event.flags),
                 }
             }
             self.serve_due();
@@ -117,6 +120,15 @@ impl Mover {
         let timeout = timeout.map(timespec);
         let spare = rustix::buffer::spare_capacity(events);
         tolerate(epoll::wait(&self.epoll, spare, timeout.as_ref()))
+    }
+
+    /// The kernel has said something of a stream, and says no more until it is asked to.
+    fn hear(&mut self, token: u64, flags: EventFlags) {
+        if let Some(stream) = self.streams.get_mut(&token) {
+            stream.ear = Ear::Deaf;
+            stream.is_over = flags.contains(EventFlags::HUP);
+            self.serve(token);
+        }
     }
 
     /// One turn for each stream whose moment has come by now. What becomes due meanwhile is for the
@@ -186,16 +198,17 @@ impl Mover {
             TurnEnd::Ended => return self.drop_stream(token),
             TurnEnd::Busy | TurnEnd::Trouble(_) => Look::After(stream.pace.after_trouble()),
             TurnEnd::Empty | TurnEnd::More => {
-                if seen.moved >= seen.capacity {
-                    stream.enlarge();
-                }
+                stream.widen(turn.moved);
                 stream.pace.after(seen)
             }
         };
         match look {
             Look::Next => self.wait_until(token, self.now),
-            Look::After(pause) => self.wait_until(token, self.on_grid(pause)),
-            Look::WhenReadable => self.arm(token),
+            Look::After(pause) => {
+                self.wait_until(token, self.on_grid(pause));
+                self.listen(token, Ear::End);
+            }
+            Look::WhenReadable => self.listen(token, Ear::Bytes),
         }
     }
 
@@ -222,14 +235,24 @@ impl Mover {
         }
     }
 
-    fn arm(&mut self, token: u64) {
+    fn listen(&mut self, token: u64, ear: Ear) {
         let Some(stream) = self.streams.get_mut(&token) else {
             return;
         };
-        let flags = EventFlags::IN | EventFlags::ONESHOT;
-        let armed = epoll::modify(&self.epoll, &stream.pipe, EventData::new_u64(token), flags);
-        stream.wait = Wait::Readable;
-        if let Err(error) = armed {
+        if ear == Ear::Bytes {
+            stream.wait = Wait::Readable;
+        } else if stream.is_over || stream.ear == ear {
+            // The end of a pipe that cannot be emptied now would be told without end.
+            return;
+        }
+        let flags = if ear == Ear::Bytes {
+            LISTEN | EventFlags::IN
+        } else {
+            LISTEN
+        };
+        stream.ear = ear;
+        let data = EventData::new_u64(token);
+        if let Err(error) = epoll::modify(&self.epoll, &stream.pipe, data, flags) {
             tracing::error!(program = stream.run.key, %error, "cannot wait for output");
             self.wait_until(token, self.now + Duration::from_secs(1));
         }
@@ -239,10 +262,9 @@ impl Mover {
     pub(super) fn add_stream(&mut self, stream: Stream) {
         let token = self.next_token;
         self.next_token += 1;
-        let flags = EventFlags::IN | EventFlags::ONESHOT;
-        // Armed by the first turn that finds nothing.
         let data = EventData::new_u64(token);
-        if let Err(error) = epoll::add(&self.epoll, &stream.pipe, data, flags) {
+        let added = epoll::add(&self.epoll, &stream.pipe, data, LISTEN | EventFlags::IN);
+        if let Err(error) = added {
             tracing::error!(program = stream.run.key, %error, "cannot take over output");
             return;
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// The shortest pause. A pipe of 64 KiB stands a quarter of a gigabyte a second for so long.
 const SHORTEST: Duration = Duration::from_micros(250);
 
-/// The longest pause of a stream that nobody follows.
-const LONGEST: Duration = Duration::from_millis(20);
+/// The longest pause of a stream that nobody follows: short enough for whoever reads the file itself.
+const LONGEST: Duration = Duration::from_millis(32);
 
 /// The longest pause of a stream that somebody follows: what people call at once.
 const LONGEST_FOLLOWED: Duration = Duration::from_millis(4);

@@ -17,7 +17,7 @@ use super::line::WINDOW;
 
 /// The size of the scratch pipe. What counts are its slots, one for each page of the pipe looked into,
 /// and a page may hold little; when there are too few of them a look just sees less.
-const SCRATCH: usize = 1024 * 1024;
+const SCRATCH: u64 = 1024 * 1024;
 
 /// What looking into pipes needs, once for all of them.
 #[derive(Debug)]
@@ -113,9 +113,11 @@ pub(super) fn capacity(pipe: BorrowedFd<'_>) -> u64 {
     rustix::pipe::fcntl_getpipe_size(pipe).map_or(64 * 1024, |size| size as u64)
 }
 
-/// Asks for a larger pipe. An unprivileged user has only so much of that; then it stays as it is.
-pub(super) fn enlarge(pipe: BorrowedFd<'_>, bytes: usize) -> u64 {
-    match rustix::pipe::fcntl_setpipe_size(pipe, bytes) {
+/// Asks for a wider pipe, and says what it has become. An unprivileged user has only so much of that;
+/// then it stays as it is.
+pub(super) fn widen(pipe: BorrowedFd<'_>, bytes: u64) -> u64 {
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+    match rustix::pipe::fcntl_setpipe_size(pipe, wanted) {
         Ok(size) => size as u64,
         Err(_) => capacity(pipe),
     }
@@ -123,7 +125,7 @@ pub(super) fn enlarge(pipe: BorrowedFd<'_>, bytes: usize) -> u64 {
 
 fn scratch() -> io::Result<(OwnedFd, OwnedFd)> {
     let (out, into) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    enlarge(into.as_fd(), SCRATCH);
+    widen(into.as_fd(), SCRATCH);
     Ok((out, into))
 }
 

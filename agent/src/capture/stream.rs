@@ -23,8 +23,10 @@ use super::port::{self, DrainPort};
 /// The most bytes of one stream in one turn: half a millisecond of a fast disk cache.
 const BUDGET: u64 = 512 * 1024;
 
-/// The size of the pipe of a program that writes faster than we look.
-const LARGE_PIPE: usize = 1024 * 1024;
+/// The sizes of pipes: of a program that writes much, so that it can be looked at less often, and of
+/// one that fills even that. Not all get the largest, because an unprivileged user has 64 MiB for all
+/// pipes, and gets very small ones when those are used up.
+const WIDE: [u64; 2] = [256 * 1024, 1024 * 1024];
 
 /// The most bytes at once for a target that would make us wait if they did not fit: as much as one
 /// that says it has room surely takes.
@@ -43,6 +45,9 @@ pub(super) struct Stream {
     pub(super) pipe: OwnedFd,
     pub(super) pace: Pace,
     pub(super) wait: Wait,
+    pub(super) ear: Ear,
+    /// The kernel has said that nobody can write any more.
+    pub(super) is_over: bool,
     pub(super) capacity: u64,
     /// The generation of the file that the keeper drains into.
     pub(super) told: Option<u64>,
@@ -59,6 +64,18 @@ pub(super) enum Wait {
     Readable,
     /// A moment.
     Until(Instant),
+}
+
+/// What the kernel tells us of the pipe, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ear {
+    /// Nothing.
+    Deaf,
+    /// That nobody can write any more: what a program writes last is in its log when it has ended,
+    /// whatever its pause is.
+    End,
+    /// That there are bytes, or that.
+    Bytes,
 }
 
 /// How bytes get from the pipe into the file. What looks at them (capture tokens, events, syslog)
@@ -125,6 +142,8 @@ impl Stream {
             pipe,
             pace: Pace::default(),
             wait: Wait::Turn,
+            ear: Ear::Bytes,
+            is_over: false,
             capacity,
             told: None,
             way: Way::Splice,
@@ -168,7 +187,6 @@ impl Stream {
                 end: self.say_farewell(tools.port),
             };
         }
-        self.enlarge();
         Turn {
             moved,
             end: TurnEnd::More,
@@ -189,10 +207,16 @@ impl Stream {
         Ok(())
     }
 
-    /// A larger pipe, so that the program need not wait for us so often.
-    pub(super) fn enlarge(&mut self) {
-        if self.capacity < LARGE_PIPE as u64 {
-            self.capacity = plumbing::enlarge(self.pipe.as_fd(), LARGE_PIPE);
+    /// A wider pipe for a program that had written this much since the last look.
+    pub(super) fn widen(&mut self, moved: u64) {
+        let wide = WIDE.into_iter().find(|wide| *wide > self.capacity);
+        let needed = if self.capacity < WIDE[0] {
+            self.capacity / 4
+        } else {
+            self.capacity
+        };
+        if let Some(wide) = wide.filter(|_| moved > needed / 8 * 7) {
+            self.capacity = plumbing::widen(self.pipe.as_fd(), wide);
         }
     }
 
