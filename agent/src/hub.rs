@@ -26,6 +26,7 @@ mod clock;
 pub(crate) mod fake;
 mod gear;
 mod handle;
+mod handover;
 mod logs;
 mod observed;
 mod outbox;

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rsv_proto::wire;
 use tokio::sync::watch;
 
-/// How many changes are kept. A start of a thousand programs makes some two thousand; a watcher
-/// that falls behind by more is better served by a snapshot, which is then the smaller answer.
-pub const CAPACITY: usize = 4096;
+/// How many changes are kept, at some 400 bytes each. A start of a thousand programs makes three
+/// thousand; a watcher that falls behind by more than this is better served by a snapshot, which is
+/// then the smaller answer.
+pub const CAPACITY: usize = 2048;
 
 /// The ring of changes. Cloning gives another front of the same ring.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! A [`Program`] is everything the agent needs to know of one process. Its [`Launch`] is turned into
 //! the keeper's fully resolved `Spec` anew for each start, because the file system changes: the command is
-//! split and its executable found ([`executable`]), the environment put together. Users and their
+//! split and its executable found, the environment put together. Users and their
 //! groups are looked up once, when the program is loaded: that may ask a directory server, and a
 //! restart must not wait for one. Every refusal carries Supervisor's own text.
 

@@ -462,3 +462,22 @@ async fn what_the_hub_tells_is_numbered_without_holes() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_waits_when_everything_ends_is_answered() {
+    let mut slow = manual("slow");
+    slow.policy.startsecs = Duration::from_secs(3600);
+    let (_rig, agent, mut keeper) = pair(vec![slow]).await;
+    let mut results = begin(&agent, "slow", start()).await;
+    let run = keeper.spawn().await.run;
+    keeper.spawned(&run, 1001);
+    agent.until("slow", |shown| shown.pid.is_some()).await;
+    within(agent.hub.shutdown(Shutdown::LeavePrograms))
+        .await
+        .unwrap();
+    let result = within(results.recv()).await.unwrap();
+    assert_eq!(
+        said(&result),
+        (Outcome::Failed, Refusal::ShuttingDown, vec![])
+    );
+}

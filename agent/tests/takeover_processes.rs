@@ -243,3 +243,47 @@ async fn a_program_adopted_from_a_dead_keeper_survives_its_agent_too() {
     assert_eq!(agent.shown("app").await, before);
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_running_program_whose_configuration_broke_keeps_its_log_and_stop_rule() {
+    let rig = Rig::with_keeper();
+    let script = "trap \"echo int; exit\" INT; echo ready; while :; do sleep 0.01; done";
+    let mut program = rig.program("app", script);
+    program.policy.stopsignal = 2;
+    let agent = rig.agent(vec![program]).await;
+    let before = agent.until_state("app", ProcessState::Running).await;
+    eventually("the trap", || rig.log("app").contains("ready")).await;
+    agent.kill().await;
+    let mut broken = rig::program("app", "");
+    broken.launch = Err("not a valid boolean value".into());
+    let agent = rig.agent(vec![broken]).await;
+    assert_eq!(agent.shown("app").await, before);
+    let result = agent.halt("app").await;
+    assert_eq!(
+        said(&result),
+        (Outcome::Done, Refusal::Unspecified, vec![Step::Stopped])
+    );
+    eventually("the last words", || rig.log("app").ends_with("int\n")).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_standard_error_that_is_merged_now_is_read_until_the_program_ends() {
+    let rig = Rig::with_keeper();
+    let script = "trap \"echo err >&2; echo told\" USR1; echo ready; while :; do sleep 0.01; done";
+    let mut split = rig.program("app", script);
+    split.launch.as_mut().expect("a shell").redirect_stderr = false;
+    split.stderr = Some(rsv_agent::capture::LogSpec::null());
+    let agent = rig.agent(vec![split]).await;
+    agent.until_state("app", ProcessState::Running).await;
+    eventually("the trap", || rig.log("app").contains("ready")).await;
+    agent.kill().await;
+    let agent = rig.agent(vec![rig.program("app", script)]).await;
+    agent.signal("app", Signal::USR1.as_raw()).await;
+    eventually("both streams", || {
+        rig.log("app").contains("err\n") && rig.log("app").contains("told\n")
+    })
+    .await;
+    assert_eq!(agent.restart("app").await.outcome(), Outcome::Done);
+    agent.stop().await;
+}

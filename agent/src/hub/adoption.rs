@@ -1,23 +1,18 @@
-//! Putting machines back where they stood: a new agent and a keeper that holds programs, or an
-//! agent that holds programs and a new keeper.
+//! Putting machines back where they stood: a new agent, and a keeper that holds programs.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::os::fd::AsFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rsv_keeper::message::{Adopt, Channel, Held, Note as HeldNote, Request, Run};
-use rsv_supervise::{Attempt, Event, Found, Observation, Phase, adopt};
+use rsv_keeper::message::{Channel, Held, Note as HeldNote, Request};
+use rsv_supervise::{Attempt, Found, Phase, adopt};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::observed::{exit_of, key_of};
 use super::record::Note;
-use super::slot::{Process, Slot, SpawnStage, stop_rule};
+use super::slot::{Process, Slot};
 use super::{Adoption, Core, Key, clock};
-use crate::capture::AttachedStream;
-use crate::keeper_client::{Attached, HeldRun, NewConnection};
-
-/// The pipes of a run, as the capture gave them.
-pub(super) type Streams = (Run, io::Result<Vec<AttachedStream>>);
+use crate::keeper_client::{Attached, HeldRun};
+use crate::spec::Program;
 
 /// What a keeper holds, by key.
 type Runs = BTreeMap<Key, Vec<HeldRun>>;
@@ -75,10 +70,26 @@ impl Core {
         if note.is_none() && runs.is_empty() && slot.program.launch.is_err() {
             return;
         }
-        let (phase, record) =
-            note.map_or((None, None), |note| (Some(note.phase), Some(note.record)));
-        if let Some(record) = record {
-            slot.record = record;
+        let mut phase = None;
+        if let Some(note) = note {
+            phase = Some(note.phase.clone());
+            slot.record = note.record.clone();
+            if let Err(why) = &slot.program.launch {
+                // The configuration says nothing that could be used; the note still knows.
+                let (launch, noted) = (Err(why.clone()), note.into_program(key.clone()));
+                let Program {
+                    group_priority,
+                    priority,
+                    ..
+                } = slot.program;
+                slot.replace_program(Program {
+                    launch,
+                    group_priority,
+                    priority,
+                    ..noted
+                });
+                self.gear.know_logs(slot);
+            }
         }
         let mut found = Found::Nothing;
         let mut done = Vec::new();
@@ -139,167 +150,6 @@ impl Core {
         self.order.push(key.clone());
         self.take_over(key, Some(note), runs);
     }
-
-    /// Another keeper is there. What it does not hold and we do is to be adopted by it; the pipes
-    /// are with the capture thread, which may be busy with a disk.
-    fn collect(&mut self, attached: Attached) {
-        let held: BTreeSet<&Run> = attached.runs.iter().map(|run| &run.held.run).collect();
-        let ours = self
-            .slots
-            .values()
-            .filter(|slot| slot.process.is_some())
-            .map(Slot::run);
-        let runs: Vec<Run> = ours.filter(|run| !held.contains(run)).collect();
-        let generation = self.gear.logs.collect_streams(runs);
-        self.adoption = Adoption::Collecting {
-            attached,
-            generation,
-        };
-    }
-
-    /// The pipes are there: the keeper takes over the programs, and everything goes on.
-    pub(super) fn collected(&mut self, generation: u64, streams: Vec<Streams>) {
-        match std::mem::replace(&mut self.adoption, Adoption::Done) {
-            Adoption::Collecting {
-                attached,
-                generation: latest,
-            } if latest == generation => {
-                self.reattach(attached, streams);
-            }
-            // Gathered for a keeper that has gone again.
-            other => self.adoption = other,
-        }
-    }
-
-    fn reattach(&mut self, attached: Attached, streams: Vec<Streams>) {
-        let Attached {
-            connection,
-            keeper_pid,
-            runs,
-            notes,
-            ..
-        } = attached;
-        for (run, streams) in streams {
-            self.hand_over(&connection, &run, streams);
-        }
-        self.gear.outbox.connect(connection);
-        self.gear.logs.capture().announce();
-        let host = &self.gear.host;
-        tracing::info!(host, pid = keeper_pid, "another keeper has the programs");
-        for run in runs {
-            self.held_again(run);
-        }
-        let known: BTreeSet<String> = notes.into_iter().map(|note| note.key).collect();
-        for slot in self.slots.values() {
-            let is_new = slot.phase == Phase::default();
-            if !is_new || known.contains(&slot.program.key.as_run_key()) {
-                self.gear.note(slot);
-            }
-        }
-        self.gear.repeat_signals();
-        self.repeat_spawns();
-    }
-
-    /// Gives one live program to a keeper that does not know it.
-    fn hand_over(
-        &mut self,
-        connection: &NewConnection,
-        run: &Run,
-        streams: io::Result<Vec<AttachedStream>>,
-    ) {
-        let Some(slot) = key_of(&run.key).and_then(|key| self.slots.get_mut(&key)) else {
-            return;
-        };
-        let Some(process) = &slot.process else { return };
-        let streams = streams.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                program = run.key,
-                error,
-                "the keeper does not get the pipes"
-            );
-            Vec::new()
-        });
-        let stream = |channel| streams.iter().find(|stream| stream.channel == channel);
-        let (stdout, stderr) = (stream(Channel::Stdout), stream(Channel::Stderr));
-        let held = Held {
-            has_pidfd: process.pidfd.is_some(),
-            has_stdin: process.stdin.is_some(),
-            has_stdout: stdout.is_some(),
-            has_stderr: stderr.is_some(),
-            exit: None,
-            ..process.held.clone()
-        };
-        let adopt = Adopt {
-            held,
-            stop: stop_rule(&slot.program.policy),
-            note: slot.note(),
-            has_stdout_drain: stdout.is_some(),
-            has_stderr_drain: stderr.is_some(),
-            cgroup: None,
-        };
-        let own = [&process.pidfd, &process.stdin]
-            .into_iter()
-            .flatten()
-            .map(AsFd::as_fd);
-        let outputs = [stdout, stderr].into_iter().flatten();
-        let pipes = outputs.clone().map(|stream| stream.pipe.as_fd());
-        let drains = outputs.map(|stream| stream.drain.as_fd());
-        let fds: Vec<_> = own.chain(pipes).chain(drains).collect();
-        if let Err(error) = connection.send(Request::Adopt(adopt), &fds) {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                program = run.key,
-                error,
-                "the keeper does not take over a program"
-            );
-        }
-    }
-
-    /// A run that a keeper holds, told to an agent that may know it already.
-    fn held_again(&mut self, run: HeldRun) {
-        let Some(slot) = key_of(&run.held.run.key).and_then(|key| self.slots.get_mut(&key)) else {
-            return;
-        };
-        let exit = run.held.exit.clone();
-        if slot.run() == run.held.run && slot.phase.awaits_spawn() {
-            self.spawned(run);
-        }
-        if let Some(exit) = exit {
-            self.exited(exit);
-        }
-    }
-
-    /// Asks again for every spawn that no keeper has answered.
-    fn repeat_spawns(&mut self) {
-        for key in self.order.clone() {
-            let Some(slot) = self.slots.get_mut(&key) else {
-                continue;
-            };
-            if !slot.phase.awaits_spawn() || slot.spawn == SpawnStage::AwaitingLogs {
-                continue;
-            }
-            let attempt = slot.phase.attempt();
-            let was_live = slot.is_live();
-            slot.spawn = SpawnStage::Idle;
-            self.gear.count(was_live, slot.is_live());
-            let is_wanted = matches!(slot.phase, Phase::Spawning { .. });
-            let was_live = slot.is_live();
-            let refusal = if is_wanted {
-                self.gear
-                    .begin_spawn(slot)
-                    .err()
-                    .map(|error| error.to_string())
-            } else {
-                Some("stopped before it was spawned".to_owned())
-            };
-            self.gear.count(was_live, slot.is_live());
-            if let Some(why) = refusal {
-                let refused = Observation::SpawnRefused { attempt, why };
-                self.feed(&key, Event::Observed(refused));
-            }
-        }
-    }
 }
 
 impl super::gear::Gear {
@@ -358,11 +208,7 @@ fn readable(notes: Vec<HeldNote>) -> BTreeMap<Key, Note> {
 
 /// What a held run means to its machine. A run whose end was taken into account before is held for its
 /// pipes alone, and means nothing.
-fn found_of(
-    held: &Held,
-    note: Option<&Phase>,
-    pidfd: Option<std::os::fd::BorrowedFd<'_>>,
-) -> Found {
+fn found_of(held: &Held, note: Option<&Phase>, pidfd: Option<BorrowedFd<'_>>) -> Found {
     let (attempt, pid) = (Attempt::new(held.run.attempt), held.pid);
     let started = clock::tick_of(held.spawned_at_ns);
     if let Some(exited) = &held.exit {
@@ -390,7 +236,7 @@ fn found_of(
 }
 
 /// A pidfd is readable from the end of its process on.
-fn has_ended(pidfd: std::os::fd::BorrowedFd<'_>) -> bool {
+fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,

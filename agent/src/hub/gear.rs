@@ -150,7 +150,13 @@ impl Gear {
         let launch = slot.program.launch.as_ref();
         let launch = launch.map_err(|why| SpawnError::Configuration(why.clone()))?;
         let spec = launch.resolve(&slot.program.key)?;
-        let drains = [Channel::Stdout, Channel::Stderr].map(|channel| slot.drain(channel));
+        // A stream that is merged into another has no pipe, whatever a former run had.
+        let stderr = slot
+            .program
+            .stderr
+            .as_ref()
+            .and_then(|_| slot.drain(Channel::Stderr));
+        let drains = [slot.drain(Channel::Stdout), stderr];
         let spawn = message::Spawn {
             run: slot.run(),
             spec,
@@ -280,11 +286,7 @@ impl Gear {
         pipe: Option<OwnedFd>,
     ) {
         let Some(pipe) = pipe else { return };
-        let Some(log) = slot.log_mut(channel) else {
-            let (program, pid) = (&run.key, slot.phase.pid());
-            tracing::error!(program, pid, "a stream that was not asked for");
-            return;
-        };
+        let log = slot.log_for(channel);
         if matches!(log.state, LogState::Open(_)) {
             self.logs.capture().attach(run.clone(), channel, pipe);
         } else {

@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use rsv_keeper::message::{Channel, Run};
 use tokio::sync::mpsc;
 
-use super::adoption::Streams;
 use super::handle::Key;
+use super::handover::Streams;
 use crate::capture::{Capture, LogSpec};
 use crate::spec::AutoLogs;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rsv_keeper::message::{Exited, Refused, Signalled};
+use rsv_keeper::message::{Channel, Exited, Refused, Signalled};
 use rsv_proto::wire;
 use rsv_supervise::{Attempt, Event, Exit, Observation};
 
@@ -12,7 +12,6 @@ use super::slot::{LogState, Process, Readiness, SpawnStage};
 use super::{Adoption, Core, Key, clock, verdicts};
 use crate::keeper_client::{HeldRun, KeeperInput};
 use crate::spec::{SpawnError, io_code, refused_text};
-use rsv_keeper::message::Channel;
 
 /// When a log that pipes wait for is tried again. Its programs are blocked meanwhile as soon as
 /// their pipes are full, and nothing is lost.
@@ -31,6 +30,14 @@ impl Core {
                 self.begin_stopping();
             }
             KeeperInput::Lost => self.lost(),
+        }
+    }
+
+    /// The keeper has gone. Its programs live on, and we hold their pipes.
+    fn lost(&mut self) {
+        self.gear.outbox.disconnect();
+        if matches!(self.adoption, Adoption::Collecting { .. }) {
+            self.adoption = Adoption::Done;
         }
     }
 
@@ -247,15 +254,5 @@ pub(super) fn exit_of(exited: &Exited) -> Exit {
             core: exited.core_dumped,
         },
         (None, None) => Exit::Unknown,
-    }
-}
-
-impl Core {
-    /// The keeper has gone. Its programs live on, and we hold their pipes.
-    fn lost(&mut self) {
-        self.gear.outbox.disconnect();
-        if matches!(self.adoption, Adoption::Collecting { .. }) {
-            self.adoption = Adoption::Done;
-        }
     }
 }

@@ -104,11 +104,7 @@ impl Slot {
                 )
             }
         };
-        let stdout = SlotLog::new(Channel::Stdout, program.stdout.clone());
-        let stderr = program
-            .stderr
-            .clone()
-            .map(|spec| SlotLog::new(Channel::Stderr, spec));
+        let logs = logs_of(&program);
         Self {
             program,
             is_configured: true,
@@ -117,10 +113,16 @@ impl Slot {
             spawn: SpawnStage::Idle,
             process: None,
             waiters: Vec::new(),
-            logs: std::iter::once(stdout).chain(stderr).collect(),
+            logs,
             timer: None,
             reopen_at: None,
         }
+    }
+
+    /// Another description of the same program, before anything of it is open.
+    pub(super) fn replace_program(&mut self, program: Program) {
+        self.logs = logs_of(&program);
+        self.program = program;
     }
 
     /// What is shown of it.
@@ -170,9 +172,30 @@ impl Slot {
         }
     }
 
+    /// The log of a stream. A run from before a change of the configuration may have a standard
+    /// error of its own where there is none now: it goes where standard output goes.
+    pub(super) fn log_for(&mut self, channel: Channel) -> &mut SlotLog {
+        let known = self.logs.iter().position(|log| log.channel == channel);
+        let index = known.unwrap_or_else(|| {
+            self.logs
+                .push(SlotLog::new(channel, self.program.stdout.clone()));
+            self.logs.len() - 1
+        });
+        &mut self.logs[index]
+    }
+
     pub(super) fn log_mut(&mut self, channel: Channel) -> Option<&mut SlotLog> {
         self.logs.iter_mut().find(|log| log.channel == channel)
     }
+}
+
+fn logs_of(program: &Program) -> Vec<SlotLog> {
+    let stdout = SlotLog::new(Channel::Stdout, program.stdout.clone());
+    let stderr = program
+        .stderr
+        .clone()
+        .map(|spec| SlotLog::new(Channel::Stderr, spec));
+    std::iter::once(stdout).chain(stderr).collect()
 }
 
 impl SlotLog {

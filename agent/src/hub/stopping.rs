@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::handle::Shutdown;
 use super::outbox::Outbox;
-use super::{Core, Feeds, Key, LAST_WORDS};
+use super::{Core, Feeds, Key, LAST_WORDS, verdicts};
 
 /// What the hub is on.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Core {
             waiting: BTreeSet::new(),
         });
         for key in self.keys_in(State::Backoff) {
-            self.feed(&key, Event::Asked(Ask::Stop));
+            self.stop_machine(&key);
         }
     }
 
@@ -110,8 +110,15 @@ impl Core {
             stopping.waiting = level.iter().cloned().collect();
         }
         for key in level {
-            self.feed(&key, Event::Asked(Ask::Stop));
+            self.stop_machine(&key);
         }
+    }
+
+    fn stop_machine(&mut self, key: &Key) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            verdicts::overtake(slot, Ask::Stop);
+        }
+        self.feed(key, Event::Asked(Ask::Stop));
     }
 
     fn keys_in(&self, state: State) -> Vec<Key> {
@@ -151,6 +158,9 @@ impl Core {
         }
         self.gear.outbox.disconnect();
         self.gear.journal.end();
+        for slot in self.slots.values_mut() {
+            verdicts::give_up(slot);
+        }
         for done in self.done {
             // Who asked may have gone.
             done.send(()).ok();

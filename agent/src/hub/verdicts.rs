@@ -36,6 +36,18 @@ pub(super) fn overtake(slot: &mut Slot, later: Ask) {
     slot.waiters = kept;
 }
 
+/// Answers whoever still waits when the hub ends: the next agent goes on with what was asked, and
+/// nobody is here to see it done.
+pub(super) fn give_up(slot: &mut Slot) {
+    let program = slot.program.key.to_string();
+    for waiter in slot.waiters.drain(..) {
+        send(
+            &waiter.results,
+            failed(program.clone(), wire::Refusal::ShuttingDown, ""),
+        );
+    }
+}
+
 fn answer(key: &Key, waiter: Waiter, verdict: Verdict) {
     let mut result = result(key, verdict);
     if let Some((refusal, detail)) = waiter.then_refuse
