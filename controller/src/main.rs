@@ -23,8 +23,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Metadata;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 /// Something did not work.
@@ -91,7 +95,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let telemetry = start_logs(arguments.log_format);
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(reason = warning, "odd configuration");
     }
     let listen = settings.listen;
     let loaded = tokio::task::spawn_blocking(move || Controller::load(settings, SystemTime::now()));
@@ -124,7 +128,10 @@ fn start_logs(format: LogFormat) -> Option<Telemetry> {
         Ok(telemetry) => (telemetry, None),
         Err(error) => (None, Some(error)),
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Spans are for traces: in a line their fields would bury the message.
+    let events: fn(&Metadata<'_>) -> bool = |line| line.is_event();
+    let filter = wanted.and(filter_fn(events));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = match format {
         LogFormat::Text => lines.compact().with_ansi(false).boxed(),
