@@ -25,9 +25,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use rig::{Rig, assert_same, chain, contents, lines, run};
 use rsv_agent::capture::{Capture, DrainPort, LogSpec};
-use rsv_agent::logbook::{Follow, TailItem, TailStart};
+use rsv_agent::logbook::{Cursor, Follow, TailEnd, TailItem, TailStart};
 use rsv_keeper::message::{Channel, Request, Run, Stream, ToKeeper};
 use rsv_keeper::packet;
+use uuid::Uuid;
 
 /// Small, so that many kills fall into a rotation.
 const MAXBYTES: u64 = 128 * 1024;
@@ -48,6 +49,7 @@ fn a_kill_at_any_moment_loses_repeats_and_reorders_nothing() {
     let (held, writer) = io::pipe().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let program = start_program(writer, Arc::clone(&stop));
+    let log_id = tell_numbers(&rig.capture, rig.directory.path());
     let mut drained = 0;
     for _ in 0..rounds {
         let victim = Victim::start(rig.directory.path(), &held);
@@ -72,7 +74,9 @@ fn a_kill_at_any_moment_loses_repeats_and_reorders_nothing() {
         chain(&rig.path()).len()
     );
     assert_same(&contents(&rig.path()), &expected);
-    assert_same(&numbered(&rig), &expected);
+    let (numbered, last_id) = numbered(&rig.capture);
+    assert_same(&numbered, &expected);
+    assert_eq!(last_id, Some(log_id), "one numbering over all the kills");
 }
 
 /// Not a test by itself: the process that the test above kills.
@@ -111,30 +115,47 @@ fn start_program(mut pipe: PipeWriter, stop: Arc<AtomicBool>) -> std::thread::Jo
     })
 }
 
+/// Reads the log while it is empty, so that its numbering is known and has to be kept.
+fn tell_numbers(capture: &Capture, directory: &Path) -> Uuid {
+    std::fs::write(directory.join("app.log"), "").unwrap();
+    capture.know("app", Channel::Stdout, spec(directory));
+    let anew = Cursor {
+        log_id: Uuid::nil(),
+        offset: 0,
+    };
+    let items = items(capture, TailStart::From(anew));
+    let TailItem::Gap { at, .. } = &items[0] else {
+        panic!("{items:?}")
+    };
+    at.log_id
+}
+
 /// The bytes of the log as its readers get them, which have to be numbered without a break from 0.
-fn numbered(rig: &Rig) -> Vec<u8> {
+fn numbered(capture: &Capture) -> (Vec<u8>, Option<Uuid>) {
+    let (mut bytes, mut log_id) = (Vec::new(), None);
+    for item in items(capture, TailStart::All) {
+        match item {
+            TailItem::Chunk { at, data } => {
+                assert_eq!(at.offset, bytes.len() as u64);
+                assert_eq!(*log_id.get_or_insert(at.log_id), at.log_id);
+                bytes.extend(data);
+            }
+            TailItem::Gap { at, bytes, reason } => panic!("{bytes:?} lost at {at:?}: {reason}"),
+            TailItem::End(end) => assert_eq!(end, TailEnd::Complete),
+        }
+    }
+    (bytes, log_id)
+}
+
+fn items(capture: &Capture, start: TailStart) -> Vec<TailItem> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
-        let book = rig.capture.logbook();
-        let tail = book.tail("app", Channel::Stdout, TailStart::All, Follow::No);
-        let mut items = std::pin::pin!(tail);
-        let (mut bytes, mut log_id) = (Vec::new(), None);
-        while let Some(item) = items.next().await {
-            match item {
-                TailItem::Chunk { at, data } => {
-                    assert_eq!(at.offset, bytes.len() as u64);
-                    assert_eq!(*log_id.get_or_insert(at.log_id), at.log_id);
-                    bytes.extend(data);
-                }
-                TailItem::Gap { at, bytes, reason } => panic!("{bytes:?} lost at {at:?}: {reason}"),
-                TailItem::End(end) => println!("{end:?}"),
-            }
-        }
-        bytes
-    })
+    let tail = capture
+        .logbook()
+        .tail("app", Channel::Stdout, start, Follow::No);
+    runtime.block_on(tail.collect())
 }
 
 /// A capture thread in a process of its own.

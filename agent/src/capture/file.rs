@@ -58,6 +58,8 @@ struct Regular {
     /// Its size when we last looked or wrote.
     size: u64,
     index: Arc<LogIndex>,
+    /// Where its numbers are kept, once somebody has been told them.
+    ledger_path: Option<PathBuf>,
     ledger: Option<Ledger>,
     /// Its name has been given away, and no new file could be made yet.
     is_homeless: bool,
@@ -90,6 +92,14 @@ pub(super) fn survey(
         Err(error) => return Err(error),
     }
     let (index, _, _) = take_stock(path, limits, ledger, former)?;
+    // Whoever reads it is told its numbers, so they have to hold.
+    if let Some(ledger) = ledger {
+        let is_kept = Ledger::load(ledger)
+            .is_some_and(|kept| kept.log_id == index.log_id && kept.segments == index.segments());
+        if !is_kept {
+            keep(ledger, &index, limits);
+        }
+    }
     Ok(Some(index))
 }
 
@@ -138,6 +148,17 @@ impl LogFile {
             Kind::Regular(regular) => Some(&regular.index),
             Kind::Plain | Kind::Shared => None,
         }
+    }
+
+    /// The same for somebody who will remember its numbers: from now on they are kept.
+    pub(super) fn index_to_keep(&mut self) -> Option<&Arc<LogIndex>> {
+        let Kind::Regular(regular) = &mut self.kind else {
+            return None;
+        };
+        if let (None, Some(path)) = (&regular.ledger, &regular.ledger_path) {
+            regular.ledger = keep(path, &regular.index, self.limits);
+        }
+        Some(&regular.index)
     }
 
     /// Whether somebody waits for its bytes.
@@ -358,19 +379,18 @@ impl Regular {
         former: Option<&Arc<LogIndex>>,
     ) -> io::Result<Self> {
         let (index, current, size) = take_stock(path, limits, ledger, former)?;
-        let ledger = ledger.and_then(|ledger| {
-            let segments = index.segments();
-            Ledger::create(ledger, index.log_id, &segments, limits.backups)
-                .inspect_err(|error| unkept(path, error))
-                .ok()
-        });
+        let ledger_path = ledger.map(Path::to_path_buf);
+        let kept = ledger_path.as_deref().filter(|path| path.exists());
+        let ledger = kept.and_then(|path| keep(path, &index, limits));
+        let (is_homeless, rotate_after) = (false, None);
         Ok(Self {
             current,
             size,
             index,
+            ledger_path,
             ledger,
-            is_homeless: false,
-            rotate_after: None,
+            is_homeless,
+            rotate_after,
         })
     }
 
@@ -418,7 +438,7 @@ impl Regular {
             && let Err(error) = ledger.note(&segment)
         {
             unkept(&self.index.path, &error);
-            // A numbering with a gap in its books would be taken for another one's.
+            // Books with a gap would be worse than none; they are begun anew for the next reader.
             self.ledger = None;
         }
     }
@@ -453,6 +473,15 @@ fn take_stock(
         former.close(LogState::Replaced);
     }
     Ok((index, current, size))
+}
+
+/// Begins the books of a numbering. Without them it ends with this process, which is no reason to keep
+/// anybody from writing or reading.
+fn keep(ledger: &Path, index: &LogIndex, limits: Limits) -> Option<Ledger> {
+    let segments = index.segments();
+    Ledger::create(ledger, index.log_id, &segments, limits.backups)
+        .inspect_err(|error| unkept(&index.path, error))
+        .ok()
 }
 
 fn unkept(path: &Path, error: &io::Error) {

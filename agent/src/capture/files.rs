@@ -146,6 +146,7 @@ impl Files {
             Some(file) => {
                 // Looks at the size, so that what others have done to the file is known.
                 file.room(Instant::now())?;
+                entry.index = file.index_to_keep().cloned();
             }
             None => {
                 let ledger = ledger(&known.spec, &entry.path);

@@ -1,6 +1,6 @@
 //! The numbering of a log, kept over the end of the agent.
 //!
-//! One small file for each log: a header with the log's id and a ring of slots, one for each
+//! One small file for each log that has ever been read (the numbers of others are known to nobody): a header with the log's id and a ring of slots, one for each
 //! segment, each written in place with one `write`, so that keeping the books costs a rotation a few
 //! microseconds. A torn or a foreign slot fails its check and counts as absent. [`resolve`] compares
 //! what the ledger says with what is on the disk.
@@ -75,34 +75,38 @@ impl Ledger {
         backups: u32,
     ) -> io::Result<Self> {
         let slots = backups.saturating_add(4).clamp(8, MAX_SLOTS);
-        let fresh = path.with_extension("new");
+        let mut bytes = vec![0; HEADER + slots as usize * SLOT];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..24].copy_from_slice(log_id.as_bytes());
+        for segment in segments {
+            // A later segment takes the place of an older one.
+            let at = usize::try_from(offset_of(segment, slots)).unwrap_or(HEADER);
+            bytes[at..at + SLOT].copy_from_slice(&encode(&log_id, segment));
+        }
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
+        let fresh = path.with_extension("new");
         let file = File::create(&fresh)?;
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..24].copy_from_slice(log_id.as_bytes());
-        header[24..28].copy_from_slice(&slots.to_le_bytes());
-        file.write_all_at(&header, 0)?;
-        let ledger = Self {
+        file.write_all_at(&bytes, 0)?;
+        std::fs::rename(&fresh, path)?;
+        Ok(Self {
             file,
             log_id,
             slots,
-        };
-        for segment in segments.iter().rev().take(slots as usize) {
-            ledger.note(segment)?;
-        }
-        std::fs::rename(&fresh, path)?;
-        Ok(ledger)
+        })
     }
 
     /// Notes one segment.
     pub(super) fn note(&self, segment: &Segment) -> io::Result<()> {
-        let index = segment.seq % u64::from(self.slots);
-        let at = HEADER as u64 + index * SLOT as u64;
-        self.file.write_all_at(&encode(&self.log_id, segment), at)
+        let slot = encode(&self.log_id, segment);
+        self.file
+            .write_all_at(&slot, offset_of(segment, self.slots))
     }
+}
+
+fn offset_of(segment: &Segment, slots: u32) -> u64 {
+    HEADER as u64 + segment.seq % u64::from(slots) * SLOT as u64
 }
 
 /// Brings what is known in line with what is there. `found[n]` is the file that has been rotated `n`

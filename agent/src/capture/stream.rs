@@ -166,6 +166,8 @@ impl Stream {
         while moved < BUDGET && !self.has_ended {
             match self.step(tools, &mut moved) {
                 Ok(Step::Moved) => {}
+                // What was the last of it is known by looking once more.
+                Ok(Step::Emptied) if self.is_over => {}
                 Ok(Step::Emptied) => {
                     return Turn {
                         moved,
