@@ -287,3 +287,77 @@ async fn a_standard_error_that_is_merged_now_is_read_until_the_program_ends() {
     assert_eq!(agent.restart("app").await.outcome(), Outcome::Done);
     agent.stop().await;
 }
+
+/// A small generator of numbers that look random; its seed is printed.
+struct Chance(u64);
+
+impl Chance {
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % (most + 1)
+    }
+}
+
+/// The processes whose command line has this word.
+fn processes_with(word: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("the kernel has it");
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has_word = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = line.split(|byte| *byte == 0);
+        words.into_iter().any(|found| found == word.as_bytes())
+    };
+    pids.filter(has_word).collect()
+}
+
+#[tokio::test]
+async fn however_often_agent_and_programs_are_killed_each_program_runs_once() {
+    let seed = u64::from(std::process::id()) << 20 | 0x5eed;
+    println!("seed {seed}");
+    let mut chance = Chance(seed);
+    let rig = Rig::with_keeper();
+    // A length of sleep that nobody else on this machine has.
+    let marks: Vec<String> = (0..4)
+        .map(|n| format!("{}{n}1", 900_000 + std::process::id()))
+        .collect();
+    let programs = || {
+        let make = |(n, mark): (usize, &String)| {
+            let mut program = rig.program(&format!("p{n}"), "");
+            program.launch.as_mut().expect("a command").command = format!("/bin/sleep {mark}");
+            program.policy.autorestart = Autorestart::Always;
+            program
+        };
+        marks.iter().enumerate().map(make).collect::<Vec<_>>()
+    };
+    for _ in 0..40 {
+        let agent = rig.agent(programs()).await;
+        let victim = chance.up_to(3);
+        if let Some(pid) = processes_with(&marks[usize::try_from(victim).expect("small")]).first() {
+            kill(*pid, Signal::KILL);
+        }
+        // Not to wait for anything, but to die at any moment.
+        tokio::time::sleep(Duration::from_micros(chance.up_to(4000))).await;
+        agent.kill().await;
+    }
+    let agent = rig.agent(programs()).await;
+    for (n, mark) in marks.iter().enumerate() {
+        let shown = agent
+            .until_state(&format!("p{n}"), ProcessState::Running)
+            .await;
+        // Its command line is readable a moment after the spawn is told.
+        let only = [shown.pid.expect("it runs")];
+        eventually("one process for each program", || {
+            processes_with(mark) == only
+        })
+        .await;
+    }
+    agent.stop().await;
+    assert!(
+        marks.iter().all(|mark| processes_with(mark).is_empty()),
+        "seed {seed}"
+    );
+}
