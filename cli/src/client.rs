@@ -158,8 +158,13 @@ impl Server {
             rpc.system.name = "grpc",
             rpc.method = method,
             rpc.status_code = Empty,
-            server.address = self.name,
+            server.address = Empty,
+            server.port = Empty,
         );
+        if let Some((host, port)) = self.trial.as_ref().and_then(Trial::host_and_port) {
+            span.record("server.address", host);
+            span.record("server.port", port);
+        }
         let answer = match self.timeout {
             Some(limit) => tokio::time::timeout(limit, call.instrument(span.clone())).await,
             None => Ok(call.instrument(span.clone()).await),

@@ -202,20 +202,39 @@ pub(crate) fn refused(server: &str, status: &Status) -> Failure {
     if let Some(alert) = alert_of(status) {
         return lost_trust(server, alert);
     }
-    let text = match (status.message().trim(), status.code()) {
-        ("", code) => code.description().to_lowercase(),
-        (message, _) => message.to_owned(),
-    };
-    let failure = match status.code() {
+    let failure = match status.message().trim() {
         _ if is_lost(status) => {
-            Failure::new(Exit::NoAnswer, format!("lost {server}")).because(&Words(text))
+            Failure::new(Exit::NoAnswer, format!("lost {server}: {}", loss(status)))
         }
-        code => Failure::new(exit_of(code), text),
+        "" => Failure::new(
+            exit_of(status.code()),
+            status.code().description().to_lowercase(),
+        ),
+        message => Failure::new(exit_of(status.code()), message),
     };
-    let failure = failure.behind(status);
     match hint_of(status.code()) {
-        Some(hint) => failure.hint(hint),
-        None => failure,
+        Some(hint) if !is_lost(status) => failure.hint(hint),
+        _ => failure,
+    }
+}
+
+/// Why a connection failed: the innermost cause, since the layers above it only say that theirs
+/// failed too.
+fn loss(status: &Status) -> String {
+    let Some(mut cause) = status.source() else {
+        return status.message().to_owned();
+    };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    // What went wrong with the socket is known as a text only: HTTP/2 keeps the error to itself.
+    let text = cause.to_string();
+    let is_closed = ["closed", "broken pipe", "reset"]
+        .iter()
+        .any(|word| text.contains(word));
+    match is_closed {
+        true => "the connection was closed".to_owned(),
+        false => text,
     }
 }
 
@@ -271,18 +290,6 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
             | AlertDescription::DecryptError
     )
 }
-
-/// Words of a server that stand in a chain of causes.
-#[derive(Debug)]
-struct Words(String);
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Words {}
 
 #[cfg(test)]
 mod tests {

@@ -67,6 +67,17 @@ pub(crate) async fn connect(global: &Global) -> Result<Agent, Unconnected> {
     })
 }
 
+impl From<Unconnected> for Failure {
+    /// In our own words, for where supervisorctl has none.
+    fn from(unconnected: Unconnected) -> Self {
+        let exit = unconnected.exit();
+        match (unconnected.line(), unconnected) {
+            (_, Unconnected::Other(failure)) => failure,
+            (line, _) => Self::new(exit, line.unwrap_or_default()),
+        }
+    }
+}
+
 impl Unconnected {
     /// The line that supervisorctl prints, where it has one.
     fn line(&self) -> Option<String> {
@@ -110,20 +121,18 @@ impl Unconnected {
         exit: Exit,
         words: impl FnOnce(String) -> String,
     ) -> Result<Failure, Failure> {
-        let line = self.line().map(words);
-        match (self, line) {
-            (Self::Missing { hint, .. } | Self::Refused { hint, .. }, Some(line)) => {
-                if !ui.output().is_text() {
-                    return Ok(Failure::new(exit, line));
-                }
-                ui.line(&line)?;
-                if let Some(hint) = hint {
-                    ui.terminal_hint(hint);
-                }
-                Ok(Failure::said(exit))
-            }
-            (Self::Other(failure), _) => Ok(failure),
-            (_, None) => Ok(Failure::said(exit)),
+        let hint = match &self {
+            Self::Missing { hint, .. } | Self::Refused { hint, .. } => *hint,
+            Self::Other(_) => return Ok(self.into()),
+        };
+        let line = words(self.line().unwrap_or_default());
+        if !ui.output().is_text() {
+            return Ok(Failure::new(exit, line));
         }
+        ui.line(&line)?;
+        if let Some(hint) = hint {
+            ui.terminal_hint(hint);
+        }
+        Ok(Failure::said(exit))
     }
 }

@@ -32,6 +32,13 @@ impl Trial {
         }
     }
 
+    /// The controller's address, taken apart.
+    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
+        let (host, port) = self.address.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Some((host, port.parse().ok()?))
+    }
+
     /// What the controller says about our certificate; none when it says nothing against it.
     pub(crate) async fn alert(&self) -> Option<AlertDescription> {
         tokio::time::timeout(PATIENCE, self.connect())
@@ -41,8 +48,7 @@ impl Trial {
     }
 
     async fn connect(&self) -> Option<AlertDescription> {
-        let (host, _port) = self.address.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (host, _port) = self.host_and_port()?;
         let name = ServerName::try_from(host.to_owned()).ok()?;
         let tcp = TcpStream::connect(&self.address).await.ok()?;
         let connector = TlsConnector::from(self.config.clone());

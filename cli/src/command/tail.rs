@@ -1,23 +1,22 @@
 //! `tail`: the end of output, and what comes after it.
 //!
-//! What is asked is read in `words`; this drives the stream; `display` decides what is shown.
+//! What is asked is read in `words`; `stream` drives what comes, `display` decides how
+//! it is shown.
 
 mod display;
 mod neutral;
+mod stream;
 mod words;
 
-use rsv_proto::wire::{
-    Channel, HostSelection, Refusal, TailRequest, TailResponse,
-    tail_response::{End, Event},
-};
+use rsv_proto::wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End};
 
 use self::{
     display::Display,
+    stream::{Asked, Via},
     words::{Complaint, Wanted},
 };
 use crate::{
     args::Tail,
-    client::Events,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
 };
@@ -52,8 +51,12 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
     }
     let single = wanted.names_one();
     let mut display = Display::new(&invocation.ui, single, args.raw);
-    let events = agent.server.tail(request).await?;
-    let ends = show(invocation, &mut display, events).await?;
+    let asked = Asked {
+        via: Via::Agent,
+        request,
+        single,
+    };
+    let ends = stream::show(invocation, agent.server, &mut display, asked).await?;
     if single && wanted.follow && ends.iter().any(|(_, end)| refusal_of(end).is_some()) {
         let (program, channel) = (wanted.programs.concat(), channel_name(wanted.channel));
         let url = agent.url;
@@ -85,9 +88,13 @@ async fn fleet(
     let wanted = words::for_many(args)?;
     let single = wanted.names_one() && words::names_one_host(&hosts);
     let server = invocation.controller().await?;
-    let events = server.tail(request(&wanted, Some(hosts))).await?;
+    let asked = Asked {
+        via: Via::Controller,
+        request: request(&wanted, Some(hosts)),
+        single,
+    };
     let mut display = Display::new(&invocation.ui, single, args.raw);
-    let ends = show(invocation, &mut display, events).await?;
+    let ends = stream::show(invocation, server, &mut display, asked).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
 }
@@ -102,39 +109,6 @@ fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
         lines: wanted.lines,
         from: None,
     }
-}
-
-/// Shows everything that comes. A host's source that ends badly is said at once: others may go on
-/// for long. What comes back is each program with how its source ended.
-async fn show(
-    invocation: &mut Invocation,
-    display: &mut Display,
-    mut events: Events<TailResponse>,
-) -> Result<Vec<(String, End)>, Failure> {
-    let mut ends = Vec::new();
-    while let Some(response) = events.next().await? {
-        let TailResponse {
-            host,
-            program,
-            event,
-        } = response;
-        let ui = &mut invocation.ui;
-        match event {
-            Some(Event::Chunk(chunk)) => display.chunk(ui, &host, &program, &chunk)?,
-            Some(Event::Gap(gap)) => display.gap(ui, &host, &program, &gap)?,
-            Some(Event::End(end)) => {
-                display.end(ui, &host, &program)?;
-                if !host.is_empty() && !is_clean(&end) {
-                    ui.warning(&format!("{}: {}", source_name(&host, &program), why(&end)));
-                }
-                ends.push((program, end));
-            }
-            None => {}
-        }
-        ui.flush()?;
-    }
-    display.finish(&mut invocation.ui)?;
-    Ok(ends)
 }
 
 fn source_name(host: &str, program: &str) -> String {

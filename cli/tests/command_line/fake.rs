@@ -33,6 +33,8 @@ pub(crate) struct Answers {
     pub(crate) breaks_off: bool,
     /// Of Tail.
     pub(crate) tail: Vec<TailResponse>,
+    /// Of Tail from a certain place.
+    pub(crate) tail_from: Vec<TailResponse>,
     /// What every call is refused with.
     pub(crate) refusal: Option<Status>,
 }
@@ -157,8 +159,13 @@ impl Fleet for Fake {
         request: Request<TailRequest>,
     ) -> Result<Response<Self::TailStream>, Status> {
         self.allowed()?;
-        self.tails.lock().unwrap().push(request.into_inner());
-        Ok(items(self.answers.tail.clone(), self.answers.holds))
+        let request = request.into_inner();
+        let output = match request.from {
+            Some(_) => self.answers.tail_from.clone(),
+            None => self.answers.tail.clone(),
+        };
+        self.tails.lock().unwrap().push(request);
+        Ok(items(output, self.answers.holds))
     }
 
     async fn shutdown(

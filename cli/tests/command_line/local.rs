@@ -294,6 +294,25 @@ async fn tail_prints_bytes_and_a_newline_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_followed_log_goes_on_where_it_broke_off() {
+    let agent = Agent::with(Answers {
+        tail: vec![said("a", chunk("one\ntw"))],
+        tail_from: vec![
+            said("a", chunk("o\n")),
+            said("a", end(Refusal::Unspecified)),
+        ],
+        ..Default::default()
+    });
+    let ran = agent.rsv("tail -f a").await;
+    let out = "==> Press Ctrl-C to exit <==\none\ntwo\n";
+    assert_eq!(ran.result(), (out, 0), "{}", ran.err);
+    let again = agent.fake.tails().pop().unwrap();
+    let place = again.from.unwrap();
+    assert_eq!((place.log_id.as_str(), place.offset), ("l1", 6));
+    assert_eq!((again.bytes, again.lines), (None, None));
+}
+
+#[tokio::test]
 async fn a_gap_is_said_beside_the_bytes() {
     let gap = Gap {
         at: None,
