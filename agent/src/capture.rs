@@ -20,7 +20,7 @@
 //! * *The next agent.* It opens the file by its name. There, and full: it rotates before the first
 //!   byte. Missing, because the kill came between the last rename and the new file: it makes one.
 //!   It opens only after the keeper has stopped draining, so it sees the final sizes.
-//! * *Numbers.* The ledger ([`ledger`]) says which inode began at which offset. It is
+//! * *Numbers.* The ledger (`capture/ledger.rs`) says which inode began at which offset. It is
 //!   written after the new file exists; when the kill came before that, the noted inode is found
 //!   under `.1`, and the new file begins where that one ends.
 
@@ -155,7 +155,7 @@ impl Capture {
     /// that the keeper drains into when no agent is there. Only after the keeper has accepted this
     /// agent, because until then it may still drain.
     ///
-    /// Waits for the disk, at most [`command::PATIENCE`] long; for a blocking thread.
+    /// Waits for the disk, at most five seconds; for a blocking thread.
     pub fn open(&self, key: &str, channel: Channel, spec: LogSpec) -> io::Result<OwnedFd> {
         let log = command::LogKey::new(key, channel);
         self.inbox.ask(|reply| Command::Open { log, spec, reply })?

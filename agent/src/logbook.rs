@@ -7,7 +7,7 @@
 //! consumer takes them, and holds up nobody. What has been rotated away before it came there is a
 //! [`TailItem::Gap`], never silence.
 //!
-//! [`index`] says which file holds which numbers, [`reader`] reads files, [`tail`] is the stream.
+//! `index` says which file holds which numbers, `reader` reads files, `tail` is the stream.
 
 pub(crate) mod index;
 mod reader;
