@@ -2,9 +2,9 @@
 //! here and nowhere else.
 //!
 //! A start goes: configuration, user, limits, directories, the lock on the state directory, the
-//! main log, the local socket, the background ([`prepare`], [`detach`]; no thread exists so far);
+//! main log, the local socket, the background (`prepare`, `detach`; no thread exists so far);
 //! then the runtime, the keeper, capture, the hub with its adoption, the local service, the pidfile,
-//! the link, and READY ([`wire`]). What goes wrong on the way is one line on stderr, also from the
+//! the link, and READY (`wire`). What goes wrong on the way is one line on stderr, also from the
 //! background, and leaves nothing behind.
 //!
 //! The end goes backwards: the hub stops the programs (or leaves them) while local callers and the
@@ -12,9 +12,9 @@
 //! flushed; socket and pidfile are removed; the log is flushed.
 
 mod detach;
+mod leftover;
 mod limits;
 mod logging;
-mod pidfile;
 mod prepare;
 mod privileges;
 mod restart;
@@ -69,11 +69,15 @@ pub fn run(args: &DaemonArgs, argv0: &str) -> ExitCode {
 fn supervise(args: &DaemonArgs, argv0: &str, loaded: Loaded) -> Result<Option<Ending>, Failure> {
     let foreground = loaded.config.supervisord.nodaemon;
     let mut prepared = prepare::prepare(loaded)?;
-    let report = if foreground {
+    let mut report = if foreground {
         Report::Foreground
     } else {
         match detach::detach(&prepared.loaded.config.supervisord)? {
-            detach::Detached::Started => return Ok(None),
+            detach::Detached::Started => {
+                // All of it belongs to the background process now: nothing is to be released here.
+                std::mem::forget(prepared);
+                return Ok(None);
+            }
             detach::Detached::Background(report) => report,
         }
     };
@@ -83,7 +87,7 @@ fn supervise(args: &DaemonArgs, argv0: &str, loaded: Loaded) -> Result<Option<En
         .map_err(|error| Failure::failed(format!("cannot write the lock file: {error}")))
         .and_then(|()| runtime())
         .and_then(|runtime| {
-            let ending = runtime.block_on(wire::run(prepared, args, argv0, &report));
+            let ending = runtime.block_on(wire::run(prepared, args, argv0, &mut report));
             // A disk that hangs may hold a blocking thread for ever; it is not waited for.
             runtime.shutdown_background();
             ending

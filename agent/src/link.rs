@@ -1,6 +1,6 @@
 //! The session to the controller. The agent dials; no port is opened on a host.
 //!
-//! One task dials, attaches and dials again ([`backoff`]); [`session`] decides, [`connection`]
+//! One task dials, attaches and dials again ([`backoff`]); [`session`] decides, `connection`
 //! carries out; `commands` owns what the controller orders, over all sessions; log bytes go on a
 //! connection of their own; certificates are renewed on the way. Nothing here touches a program:
 //! whatever happens to the link, the hub does not notice.
@@ -154,9 +154,8 @@ impl Link {
             let state = self.state.clone();
             match tokio::task::spawn_blocking(move || state.load_identity()).await {
                 Ok(Ok(Some(identity))) => {
-                    if let Some(host) = Some(&identity.name) {
-                        info!(%host, domain = %identity.trust_domain, "this host has an identity");
-                    }
+                    let (host, domain) = (&identity.name, &identity.trust_domain);
+                    info!(%host, %domain, "this host has an identity");
                     return Some(identity);
                 }
                 Ok(Ok(None)) if said.is_empty() && !self.controllers.is_empty() => {
@@ -316,6 +315,9 @@ impl Trouble {
         };
         let reason = match &outcome.over {
             Over::Session(end) => end.to_string(),
+            Over::Failed(status) if status.source().is_some() => {
+                format!("the connection broke: {}", status.message())
+            }
             Over::Failed(status) => status.message().to_owned(),
             Over::Closed | Over::Left | Over::Renewed(_) => "the controller went away".to_owned(),
         };

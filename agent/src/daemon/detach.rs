@@ -32,9 +32,10 @@ pub(super) enum Detached {
 }
 
 impl Report {
-    /// The agent is up.
-    pub(super) fn up(&self) {
+    /// The agent is up; whoever waited goes.
+    pub(super) fn up(&mut self) {
         self.tell(UP);
+        *self = Self::Foreground;
     }
 
     /// It will not be.

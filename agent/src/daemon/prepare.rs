@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rsv_config::{Config, Loaded};
 
+use super::leftover::Leftover;
 use super::{limits, logging, privileges};
 use crate::failure::{Failure, chain};
 use crate::identity::state::private_dir;
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     /// The main log's destinations, opened.
     pub(super) logs: Vec<LogFile>,
     pub(super) listener: UnixListener,
+    /// The listener's name.
+    pub(super) socket: Leftover,
     /// What was done and is to be logged as soon as there is a log.
     pub(super) notes: Vec<String>,
 }
@@ -39,7 +42,9 @@ pub(super) fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     let logs = logging::open(&config.supervisord)?;
     let listener = local::bind(&config.locations.socket)
         .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
+    let socket = Leftover::of(&config.locations.socket);
     Ok(Prepared {
+        socket,
         state,
         lock,
         logs,

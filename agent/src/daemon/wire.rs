@@ -1,9 +1,7 @@
 //! The asynchronous life of the agent: builds each owner, connects them, and takes them apart in
 //! the opposite order.
 
-use std::error::Error;
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use rsv_config::host::SystemHost;
@@ -14,7 +12,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::detach::Report;
-use super::pidfile::PidFile;
+use super::leftover::Leftover;
 use super::prepare::Prepared;
 use super::signals::{Asked, Signals};
 use super::{Ending, logging, systemd};
@@ -50,8 +48,8 @@ struct Running {
     local: LocalHandle,
     asks: mpsc::Receiver<DaemonAsk>,
     link: Option<LinkHandle>,
-    /// Removed at the end, after the socket that says the same.
-    pidfile: Option<PidFile>,
+    /// The local socket's name and the pidfile, to be removed at the end.
+    leftovers: Vec<Leftover>,
     /// Held to the end: the next agent must not find anything half gone.
     lock: StateLock,
 }
@@ -78,7 +76,7 @@ pub(super) async fn run(
     prepared: Prepared,
     args: &DaemonArgs,
     argv0: &str,
-    report: &Report,
+    report: &mut Report,
 ) -> Result<Ending, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
@@ -97,6 +95,7 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         lock,
         logs,
         listener,
+        socket,
         notes,
     } = prepared;
     let Loaded { config, warnings } = loaded;
@@ -131,7 +130,7 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
     let (asking, asks) = mpsc::channel(ASKS);
     let local = local::serve(listener, handle.clone(), capture.logbook(), asking)
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
-    let pidfile = PidFile::write(&config.supervisord.pidfile);
+    let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
     let link = start_link(&config, state, &handle, &capture, argv0);
     let pid = std::process::id();
     info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
@@ -145,7 +144,7 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         local,
         asks,
         link,
-        pidfile,
+        leftovers: leftovers.into_iter().flatten().collect(),
         lock,
     })
 }
@@ -341,8 +340,7 @@ impl Running {
             link.leave(reason).await;
         }
         self.local.stop().await;
-        remove(self.config.locations.socket.clone()).await;
-        drop(self.pidfile);
+        drop(self.leftovers);
         if let Some(telemetry) = self.telemetry {
             let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown());
             if tokio::time::timeout(FLUSH, flushed).await.is_err() {
@@ -389,15 +387,6 @@ async fn due(period: Option<Duration>) {
     match period {
         Some(period) => tokio::time::sleep(period).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn remove(socket: PathBuf) {
-    if let Ok(Err(error)) = blocking(move || std::fs::remove_file(socket)).await {
-        info!(
-            error = &error as &dyn Error,
-            "the local socket is not removed"
-        );
     }
 }
 

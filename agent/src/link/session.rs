@@ -1,6 +1,6 @@
 //! One session with a controller, as decisions: what is said becomes what is to be done.
 //!
-//! Pure: no clock, no socket. The driver ([`super::connection`]) feeds inputs in and carries
+//! Pure: no clock, no socket. The driver (`connection`) feeds inputs in and carries
 //! outputs out, in order. Invariants: nothing is sent between `Hello` and the controller's
 //! `Welcome`; deltas that are sent have consecutive numbers after the snapshot or after the number
 //! the controller asked to resume from; after [`Output::End`] nothing more comes.

@@ -26,13 +26,12 @@ pub(super) fn format(at: &Zoned, event: &Event<'_>) -> String {
 }
 
 /// Where the hub words what happens to programs: in Supervisor's words, from INFO on.
-const WORDS: &str = "rsv_agent::hub::words";
+const WORDS: [&str; 2] = ["rsv_agent::hub::words", "rsv_agent::hub::stopping"];
 
 fn is_verbatim(metadata: &Metadata<'_>) -> bool {
     match metadata.target() {
         SUPERVISOR | CRITICAL => true,
-        WORDS => *metadata.level() <= Level::INFO,
-        _ => false,
+        target => WORDS.contains(&target) && *metadata.level() <= Level::INFO,
     }
 }
 
@@ -81,6 +80,10 @@ impl Collected {
 
 impl Visit for Collected {
     fn record_str(&mut self, field: &Field, value: &str) {
+        // A fact that is not there, such as the host's name where there is no fleet.
+        if value.is_empty() {
+            return;
+        }
         if value.contains([' ', '"']) && field.name() != "message" {
             self.add(field, format_args!("{value:?}"));
         } else {
