@@ -9,7 +9,8 @@
 //! | acceptor, handshake | the socket; a connection until TLS is complete | the controller stops |
 //! | source (one each) | a reader's place in an output | the source ends, or its reader goes |
 //!
-//! Stopping: no new connections, sessions are dismissed, lasting calls end, the rest is waited for, a while.
+//! Stopping: no new connections, sessions are dismissed, lasting calls end, the
+//! rest is waited for, a while; then the store is closed.
 
 use std::{
     io,
@@ -72,6 +73,9 @@ const EPOCH_BATCH: usize = 1000;
 
 /// How long calls may take to end when the controller stops.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the store may take to be closed after that.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// How long to wait before a certificate that could not be renewed is tried again.
 const RENEWAL_RETRY: Duration = Duration::from_secs(60);
@@ -146,7 +150,7 @@ impl Controller {
         let config = watch::Sender::new(server_config(&self.credentials)?);
         let shown = config.subscribe();
         let (epochs, to_record) = mpsc::channel(EPOCHS);
-        tokio::spawn(record(self.archive.clone(), to_record));
+        let recorder = tokio::spawn(record(self.archive.clone(), to_record));
         let fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
         let hub = Hub::start(Clock::start(), fleet, epochs);
         let shared = Shared {
@@ -178,13 +182,17 @@ impl Controller {
             tokio::time::sleep(DRAIN).await;
         };
         ready(address);
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served.map_err(ServeError::Server),
             () = closing => {
                 tracing::info!("some calls did not end in time");
                 Ok(())
             }
-        }
+        };
+        // The recorder ends when nobody holds the hub any more: then all is written, and the store closed.
+        drop((hub, shared));
+        let _late = tokio::time::timeout(CLOSE, recorder).await;
+        served
     }
 }
 
