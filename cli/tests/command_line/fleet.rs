@@ -190,7 +190,7 @@ async fn status_shows_silent_hosts_with_what_was_last_known() {
     );
     let silent: Vec<&str> = ran.out.lines().filter(|l| l.contains("web02")).collect();
     assert!(
-        silent[0].contains("unreachable since 3m12s ("),
+        silent[0].contains("(3m12s ago)"),
         "{}",
         ran.out
     );

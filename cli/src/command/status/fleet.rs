@@ -198,9 +198,9 @@ fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &Time
         (HostState::Never, _) => "never seen".to_owned(),
         (_, None) => "unreachable, nothing is known of it".to_owned(),
         (_, Some(at)) => format!(
-            "unreachable since {} ({})",
-            age_words(age(at, now)),
-            clock(at, now, zone)
+            "unreachable since {} ({} ago)",
+            clock(at, now, zone),
+            age_words(age(at, now))
         ),
     };
     if !host.reason.is_empty() {

@@ -100,7 +100,7 @@ fn problems_come_first_and_silent_hosts_keep_their_last_known_state() {
     insta::assert_snapshot!(page(&troubled(), Fold::Auto), @r"
     PROBLEMS: 1 host unreachable, 1 host never seen, 1 of 4 programs not running
     HOST   PROGRAM  STATE     DESCRIPTION
-    web02  unreachable since 3m12s (07:56:48): no heartbeat
+    web02  unreachable since 07:56:48 (3m12s ago): no heartbeat
     web02  app      RUNNING   last known 3m12s ago
     web02  side     RUNNING   last known 3m12s ago
     web03  never seen
@@ -116,7 +116,7 @@ fn hosts_that_agree_share_a_line_when_asked() {
     insta::assert_snapshot!(page(&troubled(), Fold::Always), @r"
     PROBLEMS: 1 host unreachable, 1 host never seen, 1 of 4 programs not running
     HOST   PROGRAM  STATE     DESCRIPTION
-    web02  unreachable since 3m12s (07:56:48): no heartbeat
+    web02  unreachable since 07:56:48 (3m12s ago): no heartbeat
     web02  app      RUNNING   last known 3m12s ago
     web02  side     RUNNING   last known 3m12s ago
     web03  never seen
@@ -132,7 +132,7 @@ fn a_host_silent_since_yesterday_is_dated() {
     let silent = host("web02", HostState::Unreachable, 90_000, Vec::new());
     let page = page(&[silent], Fold::Auto);
     assert!(
-        page.contains("unreachable since 1d1h (2027-01-14 07:00:00)"),
+        page.contains("unreachable since 2027-01-14 07:00:00 (1d1h ago)"),
         "{page}"
     );
 }
