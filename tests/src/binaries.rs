@@ -26,11 +26,14 @@ pub fn directory() -> PathBuf {
     let test = env::current_exe().expect("a running test has an executable");
     // target/debug/deps/fleet-0123456789abcdef
     let deps = test.parent().and_then(Path::parent);
-    deps.expect("a test executable lies in target/PROFILE/deps").to_owned()
+    deps.expect("a test executable lies in target/PROFILE/deps")
+        .to_owned()
 }
 
 /// The checkout's root.
 pub fn checkout() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().expect("this crate lies in the checkout").to_owned()
+    own.parent()
+        .expect("this crate lies in the checkout")
+        .to_owned()
 }

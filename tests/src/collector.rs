@@ -47,15 +47,23 @@ impl Collector {
     /// When no loopback port is to be had.
     pub fn start() -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let listener = runtime
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .expect("a port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let spans = Arc::default();
         let service = TraceServiceServer::new(Receiver(Arc::clone(&spans)));
         let server = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(async move { server.await.expect("the receiver serves") });
-        Self { _runtime: runtime, endpoint: format!("http://{address}"), spans }
+        Self {
+            _runtime: runtime,
+            endpoint: format!("http://{address}"),
+            spans,
+        }
     }
 
     /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
@@ -69,7 +77,10 @@ impl Collector {
     ///
     /// When the receiver panicked.
     pub fn spans(&self) -> Vec<Span> {
-        self.spans.lock().expect("the receiver did not panic").clone()
+        self.spans
+            .lock()
+            .expect("the receiver did not panic")
+            .clone()
     }
 }
 
@@ -89,7 +100,10 @@ impl TraceService for Receiver {
                 Some(Value::StringValue(name)) => name,
                 _ => String::new(),
             };
-            let scopes = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            let scopes = resource
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans);
             spans.extend(scopes.map(|span| Span {
                 service: service.clone(),
                 name: span.name,

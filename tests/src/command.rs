@@ -24,7 +24,11 @@ impl Ended {
     /// When it is another.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -67,7 +71,12 @@ pub fn run(command: &mut Command) -> Ended {
 pub fn command<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(crate::binaries::binary(name));
     command.args(arguments);
-    for variable in ["RSV_CONTEXT", "RSV_CONFIG", "NO_COLOR", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+    for variable in [
+        "RSV_CONTEXT",
+        "RSV_CONFIG",
+        "NO_COLOR",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ] {
         command.env_remove(variable);
     }
     command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");

@@ -30,7 +30,11 @@ impl Daemon {
     /// When it cannot be started.
     pub fn start(command: &mut Command, log: &Path) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let log = File::options().create(true).append(true).open(log).expect("a log file");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("a log file");
         let errors = log.try_clone().expect("a second descriptor");
         let child = command
             .stdin(Stdio::null())
@@ -83,7 +87,9 @@ impl Daemon {
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("our own child can be waited for")
+        self.child
+            .try_wait()
+            .expect("our own child can be waited for")
     }
 }
 

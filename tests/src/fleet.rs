@@ -51,12 +51,24 @@ impl Fleet {
     ///
     /// When any of it does not work.
     pub fn without_hosts() -> Self {
-        let directory = tempfile::Builder::new().prefix("rsv").tempdir().expect("a directory");
+        let directory = tempfile::Builder::new()
+            .prefix("rsv")
+            .tempdir()
+            .expect("a directory");
         let address = format!("127.0.0.1:{}", free_port());
-        let mut init = command("rsv-controller", ["init", "--name", "localhost", "--state-dir"]);
-        init.arg(directory.path().join("ctl")).args(["--listen", &address, "--admin", "admin"]);
+        let mut init = command(
+            "rsv-controller",
+            ["init", "--name", "localhost", "--state-dir"],
+        );
+        init.arg(directory.path().join("ctl"))
+            .args(["--listen", &address, "--admin", "admin"]);
         run(&mut init).expect_code(0);
-        let mut fleet = Self { hosts: Vec::new(), controller: None, address, directory };
+        let mut fleet = Self {
+            hosts: Vec::new(),
+            controller: None,
+            address,
+            directory,
+        };
         fleet.start_controller();
         fleet
     }
@@ -70,9 +82,13 @@ impl Fleet {
     pub fn start_controller_with(&mut self, environment: &[(&str, &str)]) {
         let mut controller = command("rsv-controller", ["run", "--listen", &self.address]);
         controller.args(["--heartbeat-interval", HEARTBEAT, "--state-dir"]);
-        controller.arg(self.path().join("ctl")).envs(environment.iter().copied());
+        controller
+            .arg(self.path().join("ctl"))
+            .envs(environment.iter().copied());
         self.controller = Some(Daemon::start(&mut controller, &self.path().join("ctl.out")));
-        eventually("the controller answers", || self.rsv(["host", "ls"]).code == 0);
+        eventually("the controller answers", || {
+            self.rsv(["host", "ls"]).code == 0
+        });
     }
 
     /// The controller's process.
@@ -81,7 +97,9 @@ impl Fleet {
     ///
     /// When it has not been started.
     pub fn controller(&mut self) -> &mut Daemon {
-        self.controller.as_mut().expect("the controller has been started")
+        self.controller
+            .as_mut()
+            .expect("the controller has been started")
     }
 
     /// Lets a host join and starts it.
@@ -98,7 +116,10 @@ impl Fleet {
 
     /// The `[agent]` settings of a host of this fleet.
     pub fn settings(&self) -> String {
-        format!("controller = localhost:{}\n", self.address.rsplit(':').next().unwrap_or_default())
+        format!(
+            "controller = localhost:{}\n",
+            self.address.rsplit(':').next().unwrap_or_default()
+        )
     }
 
     /// A token for hosts of this name.
@@ -107,8 +128,14 @@ impl Fleet {
     ///
     /// When the controller gives none.
     pub fn token(&self, host: &str) -> String {
-        let made = self.rsv(["token", "create", "--host", host, "--ttl", "10m"]).expect_code(0);
-        made.stdout.split_whitespace().last().expect("a token").to_owned()
+        let made = self
+            .rsv(["token", "create", "--host", host, "--ttl", "10m"])
+            .expect_code(0);
+        made.stdout
+            .split_whitespace()
+            .last()
+            .expect("a token")
+            .to_owned()
     }
 
     /// Lets a host join with a token.
@@ -123,7 +150,10 @@ impl Fleet {
     ///
     /// When there is none.
     pub fn host(&mut self, name: &str) -> &mut Host {
-        self.hosts.iter_mut().find(|host| host.name() == name).expect("a host of the fleet")
+        self.hosts
+            .iter_mut()
+            .find(|host| host.name() == name)
+            .expect("a host of the fleet")
     }
 
     /// The command line as the first admin.
@@ -159,8 +189,14 @@ impl Fleet {
         if hosts.code != 0 {
             return 0;
         }
-        let hosts = hosts.json()["hosts"].as_array().cloned().unwrap_or_default();
-        hosts.iter().filter(|host| host["state"] == "connected").count()
+        let hosts = hosts.json()["hosts"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        hosts
+            .iter()
+            .filter(|host| host["state"] == "connected")
+            .count()
     }
 
     /// Waits until so many hosts are connected.
@@ -170,12 +206,17 @@ impl Fleet {
 
     /// As [`Fleet::wait_connected`], with a promise of its own.
     pub fn connected_within(&self, limit: Duration, count: usize) {
-        within(limit, "all hosts are connected", || self.connected() == count);
+        within(limit, "all hosts are connected", || {
+            self.connected() == count
+        });
     }
 }
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }

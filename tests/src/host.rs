@@ -31,7 +31,12 @@ impl Host {
     pub fn new(parent: &Path, name: &str, settings: &str, programs: &str) -> Self {
         let directory = parent.join(name);
         fs::create_dir_all(directory.join("log")).expect("a directory for the host");
-        let host = Self { name: name.to_owned(), directory, agent: None, keeper: None };
+        let host = Self {
+            name: name.to_owned(),
+            directory,
+            agent: None,
+            keeper: None,
+        };
         host.configure(settings, programs);
         host
     }
@@ -92,7 +97,9 @@ impl Host {
 
     fn start_agent_with(&mut self, environment: &[(&str, &str)]) {
         let mut agent = command("rsv-agent", ["-n", "-c"]);
-        agent.arg(self.configuration()).envs(environment.iter().copied());
+        agent
+            .arg(self.configuration())
+            .envs(environment.iter().copied());
         self.agent = Some(Daemon::start(&mut agent, &self.path("agent.out")));
     }
 
@@ -123,22 +130,35 @@ impl Host {
     /// The state's word in `status` of a program; empty when there is none.
     pub fn state(&self, program: &str) -> String {
         let status = self.rsv(["status", program]).stdout;
-        status.split_whitespace().nth(1).unwrap_or_default().to_owned()
+        status
+            .split_whitespace()
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// The process id of a program; 0 when it does not run.
     pub fn pid(&self, program: &str) -> i32 {
-        self.rsv(["pid", program]).stdout.trim().parse().unwrap_or_default()
+        self.rsv(["pid", program])
+            .stdout
+            .trim()
+            .parse()
+            .unwrap_or_default()
     }
 
     /// For how many seconds a program has been up; 0 when it does not run.
     pub fn uptime(&self, program: &str) -> u64 {
         let status = self.rsv(["-o", "json", "status", program]).json();
-        status["programs"][0]["uptime_seconds"].as_f64().unwrap_or_default() as u64
+        status["programs"][0]["uptime_seconds"]
+            .as_f64()
+            .unwrap_or_default() as u64
     }
 
     /// How many lines a file of the host has; 0 when there is no file.
     pub fn lines(&self, name: &str) -> usize {
-        fs::read_to_string(self.path(name)).unwrap_or_default().lines().count()
+        fs::read_to_string(self.path(name))
+            .unwrap_or_default()
+            .lines()
+            .count()
     }
 }

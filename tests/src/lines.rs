@@ -20,12 +20,18 @@ pub fn whole_log(log: &Path) -> Vec<u8> {
     let mut files = rotated(log);
     files.reverse();
     files.push(log.to_owned());
-    files.iter().flat_map(|file| fs::read(file).expect("a log file can be read")).collect()
+    files
+        .iter()
+        .flat_map(|file| fs::read(file).expect("a log file can be read"))
+        .collect()
 }
 
 /// The rotated files of a log, newest first.
 pub fn rotated(log: &Path) -> Vec<PathBuf> {
-    (1..).map(|n| PathBuf::from(format!("{}.{n}", log.display()))).take_while(|f| f.exists()).collect()
+    (1..)
+        .map(|n| PathBuf::from(format!("{}.{n}", log.display())))
+        .take_while(|f| f.exists())
+        .collect()
 }
 
 /// Asserts that a log holds exactly the lines 0 to `count`, and says where it differs first.
@@ -41,7 +47,10 @@ pub fn assert_exact(log: &[u8], count: u64) {
         let Some(after) = rest.strip_prefix(expected.as_bytes()) else {
             let at = log.len() - rest.len();
             let found = String::from_utf8_lossy(&rest[..rest.len().min(60)]);
-            panic!("line {number} of {count} is not at byte {at} of {}: {found:?}", log.len());
+            panic!(
+                "line {number} of {count} is not at byte {at} of {}: {found:?}",
+                log.len()
+            );
         };
         rest = after;
     }

@@ -16,10 +16,18 @@ const PROGRAMS: &str = "[program:app]\ncommand = /bin/sleep 1000\nstartsecs = 0\
 fn refused(ended: Ended, code: i32, words: &[&str]) {
     let ended = ended.expect_code(code);
     for word in words {
-        assert!(ended.stderr.contains(word), "`{word}` is not in:\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(word),
+            "`{word}` is not in:\n{}",
+            ended.stderr
+        );
     }
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-    assert!(ended.stderr.lines().count() <= 4, "not calm:\n{}", ended.stderr);
+    assert!(
+        ended.stderr.lines().count() <= 4,
+        "not calm:\n{}",
+        ended.stderr
+    );
 }
 
 fn check(configuration: &Path) -> Ended {
@@ -33,17 +41,29 @@ fn a_broken_configuration_is_refused_with_file_line_section_and_key() {
     let file = directory.path().join("agent.conf");
     let text = "[agent]\nname = x\nstate_dir = /tmp/x\n[program:app]\ncommand = /bin/true\nstartsecs = soon\n";
     fs::write(&file, text).expect("a file");
-    refused(check(&file), 2, &["agent.conf:6", "program:app", "startsecs", "soon"]);
+    refused(
+        check(&file),
+        2,
+        &["agent.conf:6", "program:app", "startsecs", "soon"],
+    );
     fs::write(&file, "[supervisord\n").expect("a file");
     refused(check(&file), 2, &["agent.conf:1"]);
-    refused(check(&directory.path().join("none.conf")), 2, &["none.conf"]);
+    refused(
+        check(&directory.path().join("none.conf")),
+        2,
+        &["none.conf"],
+    );
 }
 
 #[test]
 fn a_plain_file_is_refused_whole_in_the_words_of_supervisor() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("supervisord.conf");
-    fs::write(&file, "[supervisord]\n[program:x]\ncommand=/bin/true\nautostart=maybe\n").expect("a file");
+    fs::write(
+        &file,
+        "[supervisord]\n[program:x]\ncommand=/bin/true\nautostart=maybe\n",
+    )
+    .expect("a file");
     let mut start = command("rsv-agent", ["-n", "-c"]);
     let ended = run(start.arg(&file)).expect_code(2);
     let text = "Error: not a valid boolean value: 'maybe' in section 'program:x'";
@@ -68,7 +88,12 @@ fn without_an_agent_the_socket_is_named() {
     let host = Host::new(directory.path(), "h", "", PROGRAMS);
     let socket = host.path("sup.sock").display().to_string();
     assert!(host.rsv(["status"]).expect_code(4).both().contains(&socket));
-    assert!(host.rsv(["start", "app"]).expect_code(7).both().contains(&socket));
+    assert!(
+        host.rsv(["start", "app"])
+            .expect_code(7)
+            .both()
+            .contains(&socket)
+    );
 }
 
 #[test]
@@ -94,10 +119,16 @@ fn a_token_of_another_fleet_is_not_followed() {
     let token = one.token("web01");
     let mut join = command("rsv-agent", ["join", "--token", &token]);
     let address = two.address().replace("127.0.0.1", "localhost");
-    join.args(["--controller", &address, "-c"]).arg(newcomer.configuration());
+    join.args(["--controller", &address, "-c"])
+        .arg(newcomer.configuration());
     let ended = run(&mut join);
     assert_ne!(ended.code, 0, "{ended:?}");
-    assert_eq!(one.rsv(["-o", "json", "host", "ls"]).json()["hosts"].as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        one.rsv(["-o", "json", "host", "ls"]).json()["hosts"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
 }
 
 #[test]
@@ -105,14 +136,24 @@ fn a_foreign_certificate_reaches_nothing() {
     let one = Fleet::without_hosts();
     let two = Fleet::without_hosts();
     let text = fs::read_to_string(two.context()).expect("a context");
-    let port = |fleet: &Fleet| fleet.address().rsplit(':').next().unwrap_or_default().to_owned();
+    let port = |fleet: &Fleet| {
+        fleet
+            .address()
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let foreign = one.path().join("foreign.context");
     fs::write(&foreign, text.replace(&port(&two), &port(&one))).expect("a file");
     fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600)).expect("its mode");
     let mut rsv = command("rsv", ["host", "ls"]);
     let ended = run(rsv.env("RSV_CONTEXT", &foreign));
     assert_ne!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("certificate") || ended.stderr.contains("trusted"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("certificate") || ended.stderr.contains("trusted"),
+        "{ended:?}"
+    );
     one.rsv(["host", "ls"]).expect_code(0);
 }
 
@@ -121,9 +162,15 @@ fn a_port_in_use_is_named() {
     let fleet = Fleet::without_hosts();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    let mut second = command("rsv-controller", ["run", "--listen", &address, "--state-dir"]);
+    let mut second = command(
+        "rsv-controller",
+        ["run", "--listen", &address, "--state-dir"],
+    );
     let other = fleet.path().join("other");
-    let mut init = command("rsv-controller", ["init", "--name", "localhost", "--state-dir"]);
+    let mut init = command(
+        "rsv-controller",
+        ["init", "--name", "localhost", "--state-dir"],
+    );
     run(init.arg(&other)).expect_code(0);
     refused(run(second.arg(&other)), 1, &[&address]);
 }
@@ -134,18 +181,28 @@ fn an_unwritable_directory_is_named() {
     let obstacle = directory.path().join("file");
     fs::write(&obstacle, "").expect("a file");
     let below = obstacle.join("ctl");
-    let mut init = command("rsv-controller", ["init", "--name", "localhost", "--state-dir"]);
+    let mut init = command(
+        "rsv-controller",
+        ["init", "--name", "localhost", "--state-dir"],
+    );
     refused(run(init.arg(&below)), 1, &[&below.display().to_string()]);
     let settings = format!("state_dir = {}/state\n", obstacle.display());
     let host = Host::new(directory.path(), "h", "", PROGRAMS);
     let text = fs::read_to_string(host.configuration()).expect("a configuration");
     let text = text.replacen("[agent]\n", &format!("[agent]\n{settings}"), 1);
-    let text = text.replacen(&format!("state_dir = {}\n", host.path("state").display()), "", 1);
+    let text = text.replacen(
+        &format!("state_dir = {}\n", host.path("state").display()),
+        "",
+        1,
+    );
     fs::write(host.configuration(), text).expect("a configuration");
     let mut start = command("rsv-agent", ["-n", "-c"]);
     let ended = run(start.arg(host.configuration()));
     assert_ne!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains(&obstacle.display().to_string()), "{ended:?}");
+    assert!(
+        ended.stderr.contains(&obstacle.display().to_string()),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -33,7 +33,11 @@ fn a_restart_by_glob_reaches_exactly_the_named_hosts() {
     let restart = fleet.rsv(["-H", "web*", "restart", "app"]).expect_code(0);
 
     assert!(restart.stdout.contains("web[01-03]"), "{}", restart.stdout);
-    assert!(restart.stdout.contains("app: stopped, started"), "{}", restart.stdout);
+    assert!(
+        restart.stdout.contains("app: stopped, started"),
+        "{}",
+        restart.stdout
+    );
     let after = pids(&mut fleet);
     for (i, name) in WEB.into_iter().enumerate() {
         assert_eq!(before[i] != after[i], name != "db01", "{name}");
@@ -54,19 +58,35 @@ fn an_absent_host_is_named_and_shown_unreachable_with_what_was_last_known() {
     assert_eq!(fleet.host("web01").lines("app.starts"), 2);
 
     let status = fleet.rsv(["-A", "status"]);
-    let rows: Vec<&str> = status.stdout.lines().filter(|l| l.contains("web02")).collect();
-    assert!(rows.iter().any(|row| row.contains("unreachable")), "{rows:#?}");
+    let rows: Vec<&str> = status
+        .stdout
+        .lines()
+        .filter(|l| l.contains("web02"))
+        .collect();
+    assert!(
+        rows.iter().any(|row| row.contains("unreachable")),
+        "{rows:#?}"
+    );
     assert!(rows.iter().any(|row| row.contains("RUNNING")), "{rows:#?}");
     assert!(!rows.iter().any(|row| row.contains("STOPPED")), "{rows:#?}");
     let json = fleet.rsv(["-A", "-o", "json", "status"]).json();
     let programs = json["programs"].as_array().expect("programs");
-    let lost = programs.iter().find(|p| p["host"] == "web02" && p["program"] == "app");
+    let lost = programs
+        .iter()
+        .find(|p| p["host"] == "web02" && p["program"] == "app");
     let lost = lost.expect("app of web02 is listed");
-    assert_eq!((&lost["reachable"], &lost["state"]), (&false.into(), &"RUNNING".into()));
+    assert_eq!(
+        (&lost["reachable"], &lost["state"]),
+        (&false.into(), &"RUNNING".into())
+    );
 
     fleet.host("web02").start();
     fleet.wait_connected(2);
-    assert_eq!(fleet.host("web02").lines("app.starts"), 1, "its programs lived on");
+    assert_eq!(
+        fleet.host("web02").lines("app.starts"),
+        1,
+        "its programs lived on"
+    );
 }
 
 #[test]
@@ -75,17 +95,30 @@ fn a_silent_host_is_unreachable_and_does_not_run_an_expired_command_later() {
     running(&mut fleet, &["web01", "web02"]);
     fleet.host("web02").agent().signal(Signal::SIGSTOP);
 
-    let stop = ["-H", "web*", "--deadline", "2s", "--timeout", "4s", "stop", "side"];
+    let stop = [
+        "-H",
+        "web*",
+        "--deadline",
+        "2s",
+        "--timeout",
+        "4s",
+        "stop",
+        "side",
+    ];
     fleet.rsv(stop).expect_code(11);
     eventually("the silence is noticed", || {
-        fleet.rsv(["-A", "status"]).stdout.lines().any(|l| {
-            l.contains("web02") && l.contains("unreachable")
-        })
+        fleet
+            .rsv(["-A", "status"])
+            .stdout
+            .lines()
+            .any(|l| l.contains("web02") && l.contains("unreachable"))
     });
 
     fleet.host("web02").agent().signal(Signal::SIGCONT);
     fleet.wait_connected(2);
-    eventually("the restart answers", || fleet.rsv(["-H", "web02", "restart", "app"]).code == 0);
+    eventually("the restart answers", || {
+        fleet.rsv(["-H", "web02", "restart", "app"]).code == 0
+    });
     assert_eq!(fleet.host("web02").state("side"), "RUNNING");
     assert_eq!(fleet.host("web01").state("side"), "STOPPED");
 }
@@ -117,15 +150,22 @@ fn an_action_answers_for_each_host_with_its_own_outcome() {
     running(&mut fleet, &["web01", "db01"]);
     fleet.host("db01").rsv(["stop", "side"]).expect_code(0);
 
-    let stop = fleet.rsv(["-A", "-o", "json", "stop", "side"]).expect_code(0).json();
+    let stop = fleet
+        .rsv(["-A", "-o", "json", "stop", "side"])
+        .expect_code(0)
+        .json();
     assert_eq!(stop["targets"].as_array().map(Vec::len), Some(2), "{stop}");
 
     let signal = fleet.rsv(["-A", "signal", "HUP", "side"]).expect_code(10);
     assert!(signal.stdout.contains("side"), "{}", signal.stdout);
 
     fleet.rsv(["-A", "start", "nonesuch"]).expect_code(15);
-    fleet.rsv(["-H", "nonesuch*", "start", "app"]).expect_code(15);
-    fleet.rsv(["-H", "web*", "--expect", "5", "restart", "app"]).expect_code(16);
+    fleet
+        .rsv(["-H", "nonesuch*", "start", "app"])
+        .expect_code(15);
+    fleet
+        .rsv(["-H", "web*", "--expect", "5", "restart", "app"])
+        .expect_code(16);
     let dry = fleet.rsv(["-A", "-n", "restart", "app"]).expect_code(0);
     assert!(dry.both().contains("web01"), "{dry:?}");
     assert_eq!(fleet.host("web01").lines("app.starts"), 1);

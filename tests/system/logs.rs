@@ -37,7 +37,9 @@ fn collect(child: &mut Child) -> mpsc::Receiver<Vec<u8>> {
 #[test]
 fn a_follower_gets_every_byte_over_rotation_and_the_death_of_the_agent() {
     let mut fleet = Fleet::start(&["web01"], &programs("1MB"));
-    eventually("the writer runs", || fleet.host("web01").state("w") == "RUNNING");
+    eventually("the writer runs", || {
+        fleet.host("web01").state("w") == "RUNNING"
+    });
     let mut follower = fleet
         .command(["-H", "web01", "tail", "-f", "-1000000000", "w"])
         .stdin(Stdio::null())
@@ -73,7 +75,10 @@ fn a_follower_gets_every_byte_over_rotation_and_the_death_of_the_agent() {
     follower.kill().expect("the follower runs");
     follower.wait().expect("our own child");
     lines::assert_exact(&seen, count);
-    assert!(lines::rotated(&host.path("w.log")).len() > 5, "it rotated meanwhile");
+    assert!(
+        lines::rotated(&host.path("w.log")).len() > 5,
+        "it rotated meanwhile"
+    );
 }
 
 #[test]
@@ -85,7 +90,10 @@ fn tail_shows_the_end_of_the_log_locally_and_from_far_away_alike() {
     eventually("it has written", || host.lines("hello.log") == 2);
     let local = host.rsv(["tail", "hello"]).expect_code(0);
     assert_eq!(local.stdout, "one\ntwo\n\n");
-    assert_eq!(host.rsv(["tail", "-4", "hello"]).expect_code(0).stdout, "two\n\n");
+    assert_eq!(
+        host.rsv(["tail", "-4", "hello"]).expect_code(0).stdout,
+        "two\n\n"
+    );
     let far = fleet.rsv(["-H", "web01", "tail", "hello"]).expect_code(0);
     assert_eq!(far.stdout, "one\ntwo\n");
 }

@@ -14,15 +14,25 @@ use rsv_tests::{
 };
 
 fn host(programs: &str) -> (tempfile::TempDir, Host) {
-    let directory = tempfile::Builder::new().prefix("rsv").tempdir().expect("a directory");
+    let directory = tempfile::Builder::new()
+        .prefix("rsv")
+        .tempdir()
+        .expect("a directory");
     let victim = binary("victim").display().to_string();
-    let host = Host::new(directory.path(), "h", "", &programs.replace("{victim}", &victim));
+    let host = Host::new(
+        directory.path(),
+        "h",
+        "",
+        &programs.replace("{victim}", &victim),
+    );
     (directory, host)
 }
 
 /// Different in each run and printed, so that a failure can be had again.
 fn seed() -> u64 {
-    let given = std::env::var("RSV_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("RSV_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("RSV_SEED={seed}");
     seed
@@ -30,7 +40,9 @@ fn seed() -> u64 {
 
 /// The next number of a plain congruential sequence, below `limit`.
 fn random(state: &mut u64, limit: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % limit
 }
 
@@ -42,7 +54,9 @@ fn no_byte_is_lost_or_repeated_over_fifty_kills_of_the_agent() {
          stdout_logfile_maxbytes = 256KB\nstdout_logfile_backups = 100000\n",
     );
     host.start();
-    eventually("the writer writes", || host.path("w.log").exists() && host.state("w") == "RUNNING");
+    eventually("the writer writes", || {
+        host.path("w.log").exists() && host.state("w") == "RUNNING"
+    });
     let pid = host.pid("w");
     let mut random_state = seed();
 
@@ -64,7 +78,9 @@ fn no_byte_is_lost_or_repeated_over_fifty_kills_of_the_agent() {
     let count: u64 = count.parse().expect("a number");
     let log = host.path("w.log");
     let complete = lines::line(count - 1);
-    eventually("the last line is written", || lines::whole_log(&log).ends_with(complete.as_bytes()));
+    eventually("the last line is written", || {
+        lines::whole_log(&log).ends_with(complete.as_bytes())
+    });
     lines::assert_exact(&lines::whole_log(&log), count);
     assert!(lines::rotated(&log).len() > 10, "it rotated meanwhile");
 }
@@ -109,7 +125,11 @@ fn state_uptime_and_exit_status_outlive_the_agent() {
     // A restart that falls due while no agent is there is done by the next one.
     let pid = of(&after, "again")["pid"].as_i64().expect("a pid");
     host.agent().kill();
-    kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGKILL).expect("it runs");
+    kill(
+        Pid::from_raw(i32::try_from(pid).expect("a pid")),
+        Signal::SIGKILL,
+    )
+    .expect("it runs");
     host.start();
     eventually("it is back", || {
         let now = host.pid("again");
@@ -127,8 +147,12 @@ fn a_crashed_program_is_back_at_once() {
         let pid = host.pid("app");
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
         // Far below the second of waiting that a quick end would bring, far above a busy machine.
-        within(Duration::from_millis(900), "it is back", || host.lines("starts") > round);
-        eventually("it is known to run", || ![0, pid].contains(&host.pid("app")));
+        within(Duration::from_millis(900), "it is back", || {
+            host.lines("starts") > round
+        });
+        eventually("it is known to run", || {
+            ![0, pid].contains(&host.pid("app"))
+        });
     }
 }
 
@@ -139,7 +163,9 @@ fn programs_live_through_the_death_of_the_keeper() {
          stopwaitsecs = 2\n",
     );
     host.start();
-    eventually("it runs", || host.lines("starts") == 1 && host.state("app") == "RUNNING");
+    eventually("it runs", || {
+        host.lines("starts") == 1 && host.state("app") == "RUNNING"
+    });
     let pid = host.pid("app");
 
     host.keeper().kill();
@@ -164,11 +190,18 @@ fn an_orderly_stop_leaves_nothing_behind_and_a_leaving_agent_everything() {
 
     assert!(status.success(), "{status}");
     assert!(is_gone(pid), "the program was stopped");
-    assert!(host.keeper().wait(PATIENCE).is_some(), "the keeper ends with the agent");
+    assert!(
+        host.keeper().wait(PATIENCE).is_some(),
+        "the keeper ends with the agent"
+    );
 }
 
 fn is_gone(pid: i64) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // A zombie is over too, as far as its program is concerned.
-    stat.is_empty() || stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('Z'))
+    stat.is_empty()
+        || stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim().starts_with('Z'))
 }

@@ -24,7 +24,10 @@ fn a_restart_is_one_trace_over_cli_controller_and_agent() {
     run(restart.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())).expect_code(0);
 
     let find = |service: &str, name: &str| {
-        collector.spans().into_iter().find(|s| s.service == service && s.name == name)
+        collector
+            .spans()
+            .into_iter()
+            .find(|s| s.service == service && s.name == name)
     };
     let mut found: Vec<Option<Span>> = Vec::new();
     eventually("every span has arrived", || {
@@ -38,10 +41,21 @@ fn a_restart_is_one_trace_over_cli_controller_and_agent() {
         found.iter().all(Option::is_some)
     });
     let chain: Vec<Span> = found.into_iter().flatten().collect();
-    assert!(chain[0].parent.is_empty(), "the command line's span is the root");
+    assert!(
+        chain[0].parent.is_empty(),
+        "the command line's span is the root"
+    );
     for pair in chain.windows(2) {
-        assert_eq!(pair[1].trace, pair[0].trace, "{} is in another trace", pair[1].name);
-        assert_eq!(pair[1].parent, pair[0].id, "{} hangs elsewhere", pair[1].name);
+        assert_eq!(
+            pair[1].trace, pair[0].trace,
+            "{} is in another trace",
+            pair[1].name
+        );
+        assert_eq!(
+            pair[1].parent, pair[0].id,
+            "{} hangs elsewhere",
+            pair[1].name
+        );
     }
     let kinds: Vec<i32> = chain.iter().map(|span| span.kind).collect();
     assert_eq!(kinds, [INTERNAL, CLIENT, SERVER, INTERNAL, INTERNAL]);
@@ -53,7 +67,9 @@ fn traced_again(fleet: &mut Fleet, collector: &Collector) {
     fleet.host("web01").agent().kill();
     let endpoint = collector.endpoint();
     fleet.start_controller_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
-    fleet.host("web01").start_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+    fleet
+        .host("web01")
+        .start_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
     fleet.wait_connected(1);
 }
 
@@ -76,6 +92,9 @@ fn a_collector_that_is_not_there_does_not_hold_up_a_command() {
     restart.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     let started = std::time::Instant::now();
     run(&mut restart).expect_code(0);
-    assert!(started.elapsed().as_secs() < 5, "it took {:?}", started.elapsed());
+    assert!(
+        started.elapsed().as_secs() < 5,
+        "it took {:?}",
+        started.elapsed()
+    );
 }
-

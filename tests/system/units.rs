@@ -12,14 +12,21 @@ fn systemd_finds_nothing_to_complain_about() {
     let mut units = Vec::new();
     for entry in fs::read_dir(checkout().join("deploy/systemd")).expect("the units") {
         let path = entry.expect("a readable directory").path();
-        if path.extension().is_none_or(|e| e != "service" && e != "socket") {
+        if path
+            .extension()
+            .is_none_or(|e| e != "service" && e != "socket")
+        {
             continue;
         }
         let text = fs::read_to_string(&path).expect("a unit");
-        let copy = directory.path().join(path.file_name().expect("a file has a name"));
+        let copy = directory
+            .path()
+            .join(path.file_name().expect("a file has a name"));
         let text = ["rsv-agent", "rsv-keeper", "rsv-controller"]
             .iter()
-            .fold(text, |text, name| text.replace(&format!("/usr/bin/{name}"), "/bin/true"));
+            .fold(text, |text, name| {
+                text.replace(&format!("/usr/bin/{name}"), "/bin/true")
+            });
         fs::write(&copy, text).expect("a copy");
         units.push(copy);
     }

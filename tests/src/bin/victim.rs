@@ -44,14 +44,22 @@ fn lines(stop: &Path) -> ExitCode {
     }
     let target = stop.with_extension("count");
     let partial = stop.with_extension("partial");
-    let written = fs::write(&partial, count.to_string()).and_then(|()| fs::rename(&partial, target));
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let written =
+        fs::write(&partial, count.to_string()).and_then(|()| fs::rename(&partial, target));
+    if written.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Adds a line with its process id to the file and sleeps for ever.
 fn start(starts: &Path) -> ExitCode {
     let file = fs::File::options().create(true).append(true).open(starts);
-    if file.and_then(|mut file| writeln!(file, "{}", process::id())).is_err() {
+    if file
+        .and_then(|mut file| writeln!(file, "{}", process::id()))
+        .is_err()
+    {
         return ExitCode::FAILURE;
     }
     loop {
