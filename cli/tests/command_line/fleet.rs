@@ -189,11 +189,7 @@ async fn status_shows_silent_hosts_with_what_was_last_known() {
         ran.out
     );
     let silent: Vec<&str> = ran.out.lines().filter(|l| l.contains("web02")).collect();
-    assert!(
-        silent[0].contains("(3m12s ago)"),
-        "{}",
-        ran.out
-    );
+    assert!(silent[0].contains("(3m12s ago)"), "{}", ran.out);
     assert!(silent[1].contains("RUNNING") && silent[1].contains("last known 3m12s ago"));
     let ran = controller.rsv("-A status -o json").await;
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
