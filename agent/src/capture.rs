@@ -33,9 +33,11 @@ mod files;
 mod ledger;
 mod line;
 mod mover;
+mod opening;
 mod pace;
 mod plumbing;
 mod port;
+mod regular;
 mod stream;
 
 use std::io;

@@ -5,20 +5,20 @@
 //! written to raises [`LogFile::generation`], and no byte of a stream goes into a file of a
 //! generation that the keeper has not been told of.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, OFlags};
 
-use super::chain;
-use super::ledger::{Ledger, Numbering, resolve};
-use super::plumbing;
-use crate::logbook::index::{FileKey, LogIndex, LogState, Segment};
+use super::opening::open_for_writing;
+use super::regular::Regular;
+use super::{chain, plumbing};
+use crate::logbook::index::{FileKey, LogIndex};
 
 /// How long a rotation that did not succeed is left alone. Meanwhile the file grows above its limit,
 /// because a directory that cannot be written to is no reason to stop the program.
@@ -52,20 +52,6 @@ enum Kind {
     Shared,
 }
 
-#[derive(Debug)]
-struct Regular {
-    current: Segment,
-    /// Its size when we last looked or wrote.
-    size: u64,
-    index: Arc<LogIndex>,
-    /// Where its numbers are kept, once somebody has been told them.
-    ledger_path: Option<PathBuf>,
-    ledger: Option<Ledger>,
-    /// Its name has been given away, and no new file could be made yet.
-    is_homeless: bool,
-    rotate_after: Option<Instant>,
-}
-
 /// Where the next bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
@@ -75,32 +61,6 @@ pub(super) enum Room {
     Anywhere,
     /// The same, a little at a time: it is not ours, so it cannot be told not to make us wait.
     Sparing,
-}
-
-/// A log file for reading only, as it is on the disk now; nothing when there is no such file, or one
-/// that cannot be read back. Uses and keeps the former index, if there is one.
-pub(super) fn survey(
-    path: &Path,
-    limits: Limits,
-    ledger: Option<&Path>,
-    former: Option<&Arc<LogIndex>>,
-) -> io::Result<Option<Arc<LogIndex>>> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let (index, _, _) = take_stock(path, limits, ledger, former)?;
-    // Whoever reads it is told its numbers, so they have to hold.
-    if let Some(ledger) = ledger {
-        let is_kept = Ledger::load(ledger)
-            .is_some_and(|kept| kept.log_id == index.log_id && kept.segments == index.segments());
-        if !is_kept {
-            keep(ledger, &index, limits);
-        }
-    }
-    Ok(Some(index))
 }
 
 impl LogFile {
@@ -155,10 +115,7 @@ impl LogFile {
         let Kind::Regular(regular) = &mut self.kind else {
             return None;
         };
-        if let (None, Some(path)) = (&regular.ledger, &regular.ledger_path) {
-            regular.ledger = keep(path, &regular.index, self.limits);
-        }
-        Some(&regular.index)
+        Some(regular.index_to_keep(self.limits))
     }
 
     /// Whether somebody waits for its bytes.
@@ -237,16 +194,21 @@ impl LogFile {
 
     /// Opens the file by its name again, if that leads somewhere else by now.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        let leads_here = match &self.kind {
-            Kind::Plain | Kind::Shared => false,
-            Kind::Regular(regular) => {
-                chain::look(&self.path)?.is_some_and(|found| found.file == regular.current.file)
-            }
-        };
-        if leads_here {
-            Ok(())
+        if matches!(self.kind, Kind::Regular(_)) {
+            self.follow_name()
         } else {
-            self.replace(|_| Ok(()))
+            self.take_new_file()
+        }
+    }
+
+    /// The same, but a device stays open: its many streams would all have to be told for nothing.
+    pub(super) fn follow_name(&mut self) -> io::Result<()> {
+        let Kind::Regular(regular) = &self.kind else {
+            return Ok(());
+        };
+        match chain::look(&self.path)? {
+            Some(found) if found.file == regular.current.file => Ok(()),
+            _ => self.replace(|_| Ok(())),
         }
     }
 
@@ -369,173 +331,4 @@ impl LogFile {
         self.generation += 1;
         Ok(())
     }
-}
-
-impl Regular {
-    fn open(
-        path: &Path,
-        limits: Limits,
-        ledger: Option<&Path>,
-        former: Option<&Arc<LogIndex>>,
-    ) -> io::Result<Self> {
-        let (index, current, size) = take_stock(path, limits, ledger, former)?;
-        let ledger_path = ledger.map(Path::to_path_buf);
-        let kept = ledger_path.as_deref().filter(|path| path.exists());
-        let ledger = kept.and_then(|path| keep(path, &index, limits));
-        let (is_homeless, rotate_after) = (false, None);
-        Ok(Self {
-            current,
-            size,
-            index,
-            ledger_path,
-            ledger,
-            is_homeless,
-            rotate_after,
-        })
-    }
-
-    /// The file has this size now. When that is less than it was, the rest was cut off: the numbering
-    /// goes on where it was, and what is left of the file has lost its place in it.
-    fn look(&mut self, size: u64) {
-        let end = self.current.start + self.size;
-        if size < self.size {
-            let (seq, file) = (self.current.seq + 1, self.current.file);
-            self.enter(
-                Segment {
-                    seq,
-                    file,
-                    start: end - size,
-                    floor: end,
-                },
-                size,
-            );
-        } else if size > self.size {
-            self.size = size;
-            self.index.reach(self.current.start + size);
-        }
-    }
-
-    /// A new file begins, with what somebody else may have put into it already.
-    fn begin(&mut self, file: FileKey, size: u64) {
-        let end = self.current.start + self.size;
-        self.enter(
-            Segment {
-                seq: self.current.seq + 1,
-                file,
-                start: end,
-                floor: end,
-            },
-            size,
-        );
-        self.index.reach(end + size);
-    }
-
-    fn enter(&mut self, segment: Segment, size: u64) {
-        self.index.begin(segment);
-        self.current = segment;
-        self.size = size;
-        if let Some(ledger) = &self.ledger
-            && let Err(error) = ledger.note(&segment)
-        {
-            unkept(&self.index.path, &error);
-            // Books with a gap would be worse than none; they are begun anew for the next reader.
-            self.ledger = None;
-        }
-    }
-}
-
-/// Compares what is known with what is there, and publishes it. The path leads to a file.
-fn take_stock(
-    path: &Path,
-    limits: Limits,
-    ledger: Option<&Path>,
-    former: Option<&Arc<LogIndex>>,
-) -> io::Result<(Arc<LogIndex>, Segment, u64)> {
-    let known = match former {
-        Some(index) => Some(Numbering {
-            log_id: index.log_id,
-            segments: index.segments(),
-            end: Some(index.progress().end),
-        }),
-        None => ledger.and_then(Ledger::load),
-    };
-    let found = chain::survey(path, limits.backups)?;
-    let size = found.first().copied().flatten().map_or(0, |file| file.size);
-    let numbering = resolve(known.as_ref(), &found);
-    let current = *numbering.segments.last().ok_or(io::ErrorKind::NotFound)?;
-    let index = match former {
-        Some(index) if index.log_id == numbering.log_id => Arc::clone(index),
-        _ => Arc::new(LogIndex::new(numbering.log_id, path.to_path_buf())),
-    };
-    index.publish(&numbering.segments, limits.backups, current.start + size);
-    index.reopen();
-    if let Some(former) = former.filter(|former| former.log_id != index.log_id) {
-        former.close(LogState::Replaced);
-    }
-    Ok((index, current, size))
-}
-
-/// Begins the books of a numbering. Without them it ends with this process, which is no reason to keep
-/// anybody from writing or reading.
-fn keep(ledger: &Path, index: &LogIndex, limits: Limits) -> Option<Ledger> {
-    let segments = index.segments();
-    Ledger::create(ledger, index.log_id, &segments, limits.backups)
-        .inspect_err(|error| unkept(&index.path, error))
-        .ok()
-}
-
-fn unkept(path: &Path, error: &io::Error) {
-    tracing::warn!(path = %path.display(), %error, "numbering of a log cannot be kept");
-}
-
-/// Opens for writing at explicit offsets, makes the file if it is missing, and never waits: for a
-/// reader of a pipe, or for a line of a terminal.
-fn open_for_writing(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-    let flags = i32::try_from(flags).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .custom_flags(flags);
-    let mut both = options.clone();
-    both.read(true);
-    let kind = std::fs::metadata(path)
-        .ok()
-        .map(|metadata| metadata.file_type());
-    if kind.is_none_or(|kind| kind.is_file()) {
-        // Reading tells whether a line has ended; a file that we may only write to will do.
-        return match both.open(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
-            other => other,
-        };
-    }
-    match options.open(path) {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-            // A pipe that nobody reads from yet can be opened if we might read from it.
-            if kind.is_some_and(|kind| kind.is_fifo()) {
-                both.open(path)
-            } else {
-                inherited(path, error)
-            }
-        }
-        other => other,
-    }
-}
-
-/// A socket that we were started with, under its name in `/dev` or `/proc`: it cannot be opened, only
-/// copied.
-fn inherited(path: &Path, error: io::Error) -> io::Result<File> {
-    let descriptor = match path.to_str() {
-        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
-            io::stdout().as_fd().try_clone_to_owned()
-        }
-        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => {
-            io::stderr().as_fd().try_clone_to_owned()
-        }
-        _ => return Err(error),
-    };
-    descriptor.map(File::from)
 }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::command::LogKey;
-use super::file::{self, Limits, LogFile};
+use super::file::{Limits, LogFile};
 use super::ledger::Ledger;
+use super::regular;
 use super::stream::{FileId, Turn, TurnEnd};
 use super::{CaptureStats, LogSpec, LogTarget};
 use crate::logbook::index::{LogIndex, LogState};
@@ -80,7 +81,7 @@ impl Files {
         let entry = self.files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         if let Some(file) = &mut entry.file {
             file.set_limits(limits);
-            file.reopen()?;
+            file.follow_name()?;
         } else {
             let ledger = ledger(&known.spec, &entry.path);
             let opened =
@@ -152,7 +153,7 @@ impl Files {
                 let ledger = ledger(&known.spec, &entry.path);
                 let limits = limits(&known.spec);
                 let former = entry.index.as_ref();
-                entry.index = file::survey(&entry.path, limits, ledger.as_deref(), former)?;
+                entry.index = regular::survey(&entry.path, limits, ledger.as_deref(), former)?;
             }
         }
         Ok(entry.index.clone())
