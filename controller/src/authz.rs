@@ -29,7 +29,7 @@ const OPERATORS: Callers = Callers::Only(&[Role::Operator]);
 const AGENTS: Callers = Callers::Only(&[Role::Agent]);
 
 /// Every method that can be called.
-pub const TABLE: [(&str, Callers); 11] = [
+pub const TABLE: [(&str, Callers); 19] = [
     (
         "/rsv.v1.Fleet/GetVersion",
         Callers::Only(&[Role::Operator, Role::Agent, Role::Controller]),
@@ -39,6 +39,14 @@ pub const TABLE: [(&str, Callers); 11] = [
     ("/rsv.v1.Fleet/Act", OPERATORS),
     ("/rsv.v1.Fleet/Tail", OPERATORS),
     ("/rsv.v1.Fleet/Shutdown", OPERATORS),
+    ("/rsv.v1.Fleet/Reread", OPERATORS),
+    ("/rsv.v1.Fleet/Update", OPERATORS),
+    ("/rsv.v1.Fleet/AddGroup", OPERATORS),
+    ("/rsv.v1.Fleet/RemoveGroup", OPERATORS),
+    ("/rsv.v1.Fleet/Reload", OPERATORS),
+    ("/rsv.v1.Fleet/ListAvailable", OPERATORS),
+    ("/rsv.v1.Fleet/ClearLogs", OPERATORS),
+    ("/rsv.v1.Fleet/TailMainLog", OPERATORS),
     ("/rsv.v1.AgentLink/Attach", AGENTS),
     ("/rsv.v1.AgentLink/ServeLog", AGENTS),
     ("/rsv.v1.AgentLink/Renew", AGENTS),

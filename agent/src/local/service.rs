@@ -7,7 +7,7 @@ use rsv_proto::limits::PROTOCOL;
 use rsv_proto::telemetry;
 use rsv_proto::time::to_wire;
 use rsv_proto::wire::{
-    ActRequest, ActResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
+    self, ActRequest, ActResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
     GetVersionResponse, HostSelection, HostState, ListHostsRequest, ListHostsResponse,
     ShutdownRequest, ShutdownResponse, TailRequest, TailResponse, fleet_server::Fleet,
 };
@@ -60,6 +60,7 @@ impl Fleet for LocalFleet {
             protocol_min: *PROTOCOL.start(),
             protocol_max: *PROTOCOL.end(),
             pid: std::process::id(),
+            notice: String::new(),
         }))
     }
 
@@ -87,6 +88,7 @@ impl Fleet for LocalFleet {
         status.as_of = Some(to_wire(std::time::SystemTime::now()));
         let page = GetStatusResponse {
             hosts: vec![status],
+            notice: String::new(),
         };
         Ok(Response::new(stream::iter([Ok(page)]).boxed()))
     }
@@ -127,6 +129,66 @@ impl Fleet for LocalFleet {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(ended(HubGone)),
         }
+    }
+
+    async fn reread(
+        &self,
+        _: Request<wire::RereadRequest>,
+    ) -> Result<Response<wire::RereadResponse>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    async fn add_group(
+        &self,
+        _: Request<wire::AddGroupRequest>,
+    ) -> Result<Response<wire::AddGroupResponse>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    async fn remove_group(
+        &self,
+        _: Request<wire::RemoveGroupRequest>,
+    ) -> Result<Response<wire::RemoveGroupResponse>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    async fn reload(
+        &self,
+        _: Request<wire::ReloadRequest>,
+    ) -> Result<Response<wire::ReloadResponse>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    async fn list_available(
+        &self,
+        _: Request<wire::ListAvailableRequest>,
+    ) -> Result<Response<wire::ListAvailableResponse>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    async fn clear_logs(
+        &self,
+        _: Request<wire::ClearLogsRequest>,
+    ) -> Result<Response<wire::ClearLogsResponse>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    type UpdateStream = Answers<wire::UpdateResponse>;
+
+    async fn update(
+        &self,
+        _: Request<wire::UpdateRequest>,
+    ) -> Result<Response<Self::UpdateStream>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
+    }
+
+    type TailMainLogStream = Answers<wire::TailMainLogResponse>;
+
+    async fn tail_main_log(
+        &self,
+        _: Request<wire::TailMainLogRequest>,
+    ) -> Result<Response<Self::TailMainLogStream>, Status> {
+        Err(Status::unimplemented("this agent does not do that yet"))
     }
 }
 

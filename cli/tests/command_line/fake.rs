@@ -6,9 +6,13 @@ use std::{
 };
 
 use rsv_proto::wire::{
-    ActRequest, ActResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
-    GetStatusResponse, GetVersionRequest, GetVersionResponse, Host, HostStatus, ListHostsRequest,
-    ListHostsResponse, ShutdownRequest, ShutdownResponse, TailRequest, TailResponse, TargetResult,
+    ActRequest, ActResponse, AddGroupRequest, AddGroupResponse, ClearLogsRequest,
+    ClearLogsResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
+    GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostStatus,
+    ListAvailableRequest, ListAvailableResponse, ListHostsRequest, ListHostsResponse,
+    ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RereadRequest,
+    RereadResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest, TailMainLogResponse,
+    TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse,
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
@@ -37,6 +41,22 @@ pub(crate) struct Answers {
     pub(crate) tail_from: Vec<TailResponse>,
     /// What every call is refused with.
     pub(crate) refusal: Option<Status>,
+    /// What an agent has to say to all who use it.
+    pub(crate) notice: String,
+    /// Of Reread.
+    pub(crate) reread: RereadResponse,
+    /// Of Update.
+    pub(crate) update: Vec<UpdateResponse>,
+    /// Of AddGroup and RemoveGroup, by the name; any other is done.
+    pub(crate) groups: Vec<(&'static str, GroupOutcome)>,
+    /// Of Reload.
+    pub(crate) reload: ReloadResponse,
+    /// Of ListAvailable.
+    pub(crate) available: ListAvailableResponse,
+    /// Of ClearLogs, by the pattern.
+    pub(crate) cleared: Vec<(&'static str, TargetResult)>,
+    /// Of TailMainLog.
+    pub(crate) main_log: Vec<TailMainLogResponse>,
 }
 
 /// The service.
@@ -46,6 +66,7 @@ pub(crate) struct Fake {
     acts: Arc<Mutex<Vec<ActRequest>>>,
     tails: Arc<Mutex<Vec<TailRequest>>>,
     tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
+    updates: Arc<Mutex<Vec<UpdateRequest>>>,
 }
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -82,6 +103,19 @@ impl Fake {
         self.tokens.lock().unwrap().clone()
     }
 
+    /// The updates that were asked for.
+    pub(crate) fn updates(&self) -> Vec<UpdateRequest> {
+        self.updates.lock().unwrap().clone()
+    }
+
+    fn outcome(&self, name: &str) -> i32 {
+        let mut known = self.answers.groups.iter();
+        let outcome = known.find(|(known, _)| *known == name);
+        outcome
+            .map_or(GroupOutcome::Done, |(_, outcome)| *outcome)
+            .into()
+    }
+
     fn allowed(&self) -> Result<(), Status> {
         self.answers.refusal.clone().map_or(Ok(()), Err)
     }
@@ -103,6 +137,7 @@ impl Fleet for Fake {
             protocol_min: 1,
             protocol_max: 1,
             pid: 4321,
+            notice: self.answers.notice.clone(),
         }))
     }
 
@@ -122,6 +157,7 @@ impl Fleet for Fake {
         self.allowed()?;
         let page = |host: &HostStatus| GetStatusResponse {
             hosts: vec![host.clone()],
+            notice: self.answers.notice.clone(),
         };
         Ok(items(self.answers.status.iter().map(page).collect(), false))
     }
@@ -174,6 +210,86 @@ impl Fleet for Fake {
     ) -> Result<Response<ShutdownResponse>, Status> {
         self.allowed()?;
         Ok(Response::new(ShutdownResponse {}))
+    }
+
+    async fn reread(
+        &self,
+        _request: Request<RereadRequest>,
+    ) -> Result<Response<RereadResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(self.answers.reread.clone()))
+    }
+
+    type UpdateStream = Items<UpdateResponse>;
+
+    async fn update(
+        &self,
+        request: Request<UpdateRequest>,
+    ) -> Result<Response<Self::UpdateStream>, Status> {
+        self.allowed()?;
+        self.updates.lock().unwrap().push(request.into_inner());
+        Ok(items(self.answers.update.clone(), false))
+    }
+
+    async fn add_group(
+        &self,
+        request: Request<AddGroupRequest>,
+    ) -> Result<Response<AddGroupResponse>, Status> {
+        self.allowed()?;
+        let outcome = self.outcome(&request.into_inner().name);
+        Ok(Response::new(AddGroupResponse { outcome }))
+    }
+
+    async fn remove_group(
+        &self,
+        request: Request<RemoveGroupRequest>,
+    ) -> Result<Response<RemoveGroupResponse>, Status> {
+        self.allowed()?;
+        let outcome = self.outcome(&request.into_inner().name);
+        Ok(Response::new(RemoveGroupResponse { outcome }))
+    }
+
+    async fn reload(
+        &self,
+        _request: Request<ReloadRequest>,
+    ) -> Result<Response<ReloadResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(self.answers.reload.clone()))
+    }
+
+    async fn list_available(
+        &self,
+        _request: Request<ListAvailableRequest>,
+    ) -> Result<Response<ListAvailableResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(self.answers.available.clone()))
+    }
+
+    async fn clear_logs(
+        &self,
+        request: Request<ClearLogsRequest>,
+    ) -> Result<Response<ClearLogsResponse>, Status> {
+        self.allowed()?;
+        let asked = request.into_inner().programs;
+        let known = self.answers.cleared.iter();
+        let results = known
+            .filter(|(pattern, _)| asked.iter().any(|asked| asked == pattern))
+            .map(|(_, result)| result.clone())
+            .collect();
+        Ok(Response::new(ClearLogsResponse { results }))
+    }
+
+    type TailMainLogStream = Items<TailMainLogResponse>;
+
+    async fn tail_main_log(
+        &self,
+        _request: Request<TailMainLogRequest>,
+    ) -> Result<Response<Self::TailMainLogStream>, Status> {
+        self.allowed()?;
+        match self.answers.main_log.is_empty() {
+            true => Err(Status::not_found("there is no main log")),
+            false => Ok(items(self.answers.main_log.clone(), self.answers.holds)),
+        }
     }
 }
 

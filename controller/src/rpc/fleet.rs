@@ -5,9 +5,13 @@ use std::pin::Pin;
 use rsv_proto::{
     limits::PROTOCOL,
     wire::{
-        ActRequest, ActResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
-        GetVersionResponse, ListHostsRequest, ListHostsResponse, ShutdownRequest, ShutdownResponse,
-        TailRequest, TailResponse, fleet_server::Fleet,
+        ActRequest, ActResponse, AddGroupRequest, AddGroupResponse, ClearLogsRequest,
+        ClearLogsResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
+        GetVersionResponse, ListAvailableRequest, ListAvailableResponse, ListHostsRequest,
+        ListHostsResponse, ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse,
+        RereadRequest, RereadResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
+        TailMainLogResponse, TailRequest, TailResponse, UpdateRequest, UpdateResponse,
+        fleet_server::Fleet,
     },
 };
 use tokio_stream::Stream;
@@ -33,6 +37,7 @@ impl Fleet for FleetService {
             protocol_min: *PROTOCOL.start(),
             protocol_max: *PROTOCOL.end(),
             pid: std::process::id(),
+            notice: String::new(),
         }))
     }
 
@@ -93,4 +98,71 @@ impl Fleet for FleetService {
             "an agent is shut down on its own host only: run `rsv shutdown` there",
         ))
     }
+
+    async fn reread(
+        &self,
+        _request: Request<RereadRequest>,
+    ) -> Result<Response<RereadResponse>, Status> {
+        Err(on_the_host_itself("reread"))
+    }
+
+    type UpdateStream = Answers<UpdateResponse>;
+
+    async fn update(
+        &self,
+        _request: Request<UpdateRequest>,
+    ) -> Result<Response<Self::UpdateStream>, Status> {
+        Err(on_the_host_itself("update"))
+    }
+
+    async fn add_group(
+        &self,
+        _request: Request<AddGroupRequest>,
+    ) -> Result<Response<AddGroupResponse>, Status> {
+        Err(on_the_host_itself("add"))
+    }
+
+    async fn remove_group(
+        &self,
+        _request: Request<RemoveGroupRequest>,
+    ) -> Result<Response<RemoveGroupResponse>, Status> {
+        Err(on_the_host_itself("remove"))
+    }
+
+    async fn reload(
+        &self,
+        _request: Request<ReloadRequest>,
+    ) -> Result<Response<ReloadResponse>, Status> {
+        Err(on_the_host_itself("reload"))
+    }
+
+    async fn list_available(
+        &self,
+        _request: Request<ListAvailableRequest>,
+    ) -> Result<Response<ListAvailableResponse>, Status> {
+        Err(on_the_host_itself("avail"))
+    }
+
+    async fn clear_logs(
+        &self,
+        _request: Request<ClearLogsRequest>,
+    ) -> Result<Response<ClearLogsResponse>, Status> {
+        Err(on_the_host_itself("clear"))
+    }
+
+    type TailMainLogStream = Answers<TailMainLogResponse>;
+
+    async fn tail_main_log(
+        &self,
+        _request: Request<TailMainLogRequest>,
+    ) -> Result<Response<Self::TailMainLogStream>, Status> {
+        Err(on_the_host_itself("maintail"))
+    }
+}
+
+/// What concerns the configuration of a host is done there.
+fn on_the_host_itself(verb: &str) -> Status {
+    Status::failed_precondition(format!(
+        "`{verb}` is done on the host itself: run `rsv {verb}` there"
+    ))
 }
