@@ -10,7 +10,7 @@ use crate::host::{Host, Owner, absolute, find_owner};
 use crate::program::Scope;
 use crate::read::Reader;
 use crate::tree::Section;
-use crate::value::{Mode, inet_address, octal};
+use crate::value::{Mode, boolean, inet_address, octal};
 use std::path::Path;
 
 /// One server.
@@ -22,6 +22,8 @@ pub struct HttpServer {
     pub address: HttpAddress,
     /// What a client must present; `None`: nothing.
     pub credentials: Option<Credentials>,
+    /// `rsv_insecure`: the network may come in without a password.
+    pub insecure: bool,
 }
 
 /// Where a server listens.
@@ -98,10 +100,12 @@ pub(crate) fn server(reader: &mut Reader<'_>, scope: &Scope<'_>) -> Option<HttpS
         inet(reader, &names)
     };
     let credentials = credentials(reader, &names);
+    let insecure = reader.read("rsv_insecure", &names, boolean);
     Some(HttpServer {
         section: reader.section.name.clone(),
         address: address?,
         credentials,
+        insecure: insecure.unwrap_or(false),
     })
 }
 

@@ -139,7 +139,9 @@ fn known_keys(section: &str) -> Known {
         _ if section.starts_with("unix_http_server") => {
             &[&["file", "chmod", "chown", "username", "password"]]
         }
-        _ if section.starts_with("inet_http_server") => &[&["port", "username", "password"]],
+        _ if section.starts_with("inet_http_server") => {
+            &[&["port", "username", "password", "rsv_insecure"]]
+        }
         _ => return Known::NoSuchSection,
     };
     let limits = if lists.first() == Some(&PROGRAM) {
