@@ -9,6 +9,7 @@
 //! * [`tail`]: from a request for output to the stream of its pieces
 //! * [`local`]: the `Fleet` service for this one host, on a Unix socket
 //! * [`link`]: the session to the controller
+//! * [`compat`]: the front for Supervisor's own clients
 //! * [`identity`]: key, certificate and epoch of this host
 //! * [`mainlog`]: the agent's own log, in the form of Supervisor's
 //! * [`args`], [`check`], [`join`], [`failure`]: the command line and what it says
@@ -17,6 +18,7 @@
 pub mod args;
 pub mod capture;
 pub mod check;
+pub mod compat;
 pub mod daemon;
 pub mod failure;
 pub mod hub;

@@ -1,0 +1,197 @@
+//! From a request to its answer: the gate of one server, and the site behind all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::super::logtail;
+use super::super::pages::{self, Pages};
+use super::super::rpc::Rpc;
+use super::super::supervision::Supervision;
+use super::super::xmlrpc;
+use super::auth::{Admission, Lock};
+use super::bind::Bound;
+use super::body::{Body, Refused, collect};
+use super::reply::{self, Reply};
+use super::route::Route;
+
+/// The body of a call. The largest real ones write to the standard input of a program.
+const CALL: usize = 4 << 20;
+
+/// The body of a form: some fields.
+const FORM: usize = 64 << 10;
+
+/// From the head of a request to the end of its body.
+const ARRIVAL: Duration = Duration::from_secs(60);
+
+/// What all servers show.
+#[derive(Debug)]
+pub struct Site {
+    pub(super) supervision: Arc<dyn Supervision>,
+    pub(super) rpc: Rpc,
+    pub(super) pages: Pages,
+}
+
+/// The way into the site through one server.
+#[derive(Debug)]
+pub(super) struct Gate {
+    site: Arc<Site>,
+    lock: Option<Lock>,
+    host: Option<String>,
+}
+
+impl Site {
+    /// A site over an agent, with its interface under these names.
+    pub fn new(supervision: Arc<dyn Supervision>, namespaces: Vec<String>) -> Self {
+        let rpc = Rpc::new(Arc::clone(&supervision), namespaces);
+        let pages = Pages::new(Arc::clone(&supervision), rpc.clone());
+        Self {
+            supervision,
+            rpc,
+            pages,
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn new(site: Arc<Site>, bound: &Bound) -> Self {
+        Self {
+            site,
+            lock: bound.credentials.as_ref().map(Lock::new),
+            host: bound.host.clone(),
+        }
+    }
+
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+        match self
+            .lock
+            .as_ref()
+            .map(|lock| lock.admission(request.headers()))
+        {
+            None | Some(Admission::Granted) => {}
+            Some(Admission::Refused) => return reply::unauthorized(),
+            Some(Admission::Malformed) => return reply::error(StatusCode::BAD_REQUEST),
+        }
+        if !self.is_from_here(request.headers()) {
+            return reply::error(StatusCode::FORBIDDEN);
+        }
+        self.routed(request).await
+    }
+
+    async fn routed(&self, request: Request<Incoming>) -> Reply {
+        let (site, path) = (&self.site, request.uri().path());
+        let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+        match Route::of(path) {
+            Route::Rpc => self.call(request).await,
+            Route::LogTail | Route::MainLogTail if !is_reading => {
+                reply::error(StatusCode::BAD_REQUEST)
+            }
+            Route::LogTail => logtail::of_process(&*site.supervision, path)
+                .await
+                .unwrap_or_else(reply::error),
+            Route::MainLogTail => logtail::of_main(&site.supervision)
+                .await
+                .unwrap_or_else(reply::error),
+            Route::Status if *request.method() == Method::POST => self.form(request).await,
+            Route::Status if is_reading => {
+                let (query, headers) = (request.uri().query(), request.headers());
+                site.pages.status(query.unwrap_or_default(), headers).await
+            }
+            Route::Tail if is_reading => {
+                let query = request.uri().query().unwrap_or_default();
+                site.pages.tail(query).await
+            }
+            Route::Ok => reply::plain("text/plain", "OK"),
+            Route::Style if is_reading => reply::plain("text/css", pages::STYLE),
+            Route::Status => reply::not_allowed("GET, HEAD, POST"),
+            Route::Tail | Route::Style => reply::not_allowed("GET, HEAD"),
+            Route::NotFound => reply::error(StatusCode::NOT_FOUND),
+        }
+    }
+
+    async fn call(&self, request: Request<Incoming>) -> Reply {
+        if request.method() != Method::POST {
+            return reply::error(StatusCode::BAD_REQUEST);
+        }
+        if !request.headers().contains_key(CONTENT_LENGTH) {
+            return reply::error(StatusCode::LENGTH_REQUIRED);
+        }
+        let body = match arrived(request, CALL).await {
+            Ok((_, body)) => body,
+            Err(status) => return reply::error(status),
+        };
+        let call = match xmlrpc::decode(&body) {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::error!(%error, "a call of a client cannot be read");
+                return reply::error(StatusCode::BAD_REQUEST);
+            }
+        };
+        let text = match self.site.rpc.call(call).await {
+            Ok(value) => xmlrpc::response(&value),
+            Err(fault) => xmlrpc::fault(fault.code.number(), &fault.text()),
+        };
+        reply::reply(StatusCode::OK, "text/xml", Body::whole(text))
+    }
+
+    async fn form(&self, request: Request<Incoming>) -> Reply {
+        match arrived(request, FORM).await {
+            Ok((headers, body)) => self.site.pages.act(&headers, &body).await,
+            Err(status) => reply::error(status),
+        }
+    }
+
+    /// Whether a browser, if it is one, sends this from a page of ours. A page of another origin
+    /// may not act through the browser of somebody who may; nor may one whose name was made to
+    /// lead here, which only matters where no password protects.
+    fn is_from_here(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return true;
+        };
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let origin = origin.to_str().ok();
+        let origin = origin.and_then(|origin| origin.split_once("://"));
+        let (Some(host), Some((_, authority))) = (host, origin) else {
+            return false;
+        };
+        if self.lock.is_none() {
+            return authority.eq_ignore_ascii_case(host) && self.is_ours(host);
+        }
+        // Behind a proxy the names differ, and the browser itself says what it knows.
+        let by_browser = headers.get("sec-fetch-site");
+        authority.eq_ignore_ascii_case(host) || by_browser.is_some_and(|site| site == "same-origin")
+    }
+
+    /// Whether a name can only be meant for this host: an address, `localhost`, the configured one.
+    fn is_ours(&self, authority: &str) -> bool {
+        let without_port = authority
+            .rsplit_once(':')
+            .filter(|(_, port)| !port.contains(']'));
+        let name = without_port.map_or(authority, |(name, _)| name);
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<std::net::IpAddr>().is_ok()
+            || bare.eq_ignore_ascii_case("localhost")
+            || self
+                .host
+                .as_deref()
+                .is_some_and(|own| own.eq_ignore_ascii_case(bare))
+    }
+}
+
+/// The head's fields and the body of a request.
+async fn arrived(
+    request: Request<Incoming>,
+    limit: usize,
+) -> Result<(HeaderMap, Vec<u8>), StatusCode> {
+    let (head, body) = request.into_parts();
+    match timeout(ARRIVAL, collect(body, limit)).await {
+        Ok(Ok(body)) => Ok((head.headers, body)),
+        Ok(Err(Refused::TooLarge)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(Refused::Broken)) => Err(StatusCode::BAD_REQUEST),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}

@@ -1,0 +1,314 @@
+//! The servers over real sockets, with a fake agent behind them: bytes in, bytes out.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use rsv_config::{Credentials, HttpAddress, HttpServer, Mode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::super::fake::Fake;
+use super::*;
+
+struct Rig {
+    servers: Servers,
+    inet: SocketAddr,
+    unix: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+async fn rig(credentials: Option<Credentials>) -> Rig {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.log"), "hello\n").unwrap();
+    std::fs::write(directory.path().join("main.log"), "main\n").unwrap();
+    let unix = directory.path().join("s.sock");
+    let addresses = [
+        HttpAddress::Inet {
+            host: Some("127.0.0.1".into()),
+            port: 0,
+        },
+        HttpAddress::Unix {
+            path: unix.clone(),
+            mode: Mode(0o700),
+            owner: None,
+        },
+    ];
+    let servers = addresses.map(|address| HttpServer {
+        section: "a_http_server".into(),
+        address,
+        credentials: credentials.clone(),
+        insecure: false,
+    });
+    let bound = bind(&servers).unwrap();
+    let inet = bound[0].address().unwrap();
+    let fake = Arc::new(Fake::new(directory.path()));
+    let site = Arc::new(Site::new(fake, vec!["supervisor".to_owned()]));
+    Rig {
+        servers: serve(bound, &site).unwrap(),
+        inet,
+        unix,
+        directory,
+    }
+}
+
+impl Rig {
+    /// Everything that comes back until the server closes.
+    async fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.inet).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.0\r\n\r\n")).await
+    }
+}
+
+fn post(path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+}
+
+const GET_STATE: &str = "<methodCall><methodName>supervisor.getState</methodName></methodCall>";
+
+fn first_line(answer: &str) -> &str {
+    answer.split("\r\n").next().unwrap()
+}
+
+#[tokio::test]
+async fn paths_and_methods_are_answered_as_clients_expect() {
+    let rig = rig(None).await;
+    for (request, line) in [
+        ("GET /RPC2 HTTP/1.0\r\n\r\n", "HTTP/1.0 400 Bad Request"),
+        (
+            "POST /RPC2 HTTP/1.0\r\n\r\n",
+            "HTTP/1.0 411 Length Required",
+        ),
+        (&post("/RPC2", "", "foo"), "HTTP/1.0 400 Bad Request"),
+        (&post("/RPC2xyz", "", GET_STATE), "HTTP/1.0 200 OK"),
+        ("GET /zzz HTTP/1.0\r\n\r\n", "HTTP/1.0 404 Not Found"),
+        ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
+        ("HEAD / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
+        ("PUT / HTTP/1.0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed"),
+        (&post("/logtail/a", "", ""), "HTTP/1.0 400 Bad Request"),
+        ("GET /logtail HTTP/1.0\r\n\r\n", "HTTP/1.0 404 Not Found"),
+        (
+            "GET /logtail/nope HTTP/1.0\r\n\r\n",
+            "HTTP/1.0 404 Not Found",
+        ),
+        (
+            "GET /logtail/a/stderr HTTP/1.0\r\n\r\n",
+            "HTTP/1.0 404 Not Found",
+        ),
+        (
+            "GET /stylesheets/supervisor.css HTTP/1.0\r\n\r\n",
+            "HTTP/1.0 200 OK",
+        ),
+    ] {
+        assert_eq!(first_line(&rig.send(request).await), line, "{request}");
+    }
+    let page = rig.get("/index.html").await.to_lowercase();
+    assert!(page.contains("content-security-policy: default-src 'none'; style-src 'self'"));
+    assert!(page.contains("server: medusa/1.12"));
+    let ok = rig.get("/ok.html").await;
+    assert!(ok.ends_with("\r\n\r\nOK"));
+    rig.servers.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_serves_call_after_call() {
+    let rig = rig(None).await;
+    let mut stream = UnixStream::connect(&rig.unix).await.unwrap();
+    let length = GET_STATE.len();
+    let request =
+        format!("POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{GET_STATE}");
+    for _ in 0..3 {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("</methodResponse>\n") {
+            let mut bytes = [0; 4096];
+            let n = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(n, 0, "{answer}");
+            answer.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+        }
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(answer.to_lowercase().contains("content-type: text/xml\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_shown_without_the_password() {
+    let credentials = Credentials {
+        username: "user".into(),
+        password: "secret".into(),
+    };
+    let rig = rig(Some(credentials)).await;
+    for path in [
+        "/",
+        "/RPC2",
+        "/logtail/a",
+        "/ok.html",
+        "/zzz",
+        "/mainlogtail",
+    ] {
+        let answer = rig.get(path).await.to_lowercase();
+        assert!(
+            answer.starts_with("http/1.0 401 unauthorized\r\n"),
+            "{path}"
+        );
+        assert!(answer.contains("www-authenticate: basic realm=\"default\"\r\n"));
+    }
+    let word = base64::engine::general_purpose::STANDARD.encode("user:secret");
+    let header = format!("Authorization: Basic {word}\r\n");
+    let answer = rig.send(&post("/RPC2", &header, GET_STATE)).await;
+    assert!(answer.contains("<int>1</int>"), "{answer}");
+    let answer = rig
+        .send("GET / HTTP/1.0\r\nAuthorization: Basic !\r\n\r\n")
+        .await;
+    assert_eq!(first_line(&answer), "HTTP/1.0 400 Bad Request");
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_act_through_a_browser() {
+    let rig = rig(None).await;
+    let port = rig.inet.port();
+    for (origin, host, line) in [
+        ("http://127.0.0.1", "127.0.0.1", "HTTP/1.0 200 OK"),
+        ("http://localhost", "localhost", "HTTP/1.0 200 OK"),
+        ("http://evil.example", "127.0.0.1", "HTTP/1.0 403 Forbidden"),
+        // A name that was made to lead here.
+        (
+            "http://evil.example",
+            "evil.example",
+            "HTTP/1.0 403 Forbidden",
+        ),
+    ] {
+        let headers = format!("Origin: {origin}:{port}\r\nHost: {host}:{port}\r\n");
+        let answer = rig.send(&post("/RPC2", &headers, GET_STATE)).await;
+        assert_eq!(first_line(&answer), line, "{origin} {host}");
+    }
+    let opaque = "Origin: null\r\nHost: 127.0.0.1\r\n";
+    let answer = rig.send(&post("/RPC2", opaque, GET_STATE)).await;
+    assert_eq!(first_line(&answer), "HTTP/1.0 403 Forbidden");
+}
+
+#[tokio::test]
+async fn output_is_streamed_in_chunks_until_the_server_ends() {
+    let rig = rig(None).await;
+    for (path, begins) in [
+        ("/logtail/a/stdout", "1024 of a\n"),
+        ("/logtail/grp%3Aone", ""),
+        ("/mainlogtail", "main\n"),
+    ] {
+        let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let is_complete = |answer: &str| match begins {
+            "" => answer.contains("\r\n\r\n"),
+            begins => answer.contains(&format!("\r\n{:X}\r\n{begins}", begins.len())),
+        };
+        while !is_complete(&answer) {
+            let mut bytes = [0; 4096];
+            let n = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(n, 0, "{answer}");
+            answer.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+        }
+        let answer = answer.to_lowercase();
+        if begins.is_empty() {
+            assert!(answer.starts_with("http/1.1 404"), "{answer}");
+        } else {
+            assert!(answer.contains("content-type: text/plain;charset=utf-8\r\n"));
+            assert!(answer.contains("transfer-encoding: chunked\r\n"));
+            assert!(answer.contains("last-modified: "));
+        }
+    }
+    let mut left = TcpStream::connect(rig.inet).await.unwrap();
+    left.write_all(b"GET /logtail/a HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut one = [0; 1];
+    left.read_exact(&mut one).await.unwrap();
+    rig.servers.stop().await;
+    let mut rest = Vec::new();
+    left.read_to_end(&mut rest).await.ok();
+    assert!(!rig.unix.exists());
+    assert!(rig.directory.path().exists());
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let rig = rig(None).await;
+    let head = "POST /RPC2 HTTP/1.0\r\nContent-Length: 5000000\r\n\r\n";
+    let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The server may close while this is being sent.
+    stream.write_all(&vec![b'x'; 5_000_000]).await.ok();
+    let mut answer = vec![0; 12];
+    if stream.read_exact(&mut answer).await.is_ok() {
+        assert_eq!(answer, b"HTTP/1.0 413");
+    }
+    let header = format!("GET / HTTP/1.0\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+    stream.write_all(header.as_bytes()).await.ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    assert!(!answer.starts_with(b"HTTP/1.0 200"));
+    assert_eq!(first_line(&rig.get("/ok.html").await), "HTTP/1.0 200 OK");
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_new_ones() {
+    let rig = rig(None).await;
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS {
+        idle.push(UnixStream::connect(&rig.unix).await.unwrap());
+    }
+    let mut late = UnixStream::connect(&rig.unix).await.unwrap();
+    late.write_all(b"GET /ok.html HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("OK"));
+    let mut first = Vec::new();
+    idle.remove(0).read_to_end(&mut first).await.ok();
+    assert!(first.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_arrive_in_time_is_dropped_and_an_idle_client_is_not() {
+    let (mut client, server) = tokio::io::duplex(1024);
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Arc::new(Fake::new(directory.path()));
+    let site = Arc::new(Site::new(fake, Vec::new()));
+    let address = HttpAddress::Inet {
+        host: Some("127.0.0.1".into()),
+        port: 0,
+    };
+    let server_section = HttpServer {
+        section: "a".into(),
+        address,
+        credentials: None,
+        insecure: false,
+    };
+    let bound = bind(&[server_section]).unwrap();
+    let gate = Arc::new(Gate::new(site, &bound[0]));
+    let serving = connection::serve(Box::new(server), gate, Stages::new());
+    let serving = tokio::spawn(serving);
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    client
+        .write_all(b"GET /ok.html HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut bytes = [0; 1024];
+    assert_ne!(client.read(&mut bytes).await.unwrap(), 0);
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    client.write_all(b"GET /ok").await.unwrap();
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    serving.await.unwrap();
+}

@@ -1,0 +1,180 @@
+//! What the front for Supervisor's clients asks of the agent, as one trait, so that the front is
+//! tested against a fake and knows neither hub nor capture.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use rsv_config::{Config, MainLog};
+use rsv_keeper::message::Channel;
+use rsv_proto::wire;
+use tokio::sync::mpsc;
+
+use crate::capture::{LogSpec, LogTarget};
+use crate::hub::Key;
+use crate::logbook::TailItem;
+use crate::spec::Program;
+
+/// The answer to an ask.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Denied>>;
+
+/// The agent, as the front sees it.
+pub trait Supervision: fmt::Debug + Send + Sync + 'static {
+    /// Whether the agent is on its way to its end: it takes no more asks.
+    fn is_ending(&self) -> bool;
+
+    /// What is configured and what of it is in use. Cheap.
+    fn configured(&self) -> std::sync::Arc<Configured>;
+
+    /// Every process, in the order of group and name.
+    fn processes(&self) -> Answer<'_, Vec<wire::ProcessStatus>>;
+
+    /// Begins an action on these processes. What is settled at once is in the channel when this
+    /// returns, the rest comes later; one result for each, under its shown name.
+    fn act(
+        &self,
+        keys: &[Key],
+        verb: wire::action::Verb,
+    ) -> Answer<'_, mpsc::Receiver<wire::TargetResult>>;
+
+    /// The output of one stream from so many bytes before its end on, for ever.
+    fn follow(&self, key: &Key, channel: Channel, last: u64) -> BoxStream<'static, TailItem>;
+
+    /// Replaces the log files of a process by empty ones.
+    fn clear(&self, key: &Key) -> Answer<'_, ()>;
+
+    /// Replaces the main log by an empty one.
+    fn clear_main_log(&self) -> Answer<'_, ()>;
+
+    /// Writes to the standard input of a process.
+    fn write_stdin(&self, key: &Key, bytes: Vec<u8>) -> Answer<'_, ()>;
+
+    /// Publishes an event of a client's own for the event listeners.
+    fn announce(&self, kind: String, data: Vec<u8>) -> Answer<'_, ()>;
+
+    /// Reads the configuration again and says what an update would do; changes nothing.
+    fn reread(&self) -> Answer<'_, Reread>;
+
+    /// Begins to supervise a group of the configuration that was read last.
+    fn add_group(&self, name: &str) -> Answer<'_, ()>;
+
+    /// Ceases to supervise a group whose processes are all at rest.
+    fn remove_group(&self, name: &str) -> Answer<'_, ()>;
+
+    /// Stops every program and ends, or begins anew.
+    fn end(&self, how: End) -> Result<(), Denied>;
+}
+
+/// How the agent is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// For good.
+    Exit,
+    /// To read its configuration and start again.
+    Restart,
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    /// The agent is on its way to its end.
+    Ending,
+    /// There is no such group.
+    NoSuchGroup,
+    /// The group is supervised already.
+    AlreadyAdded,
+    /// A process of the group is not at rest.
+    StillRunning,
+    /// The configuration cannot be read; Supervisor's text.
+    Unreadable(String),
+    /// The process does not run.
+    NotRunning,
+    /// There is no such file, or nobody reads it any more.
+    NoFile,
+    /// Anything else, in words for people; may be empty.
+    Failed(String),
+}
+
+/// What an update would do; names of groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reread {
+    /// In the configuration, and not supervised.
+    pub added: Vec<String>,
+    /// Supervised, and now configured otherwise.
+    pub changed: Vec<String>,
+    /// Supervised, and no longer in the configuration.
+    pub removed: Vec<String>,
+}
+
+/// What is configured and what of it is in use.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    /// The configuration as it was read last.
+    pub config: Config,
+    /// The names of the groups that are supervised.
+    pub groups: BTreeSet<String>,
+    logs: BTreeMap<Key, [Option<PathBuf>; 2]>,
+}
+
+impl Configured {
+    /// The configuration that was read last, and the programs that are supervised.
+    pub fn new(config: Config, programs: &[Program]) -> Self {
+        let supervised = programs.iter().map(|program| program.key.group.clone());
+        let empty = config.groups.iter().filter(|g| g.processes.is_empty());
+        let groups = supervised
+            .chain(empty.map(|group| group.name.clone()))
+            .collect();
+        let log_files = |program: &Program| {
+            let stdout = file(&program.stdout);
+            [stdout, program.stderr.as_ref().and_then(file)]
+        };
+        let logs = programs
+            .iter()
+            .map(|program| (program.key.clone(), log_files(program)))
+            .collect();
+        Self {
+            config,
+            groups,
+            logs,
+        }
+    }
+
+    /// The file that a stream of a supervised process is logged to.
+    pub fn log_file(&self, key: &Key, channel: Channel) -> Option<&PathBuf> {
+        let [stdout, stderr] = self.logs.get(key)?;
+        match channel {
+            Channel::Stdout => stdout.as_ref(),
+            Channel::Stderr => stderr.as_ref(),
+            Channel::Stdin => None,
+        }
+    }
+
+    /// The file of the main log.
+    pub fn main_log(&self) -> Option<&PathBuf> {
+        match &self.config.supervisord.logfile {
+            MainLog::File(path) => Some(path),
+            MainLog::Syslog => None,
+        }
+    }
+
+    /// The place of a process in the order of starting; those of no configuration come last.
+    pub fn order(&self) -> BTreeMap<Key, usize> {
+        let key = |process: &rsv_config::Process| Key {
+            group: process.id.group.clone(),
+            name: process.id.name.clone(),
+        };
+        let processes = self.config.processes().enumerate();
+        processes
+            .map(|(place, process)| (key(process), place))
+            .collect()
+    }
+}
+
+fn file(log: &LogSpec) -> Option<PathBuf> {
+    match &log.target {
+        LogTarget::File { path } => Some(path.clone()),
+        LogTarget::Null => None,
+    }
+}
