@@ -2,16 +2,17 @@
 //! here and nowhere else.
 //!
 //! A start goes: configuration, user, limits, directories, the lock on the state directory, the
-//! main log, the local socket, the background (`prepare`, `detach`; no thread exists so far);
-//! then the runtime, the keeper, capture, the hub with its adoption, the local service, the pidfile,
-//! the link, and READY (`wire`). What goes wrong on the way is one line on stderr, also from the
-//! background, and leaves nothing behind.
+//! main log, the sockets, the background (`prepare`, `detach`; no thread exists so far); then the
+//! runtime, the keeper, capture, the hub with its adoption, the local service, the front for
+//! Supervisor's clients (`front`), the pidfile, the link, and READY (`wire`). What goes
+//! wrong on the way is one line on stderr, also from the background, and leaves nothing behind.
 //!
 //! The end goes backwards: the hub stops the programs (or leaves them) while local callers and the
-//! controller still see it happen; the link says goodbye; the local service ends; traces are
+//! controller still see it happen; the link says goodbye; local service and front end; traces are
 //! flushed; socket and pidfile are removed; the log is flushed.
 
 mod detach;
+mod front;
 mod leftover;
 mod limits;
 mod logging;

@@ -10,7 +10,12 @@ pub struct Failure {
     text: String,
     hint: Option<String>,
     code: u8,
+    /// What stands before the text.
+    prefix: &'static str,
 }
+
+/// The name of the program, before its own texts.
+const NAME: &str = "rsv-agent: ";
 
 impl Failure {
     /// What was asked for failed: exit code 1.
@@ -19,6 +24,7 @@ impl Failure {
             text: text.into(),
             hint: None,
             code: 1,
+            prefix: NAME,
         }
     }
 
@@ -28,6 +34,15 @@ impl Failure {
             text: text.into(),
             hint: None,
             code: 2,
+            prefix: NAME,
+        }
+    }
+
+    /// As [`Failure::unusable`], in Supervisor's words, which begin as scripts expect them.
+    pub fn supervisors(text: impl Into<String>) -> Self {
+        Self {
+            prefix: "Error: ",
+            ..Self::unusable(text)
         }
     }
 
@@ -62,7 +77,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rsv-agent: {}", self.text)?;
+        write!(f, "{}{}", self.prefix, self.text)?;
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
@@ -99,5 +114,10 @@ mod tests {
             "rsv-agent: port 1 is taken\nhint: use another"
         );
         assert_eq!(failure.code(), 2);
+        let failure = Failure::supervisors("no");
+        assert_eq!(
+            (failure.to_string(), failure.code()),
+            ("Error: no".into(), 2)
+        );
     }
 }

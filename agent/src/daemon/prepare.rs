@@ -8,7 +8,8 @@ use std::path::Path;
 use rsv_config::{Config, Loaded};
 
 use super::leftover::Leftover;
-use super::{limits, logging, privileges};
+use super::{front, limits, logging, privileges};
+use crate::compat::server::Bound;
 use crate::failure::{Failure, chain};
 use crate::identity::state::private_dir;
 use crate::identity::{StateDir, StateError, StateLock};
@@ -26,6 +27,8 @@ pub(super) struct Prepared {
     pub(super) listener: UnixListener,
     /// The listener's name.
     pub(super) socket: Leftover,
+    /// The servers for Supervisor's clients.
+    pub(super) bound: Vec<Bound>,
     /// What was done and is to be logged as soon as there is a log.
     pub(super) notes: Vec<String>,
 }
@@ -43,8 +46,10 @@ pub(super) fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     let listener = local::bind(&config.locations.socket)
         .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
     let socket = Leftover::of(&config.locations.socket);
+    let bound = front::bind(&config.servers)?;
     Ok(Prepared {
         socket,
+        bound,
         state,
         lock,
         logs,

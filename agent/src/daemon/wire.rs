@@ -12,12 +12,14 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::detach::Report;
+use super::front::{Front, Owners};
 use super::leftover::Leftover;
 use super::prepare::Prepared;
 use super::signals::{Asked, Signals};
 use super::{Ending, logging, systemd};
 use crate::args::DaemonArgs;
 use crate::capture::Capture;
+use crate::compat::supervision::Configured;
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
 use crate::identity::{StateDir, StateLock};
@@ -46,6 +48,7 @@ struct Running {
     hub: HubHandle,
     hub_task: JoinHandle<Shutdown>,
     local: LocalHandle,
+    front: Front,
     asks: mpsc::Receiver<DaemonAsk>,
     link: Option<LinkHandle>,
     /// The local socket's name and the pidfile, to be removed at the end.
@@ -96,6 +99,7 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         logs,
         listener,
         socket,
+        bound,
         notes,
     } = prepared;
     let Loaded { config, warnings } = loaded;
@@ -119,6 +123,7 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         .await
         .map_err(|error| no_keeper(&error))?;
     let settings = settings(&config, epoch).await?;
+    let configured = Configured::new(config.clone(), &settings.programs);
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     tokio::spawn(client.run());
     let hub_task = tokio::spawn(hub.run());
@@ -128,8 +133,15 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         .await
         .map_err(|error| Failure::failed(chain(&error)))?;
     let (asking, asks) = mpsc::channel(ASKS);
+    let owners = Owners {
+        hub: handle.clone(),
+        capture: capture.clone(),
+        log: log.clone(),
+        daemon: asking.clone(),
+    };
     let local = local::serve(listener, handle.clone(), capture.logbook(), asking)
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
+    let front = Front::start(bound, configured, owners)?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
     let link = start_link(&config, state, &handle, &capture, argv0);
     let pid = std::process::id();
@@ -142,6 +154,7 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         hub: handle,
         hub_task,
         local,
+        front,
         asks,
         link,
         leftovers: leftovers.into_iter().flatten().collect(),
@@ -322,6 +335,7 @@ impl Running {
     /// Takes everything apart in order.
     async fn end(self, farewell: Farewell, signals: &mut Signals) -> Ending {
         let Farewell { mode, ending } = farewell;
+        self.front.end_is_near();
         let hub = self.hub.clone();
         let stopped = async move {
             // The hub has gone: there is nothing left to stop.
@@ -340,6 +354,7 @@ impl Running {
             link.leave(reason).await;
         }
         self.local.stop().await;
+        self.front.stop().await;
         drop(self.leftovers);
         if let Some(telemetry) = self.telemetry {
             let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown());

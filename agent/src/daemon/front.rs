@@ -1,0 +1,99 @@
+//! The front for Supervisor's clients, as the daemon starts and ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rsv_config::{Config, HttpServer, MAIN_RPC_FACTORY};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::capture::Capture;
+use crate::compat::live::Live;
+use crate::compat::server::{self, BindError, Bound, Servers, Site};
+use crate::compat::supervision::Configured;
+use crate::failure::Failure;
+use crate::hub::HubHandle;
+use crate::local::DaemonAsk;
+use crate::mainlog::{MainLog, SUPERVISOR};
+
+/// The running front.
+#[derive(Debug)]
+pub(super) struct Front {
+    servers: Servers,
+    ending: Arc<AtomicBool>,
+    /// Where a change of the configuration is told.
+    #[expect(
+        dead_code,
+        reason = "held so that the front's view of the configuration stays open"
+    )]
+    configured: watch::Sender<Arc<Configured>>,
+}
+
+/// The owners that the front asks.
+pub(super) struct Owners {
+    pub(super) hub: HubHandle,
+    pub(super) capture: Capture,
+    pub(super) log: MainLog,
+    pub(super) daemon: mpsc::Sender<DaemonAsk>,
+}
+
+/// Binds the configured servers, with Supervisor's words when that cannot be.
+pub(super) fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, Failure> {
+    server::bind(servers).map_err(|error: BindError| {
+        let failure = Failure::supervisors(error.to_string());
+        failure.maybe_hint(error.hint())
+    })
+}
+
+impl Front {
+    pub(super) fn start(
+        bound: Vec<Bound>,
+        configured: Configured,
+        owners: Owners,
+    ) -> Result<Self, Failure> {
+        let namespaces = namespaces(&configured.config);
+        let ending = Arc::new(AtomicBool::new(false));
+        let (sender, receiver) = watch::channel(Arc::new(configured));
+        let live = Live {
+            hub: owners.hub,
+            capture: owners.capture,
+            log: owners.log,
+            configured: receiver,
+            daemon: owners.daemon,
+            ending: Arc::clone(&ending),
+        };
+        let site = Arc::new(Site::new(Arc::new(live), namespaces));
+        let servers = server::serve(bound, &site)
+            .map_err(|error| Failure::failed(format!("cannot serve clients: {error}")))?;
+        Ok(Self {
+            servers,
+            ending,
+            configured: sender,
+        })
+    }
+
+    /// From now on clients are told that everything is being stopped.
+    pub(super) fn end_is_near(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn stop(self) {
+        self.servers.stop().await;
+    }
+}
+
+/// The names under which Supervisor's own interface is configured.
+fn namespaces(config: &Config) -> Vec<String> {
+    let mut names = Vec::new();
+    for plugin in &config.rpc_interfaces {
+        let name = &plugin.name;
+        if plugin.factory == MAIN_RPC_FACTORY {
+            info!(target: SUPERVISOR, "RPC interface '{name}' initialized");
+            names.push(name.clone());
+        } else {
+            let factory = &plugin.factory;
+            warn!(%name, %factory, "an RPC interface in Python is not provided");
+        }
+    }
+    names
+}
