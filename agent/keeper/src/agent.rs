@@ -243,7 +243,7 @@ fn compose<'a>(
                 is_acked: false,
                 is_told: false,
             } => Report::Exited(exit.clone()),
-            Life::Ended { .. } | Life::Alive(_) => return None,
+            Life::Ended { .. } | Life::Parting { .. } | Life::Alive(_) => return None,
         },
         Reminder::Terminating => Report::Terminating(Terminating {}),
         Reminder::Answer(report) => Report::clone(report),

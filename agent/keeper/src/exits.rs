@@ -3,12 +3,10 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::agent::Reminder;
-use crate::ending::Ending;
 use crate::keeper::Keeper;
 use crate::log::say;
 use crate::os::{self, Ended, Remains, Status, Whom};
-use crate::process::{self, Life, Parentage};
+use crate::process::{self, Parentage};
 use crate::table::Id;
 
 /// How many orphans are reaped before everything else gets its turn.
@@ -46,7 +44,8 @@ impl Keeper {
         }
     }
 
-    /// Finds out how a process that is not our child ended. Its parent has to reap it first.
+    /// Finds out how a process that is not our child ended. Where we may not see that at once, its parent
+    /// has to reap it first.
     fn look(&mut self, id: Id, now: Instant) {
         let Some(process) = self.table.get_mut(id) else {
             return;
@@ -55,9 +54,12 @@ impl Keeper {
             return;
         };
         let give_up = look.map_or(now + PATIENCE, |(_, give_up)| give_up);
-        let status = match os::remains(process.pidfd.as_fd()) {
-            Remains::Reaped(status) => status,
-            Remains::NotReaped if now < give_up => {
+        let remains = os::remains(process.pidfd.as_fd());
+        let unreaped = process::unreaped_status(process.pid, process.start_ticks);
+        let status = match (remains, unreaped) {
+            (Remains::Reaped(status), _)
+            | (Remains::NotReaped | Remains::Unknown, Some(status)) => status,
+            (Remains::NotReaped, None) if now < give_up => {
                 if look.is_none() {
                     self.looking += 1;
                     // The event stays true; from now on the clock says when to look.
@@ -66,7 +68,7 @@ impl Keeper {
                 *look = Some((now + LOOK, give_up));
                 return;
             }
-            Remains::NotReaped | Remains::Unknown => Status::Unknown,
+            (Remains::NotReaped | Remains::Unknown, None) => Status::Unknown,
         };
         self.looking -= usize::from(look.take().is_some());
         self.conclude(
@@ -111,23 +113,15 @@ impl Keeper {
     }
 
     /// Takes the end of a run into account.
-    fn conclude(&mut self, id: Id, ended: &Ended, _now: Instant) {
+    fn conclude(&mut self, id: Id, ended: &Ended, now: Instant) {
         let Some(process) = self.table.get_mut(id) else {
             return;
         };
         self.poll.remove(&process.pidfd);
         let exit = process::exited(process.run.clone(), ended, process::monotonic_ns());
-        process.life = Life::Ended {
-            exit,
-            is_acked: false,
-            is_told: false,
-        };
         let pid = process.pid;
         self.table.forget_child(pid, id);
-        if let Ending::Stopping { .. } = self.ending {
-            self.kill_what_is_left(id);
-        }
-        self.tell(Reminder::Exited(id));
+        self.part_with(id, exit, now);
     }
 
     /// Reaps whatever has ended and been left to us, so that nothing stays behind as a zombie.
@@ -146,7 +140,12 @@ impl Keeper {
             match self.table.child(pid) {
                 Some(id) => self.process_ended(id, now),
                 // Nobody else can reap it between the look and this.
-                None => drop(os::reap(Whom::Child(pid))),
+                None => {
+                    drop(os::reap(Whom::Child(pid)));
+                    if self.parting > 0 {
+                        self.look_at_rests(now);
+                    }
+                }
             }
         }
         self.has_orphans = true;

@@ -17,6 +17,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
 use crate::agent::{Agent, Visitor};
+use crate::cgroup::Cgroups;
 use crate::door::{self, Door};
 use crate::drain::Presence;
 use crate::ending::{Ending, Event};
@@ -39,6 +40,7 @@ pub(crate) struct Keeper {
     pub(crate) signals: SignalFd,
     pub(crate) spawner: Spawner,
     pub(crate) table: Table,
+    pub(crate) cgroups: Cgroups,
     pub(crate) agent: Option<Agent>,
     pub(crate) visitors: VecDeque<Visitor>,
     pub(crate) presence: Presence,
@@ -50,6 +52,8 @@ pub(crate) struct Keeper {
     pub(crate) has_orphans: bool,
     /// Processes that are not our children and have ended in a way not known yet.
     pub(crate) looking: usize,
+    /// Runs that have ended, and whose rest is being ended.
+    pub(crate) parting: usize,
     pub(crate) receiver: Receiver,
     /// The file this keeper was started from.
     pub(crate) executable: PathBuf,
@@ -67,6 +71,7 @@ impl Keeper {
         door: Door,
         signals: SignalFd,
         spawner: Spawner,
+        cgroups: Cgroups,
         executable: PathBuf,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -79,6 +84,7 @@ impl Keeper {
             signals,
             spawner,
             table: Table::default(),
+            cgroups,
             agent: None,
             visitors: VecDeque::new(),
             presence: Presence::Gone {
@@ -90,6 +96,7 @@ impl Keeper {
             ending: Ending::No,
             has_orphans: true,
             looking: 0,
+            parting: 0,
             receiver: Receiver::default(),
             executable,
             spares: Vec::new(),
@@ -113,7 +120,7 @@ impl Keeper {
             }
             self.attend(now);
             if self.ending != Ending::No
-                && let Some(code) = self.ending.is_reached(self.table.alive(), now)
+                && let Some(code) = self.ending.is_reached(self.table.present(), now)
             {
                 self.leave();
                 return Ok(ExitCode::from(code));
@@ -155,6 +162,9 @@ impl Keeper {
         if self.looking > 0 {
             self.look_again(now);
         }
+        if self.parting > 0 {
+            self.attend_rests(now);
+        }
         if let Some(agent) = &mut self.agent
             && agent.deadline().is_some()
         {
@@ -178,6 +188,9 @@ impl Keeper {
         }
         if self.looking > 0 {
             at(self.look_deadline());
+        }
+        if self.parting > 0 {
+            at(self.rest_deadline());
         }
         due
     }
@@ -244,8 +257,11 @@ impl Keeper {
         }
     }
 
-    /// Moves what is left of the programs' output, if nobody else will, and takes the name off the door.
+    /// Ends what programs have left, moves what is left of their output, if nobody else will, and takes
+    /// the name off the door.
     fn leave(&mut self) {
+        self.end_all_rests();
+        self.cgroups.remove_all();
         if self.agent.is_none() && self.estranged.is_none() {
             self.drain_the_rest();
         }

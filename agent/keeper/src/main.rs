@@ -5,21 +5,23 @@
 //!
 //! * `args`, `startup`, `log`: from the command line to a keeper
 //! * `keeper`: the owner of everything, and the loop
-//! * `connection`, `requests`, `exits`, `absence`, `stopping`, `reexec`, `saved`: what it does when something happens
+//! * `connection`, `requests`, `exits`, `rest`, `absence`, `stopping`, `reexec`, `saved`: what it does when something happens
 //! * `process`, `table`, `program`: what it holds
 //! * `ending`, `drain`: what it decides
 //! * `agent`, `door`, `poll`: connections, and waiting
-//! * `spawn`, `target`, `os`: programs and system calls
+//! * `spawn`, `target`, `cgroup`, `kin`, `os`: programs, what they start, and system calls
 
 mod absence;
 mod agent;
 mod args;
+mod cgroup;
 mod connection;
 mod door;
 mod drain;
 mod ending;
 mod exits;
 mod keeper;
+mod kin;
 mod log;
 mod os;
 mod poll;
@@ -27,6 +29,7 @@ mod process;
 mod program;
 mod reexec;
 mod requests;
+mod rest;
 mod saved;
 mod spawn;
 mod startup;
@@ -47,7 +50,10 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => print(args::HELP),
         Ok(Command::Version) => print(concat!("rsv-keeper ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Keep(socket)) => keep(&socket),
+        Ok(Command::Keep {
+            socket,
+            has_cgroups,
+        }) => keep(&socket, has_cgroups),
         Ok(Command::Restore(number)) => restore(number),
         Ok(Command::Probe) if reexec::can_restore() => ExitCode::SUCCESS,
         Ok(Command::Probe) => ExitCode::FAILURE,
@@ -67,8 +73,8 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn keep(socket: &Path) -> ExitCode {
-    match startup::start(socket) {
+fn keep(socket: &Path, has_cgroups: bool) -> ExitCode {
+    match startup::start(socket, has_cgroups) {
         Ok(mut keeper) => {
             startup::notify_ready();
             run(&mut keeper)

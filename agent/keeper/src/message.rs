@@ -63,8 +63,9 @@ pub enum Request {
     #[prost(message, tag = "6")]
     CloseStream(Stream),
     /// From now on the stream is drained into the attached file when no agent is there (one
-    /// descriptor, open for writing without `O_APPEND`). Takes effect before anything that the
-    /// agent does after sending it.
+    /// descriptor, open for writing without `O_APPEND`), and so are the streams of this channel of all
+    /// other runs of the key: one key has one log for each channel. Takes effect before anything that
+    /// the agent does after sending it.
     #[prost(message, tag = "7")]
     DrainTo(Stream),
     /// The agent held this run while a former keeper died. Descriptors: the pidfd, then standard
@@ -115,7 +116,8 @@ pub enum Report {
     /// A program could not be started; there is no run.
     #[prost(message, tag = "7")]
     Refused(Refused),
-    /// A run's process has ended and is reaped. Told again to each new agent until acknowledged.
+    /// A run's process has ended and is reaped, and if it was to end (`Signal::ends_run`) what it has
+    /// started has ended too. Told again to each new agent until acknowledged.
     #[prost(message, tag = "8")]
     Exited(Exited),
     /// The answer to a `Signal`.
@@ -226,7 +228,9 @@ pub struct Spec {
     /// How the keeper stops it when it has to do so without an agent.
     #[prost(message, required, tag = "10")]
     pub stop: StopRule,
-    /// The cgroup directory to put the process in; absent: the keeper's own.
+    /// The cgroup directory to put the process in; absent: one of the key's own below the keeper's, where
+    /// the system lets the keeper have one. Where it does not, the process finds `RSV_RUN` and
+    /// `RSV_KEEPER` in its environment beside what is asked for.
     #[prost(bytes = "vec", optional, tag = "11")]
     pub cgroup: Option<Vec<u8>>,
 }
@@ -317,6 +321,10 @@ pub struct Signal {
     /// Given back in the answer.
     #[prost(uint64, tag = "4")]
     pub request: u64,
+    /// It is to end the run: when its process has ended, what it has started and left is asked to end
+    /// too, and killed after half a second, or at once when this is SIGKILL. `Exited` is told after that.
+    #[prost(bool, tag = "5")]
+    pub ends_run: bool,
 }
 
 /// The answer to a request to send a signal.
@@ -359,7 +367,7 @@ pub struct Adopt {
     /// A drain file for standard error is attached.
     #[prost(bool, tag = "5")]
     pub has_stderr_drain: bool,
-    /// As in `Spec`.
+    /// Its cgroup, where `held` does not say; absent in both: none of its own.
     #[prost(bytes = "vec", optional, tag = "6")]
     pub cgroup: Option<Vec<u8>>,
 }
@@ -420,6 +428,9 @@ pub struct Held {
     /// It has ended, and no agent has acknowledged that.
     #[prost(message, optional, tag = "9")]
     pub exit: Option<Exited>,
+    /// The directory of its cgroup, for `Adopt`; absent: it has none of its own.
+    #[prost(bytes = "vec", optional, tag = "10")]
+    pub cgroup: Option<Vec<u8>>,
 }
 
 /// Everything held has been told.
@@ -460,7 +471,7 @@ pub enum Stage {
     Pipes = 1,
     /// Making the process.
     Fork = 2,
-    /// Joining the cgroup.
+    /// Joining the cgroup. `EBUSY`: a run that a dead keeper has left is in it and has been told to end.
     Cgroup = 3,
     /// Making the process group.
     ProcessGroup = 4,

@@ -42,6 +42,19 @@ pub(crate) enum Status {
     Unknown,
 }
 
+impl Status {
+    /// Reads what the kernel keeps, in the form of `wait`.
+    pub(crate) fn of_wait(code: i32) -> Self {
+        match code & 0x7f {
+            0 => Self::Code((code >> 8) & 0xff),
+            number => Self::Signal {
+                number,
+                core_dumped: code & 0x80 != 0,
+            },
+        }
+    }
+}
+
 /// Whom to wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Whom<'a> {
@@ -241,14 +254,7 @@ pub(crate) fn remains(pidfd: BorrowedFd<'_>) -> Remains {
     if info.mask & EXIT == 0 {
         return Remains::NotReaped;
     }
-    let code = info.exit_code;
-    Remains::Reaped(match code & 0x7f {
-        0 => Status::Code((code >> 8) & 0xff),
-        number => Status::Signal {
-            number,
-            core_dumped: code & 0x80 != 0,
-        },
-    })
+    Remains::Reaped(Status::of_wait(info.exit_code))
 }
 
 /// Whether this process's memory may be looked at by others of its user (`PR_GET_DUMPABLE`).

@@ -10,6 +10,7 @@ use rsv_keeper::message::{Channel, Exited, Held, Run, StopRule};
 
 use crate::drain::Draining;
 use crate::os::{Ended, Status};
+use crate::rest::{Leftovers, Rest};
 
 /// One run.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) stop_rule: StopRule,
     /// The directory of its cgroup.
     pub(crate) cgroup: Option<Vec<u8>>,
+    /// What becomes of what it leaves when it ends.
+    pub(crate) leftovers: Leftovers,
 }
 
 /// The read end of an output stream.
@@ -82,6 +85,13 @@ pub(crate) enum Parentage {
 pub(crate) enum Life {
     /// It is, as far as we know.
     Alive(Stop),
+    /// It has ended and is reaped; what it has started is being ended before that is told.
+    Parting {
+        /// How it ended.
+        exit: Exited,
+        /// How far the end of the rest has come.
+        rest: Rest,
+    },
     /// It has ended and is reaped.
     Ended {
         /// How.
@@ -111,6 +121,11 @@ impl Process {
     /// Whether it has not been reaped.
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.life, Life::Alive(_))
+    }
+
+    /// Whether it has not been told as ended: it, or what it has started, may be there.
+    pub(crate) fn is_present(&self) -> bool {
+        !matches!(self.life, Life::Ended { .. })
     }
 
     /// One of its outputs.
@@ -153,7 +168,7 @@ impl Process {
                 is_acked: false,
                 ..
             } => Some(exit.clone()),
-            Life::Ended { .. } | Life::Alive(_) => None,
+            Life::Ended { .. } | Life::Parting { .. } | Life::Alive(_) => None,
         };
         let held = Held {
             run: self.run.clone(),
@@ -165,6 +180,7 @@ impl Process {
             has_stdout: self.stdout.is_some(),
             has_stderr: self.stderr.is_some(),
             exit,
+            cgroup: self.cgroup.clone(),
         };
         let outputs = [&self.stdout, &self.stderr].into_iter().flatten();
         let mut fds = vec![self.pidfd.as_fd()];
@@ -209,6 +225,23 @@ pub(crate) fn read_start_ticks(pid: u32) -> Option<u64> {
     start_ticks(&String::from_utf8_lossy(&stat))
 }
 
+/// How a process that nobody has reaped has ended; `None` when it has been, when it is not the one that
+/// began then, or when we may not know.
+pub(crate) fn unreaped_status(pid: u32, start: u64) -> Option<Status> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let code = exit_code(&String::from_utf8_lossy(&stat), start)?;
+    // To whoever may not know, the code is shown as 0. The same right is needed for this file.
+    std::fs::read(format!("/proc/{pid}/io")).ok()?;
+    (read_start_ticks(pid) == Some(start)).then_some(Status::of_wait(code))
+}
+
+fn exit_code(stat: &str, start: u64) -> Option<i32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let has_ended = fields.first() == Some(&"Z") && start_ticks(stat) == Some(start);
+    has_ended.then(|| fields.get(49)?.parse().ok()).flatten()
+}
+
 /// The monotonic clock in nanoseconds, as messages have it.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = nix::time::ClockId::CLOCK_MONOTONIC.now();
@@ -220,6 +253,18 @@ pub(crate) fn monotonic_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_process_is_read_only_of_the_one_that_is_meant() {
+        let fields = (3..=51).map(|field| if field == 22 { 4711 } else { field });
+        let fields: Vec<String> = fields.skip(1).map(|field| field.to_string()).collect();
+        let stat = |state| format!("42 (a) b) {state} {} 1792", fields.join(" "));
+        assert_eq!(exit_code(&stat("Z"), 4711), Some(1792));
+        assert_eq!(Status::of_wait(1792), Status::Code(7));
+        assert_eq!(exit_code(&stat("S"), 4711), None);
+        assert_eq!(exit_code(&stat("Z"), 4712), None);
+        assert_eq!(exit_code("42 (x) Z 1", 4711), None);
+    }
 
     #[test]
     fn the_start_is_found_behind_any_program_name() {

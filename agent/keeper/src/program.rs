@@ -7,6 +7,7 @@ use std::ffi::CString;
 
 use rsv_keeper::message::{Rlimit, Spec, Stage};
 
+use crate::kin;
 use crate::spawn::Refusal;
 
 /// A program, ready to be started.
@@ -67,6 +68,19 @@ impl Program {
 }
 
 impl Program {
+    /// Puts assignments into the environment, instead of others of these names.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when one cannot be in an environment.
+    pub(crate) fn mark(&mut self, marks: [Vec<u8>; 2]) -> Result<(), Refusal> {
+        self.env.retain(|entry| !kin::is_mark(entry.as_bytes()));
+        for mark in marks {
+            self.env.push(string(mark)?);
+        }
+        Ok(())
+    }
+
     /// A program that is as the keeper itself, with an empty environment.
     pub(crate) fn plain(executable: CString, argv: Vec<CString>) -> Self {
         Self {

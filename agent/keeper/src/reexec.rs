@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags};
 
+use crate::cgroup::Cgroups;
 use crate::door::Door;
 use crate::drain::Presence;
 use crate::ending::Ending;
@@ -25,7 +26,7 @@ use crate::keeper::Keeper;
 use crate::log::{chain, say};
 use crate::os::{self, Status, Whom};
 use crate::poll::Token;
-use crate::process::Process;
+use crate::process::{Life, Process};
 use crate::program::Program;
 use crate::saved::{FORM, Saved, SavedRun};
 use crate::spawn::{Inherit, Refusal, Spawner};
@@ -163,6 +164,7 @@ impl Keeper {
                 .iter()
                 .map(|(_, process)| SavedRun::new(process))
                 .collect(),
+            has_no_cgroups: self.cgroups.base().is_none(),
             notes: notes
                 .map(|(key, note)| Note {
                     key: key.clone(),
@@ -239,8 +241,13 @@ pub(crate) fn restore(number: i32) -> Result<Keeper, RestoreError> {
         path: PathBuf::from(OsStr::from_bytes(&saved.path)),
         file: (saved.device, saved.inode),
     };
+    let cgroups = if saved.has_no_cgroups {
+        Cgroups::none()
+    } else {
+        Cgroups::of(&door.path)
+    };
     let mut keeper =
-        Keeper::new(door, signals, spawner, executable).map_err(RestoreError::Process)?;
+        Keeper::new(door, signals, spawner, cgroups, executable).map_err(RestoreError::Process)?;
     for note in saved.notes {
         keeper.table.note(note.key, note.note);
     }
@@ -269,6 +276,7 @@ impl Keeper {
     }
 
     fn take_up(&mut self, process: Process) {
+        self.parting += usize::from(matches!(process.life, Life::Parting { .. }));
         self.hold(process);
     }
 }

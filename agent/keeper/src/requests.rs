@@ -1,7 +1,9 @@
 //! What the keeper does for the agent.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
 use rsv_keeper::message::{
@@ -12,12 +14,15 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::agent::Reminder;
+use crate::cgroup::Way;
 use crate::ending::Event;
 use crate::keeper::Keeper;
+use crate::kin;
 use crate::log::say;
 use crate::poll::Token;
 use crate::process::{self, Life, Output, Parentage, Process, Stop};
 use crate::program::{Program, UNACCEPTABLE};
+use crate::rest::Leftovers;
 use crate::spawn::Refusal;
 use crate::table::Id;
 use crate::target;
@@ -56,8 +61,8 @@ impl Keeper {
     pub(crate) fn heed(&mut self, message: ToKeeper, fds: Vec<OwnedFd>, now: Instant) {
         let mut attached = Attached(fds.into_iter());
         match message.request {
-            Some(Request::Spawn(request)) => self.spawn(request, &mut attached),
-            Some(Request::Signal(request)) => self.signal(&request),
+            Some(Request::Spawn(request)) => self.spawn(request, &mut attached, now),
+            Some(Request::Signal(request)) => self.signal(&request, now),
             Some(Request::Note(note)) => self.table.note(note.key, note.note),
             Some(Request::Ack(run)) => self.ack(&run),
             Some(Request::CloseStream(stream)) => self.close_stream(&stream),
@@ -70,9 +75,9 @@ impl Keeper {
         }
     }
 
-    fn spawn(&mut self, request: Spawn, attached: &mut Attached) {
+    fn spawn(&mut self, request: Spawn, attached: &mut Attached, now: Instant) {
         let run = request.run.clone();
-        match self.try_spawn(request, attached) {
+        match self.try_spawn(request, attached, now) {
             Ok(id) => self.tell(Reminder::Spawned(id)),
             Err(Refusal { stage, errno }) => {
                 let refused = Refused {
@@ -85,7 +90,12 @@ impl Keeper {
         }
     }
 
-    fn try_spawn(&mut self, request: Spawn, attached: &mut Attached) -> Result<Id, Refusal> {
+    fn try_spawn(
+        &mut self,
+        request: Spawn,
+        attached: &mut Attached,
+        now: Instant,
+    ) -> Result<Id, Refusal> {
         let Spawn {
             run,
             spec,
@@ -109,18 +119,28 @@ impl Keeper {
         if self.table.find(&run).is_some() {
             return refused(libc::EEXIST);
         }
-        if self.table.is_alive(&run.key) {
+        if self.table.is_present(&run.key) {
             return refused(libc::EBUSY);
         }
-        let (merges, stop_rule, cgroup) =
-            (spec.merge_stderr, spec.stop.clone(), spec.cgroup.clone());
-        let program = Program::new(spec)?;
+        let (merges, stop_rule) = (spec.merge_stderr, spec.stop.clone());
+        let mut program = Program::new(spec)?;
         self.table.note(run.key.clone(), note);
+        let is_placed = program.cgroup.is_none();
+        if is_placed {
+            self.place(&run, &mut program, stop_rule.signal, now)?;
+        }
         let pipes = self.pipes(stdin, given, merges);
         let pipes = pipes.map_err(|error| Refusal::new(Stage::Pipes, &error))?;
-        let child = self
-            .spawner
-            .spawn(&program, pipes.theirs.each_ref().map(AsFd::as_fd))?;
+        let streams = pipes.theirs.each_ref().map(AsFd::as_fd);
+        let mut child = self.spawner.spawn(&program, streams);
+        if is_placed && matches!(&child, Err(refusal) if refusal.stage == Stage::Cgroup) {
+            // Rather without a cgroup than not at all.
+            program.cgroup = None;
+            program.mark(kin::marks(&run.key, run.attempt, &self.door.path))?;
+            child = self.spawner.spawn(&program, streams);
+        }
+        let child = child?;
+        let cgroup = program.cgroup.map(CString::into_bytes);
         let spawned_at_ns = process::monotonic_ns();
         Ok(self.hold(Process {
             run,
@@ -136,7 +156,29 @@ impl Keeper {
             stderr: pipes.stderr.map(|pipe| Output::new(pipe, stderr_file)),
             stop_rule,
             cgroup,
+            leftovers: Leftovers::Stay,
         }))
+    }
+
+    /// Gives a program the cgroup of its key, or marks it where there is none.
+    fn place(
+        &mut self,
+        run: &Run,
+        program: &mut Program,
+        signal: i32,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let Some(path) = self.cgroups.enter(&run.key) else {
+            return program.mark(kin::marks(&run.key, run.attempt, &self.door.path));
+        };
+        if self.cgroups.clear(&path, signal, now) == Way::Occupied {
+            return Err(Refusal {
+                stage: Stage::Cgroup,
+                errno: libc::EBUSY,
+            });
+        }
+        program.cgroup = CString::new(path.into_os_string().into_vec()).ok();
+        Ok(())
     }
 
     fn pipes(&self, kind: Stdin, given: Option<OwnedFd>, merges: bool) -> io::Result<Pipes> {
@@ -180,8 +222,8 @@ impl Keeper {
         id
     }
 
-    fn signal(&mut self, request: &Signal) {
-        let answer = self.try_signal(request);
+    fn signal(&mut self, request: &Signal, now: Instant) {
+        let answer = self.try_signal(request, now);
         let errno = answer
             .err()
             .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
@@ -192,11 +234,25 @@ impl Keeper {
         self.tell(Reminder::Answer(Box::new(Report::Signalled(signalled))));
     }
 
-    fn try_signal(&mut self, request: &Signal) -> io::Result<()> {
+    fn try_signal(&mut self, request: &Signal, now: Instant) -> io::Result<()> {
         let scope = Scope::try_from(request.scope);
         let scope = scope.map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
         let id = self.table.find(&request.run);
         let id = id.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        if request.ends_run {
+            let is_last = request.signal == libc::SIGKILL;
+            if is_last && self.hurry_rest(id, now) {
+                return Ok(());
+            }
+            if let Some(process) = self.table.get_mut(id) {
+                let leftovers = if is_last {
+                    Leftovers::Kill
+                } else {
+                    Leftovers::Ask
+                };
+                process.leftovers = process.leftovers.max(leftovers);
+            }
+        }
         self.signal_run(id, request.signal, scope)
     }
 
@@ -205,6 +261,7 @@ impl Keeper {
         let process = self.table.get(id);
         let process = process.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
         let is_shared = process.cgroup.is_some()
+            && !process.is_alive()
             && self.table.iter().any(|(other, candidate)| {
                 other != id && candidate.is_alive() && candidate.cgroup == process.cgroup
             });
@@ -236,8 +293,14 @@ impl Keeper {
     }
 
     fn forget_if_over(&mut self, id: Id) {
-        if self.table.get(id).is_some_and(Process::is_over) {
-            self.table.remove(id);
+        let over = self.table.get(id).filter(|process| process.is_over());
+        let Some(process) = over else { return };
+        let (key, cgroup) = (process.run.key.clone(), process.cgroup.clone());
+        self.table.remove(id);
+        if let Some(cgroup) = cgroup
+            && self.table.of_key(&key).next().is_none()
+        {
+            self.cgroups.leave(&cgroup);
         }
     }
 
@@ -249,9 +312,26 @@ impl Keeper {
             ));
             return;
         };
-        if let Some(id) = self.table.find(&stream.run)
-            && let Some(process) = self.table.get_mut(id)
-            && let Some(output) = process.output_mut(stream.channel())
+        let channel = stream.channel();
+        let runs = self.table.of_key(&stream.run.key);
+        let others: Vec<Id> = runs
+            .filter(|(_, process)| process.run != stream.run && process.output(channel).is_some())
+            .map(|(id, _)| id)
+            .collect();
+        for id in others {
+            match file.try_clone() {
+                Ok(copy) => self.set_drain(id, channel, copy),
+                Err(error) => say(format_args!("no drain file for another run: {error}")),
+            }
+        }
+        if let Some(id) = self.table.find(&stream.run) {
+            self.set_drain(id, channel, file);
+        }
+    }
+
+    fn set_drain(&mut self, id: Id, channel: Channel, file: OwnedFd) {
+        if let Some(process) = self.table.get_mut(id)
+            && let Some(output) = process.output_mut(channel)
         {
             output.file = Some(file);
         }
@@ -297,6 +377,10 @@ impl Keeper {
             Some(pidfd) => pidfd,
             None => find(held.pid, held.start_ticks)?,
         };
+        let cgroup = held.cgroup.or(cgroup);
+        if let Some(cgroup) = &cgroup {
+            self.cgroups.claim(cgroup);
+        }
         self.table.note(held.run.key.clone(), note);
         Ok(self.hold(Process {
             run: held.run,
@@ -311,6 +395,7 @@ impl Keeper {
             stderr: stderr.map(|pipe| Output::new(pipe, stderr_file)),
             stop_rule: stop,
             cgroup,
+            leftovers: Leftovers::Stay,
         }))
     }
 }

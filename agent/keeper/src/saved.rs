@@ -4,11 +4,13 @@
 //! keeping the descriptors open is the business of `reexec`.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use rsv_keeper::message::{Exited, Held, Note, StopRule};
 
 use crate::os;
 use crate::process::{Life, Output, Parentage, Process, Stop};
+use crate::rest::{Leftovers, Rest};
 
 /// The form of the state. It changes when an older image would lose something it has to know.
 pub(crate) const FORM: u32 = 1;
@@ -46,6 +48,9 @@ pub(crate) struct Saved {
     /// All notes.
     #[prost(message, repeated, tag = "10")]
     pub(crate) notes: Vec<Note>,
+    /// Programs get no cgroups of their own.
+    #[prost(bool, tag = "11")]
+    pub(crate) has_no_cgroups: bool,
 }
 
 /// A run.
@@ -87,6 +92,12 @@ pub(crate) struct SavedRun {
     /// The drain file of its standard error.
     #[prost(int32, optional, tag = "12")]
     pub(crate) stderr_file: Option<i32>,
+    /// What it leaves is to be ended: 1 it is asked to, 2 it has had its time.
+    #[prost(uint32, tag = "13")]
+    pub(crate) leftovers: u32,
+    /// The exit has not been told, because what is left is being ended.
+    #[prost(bool, tag = "14")]
+    pub(crate) is_parting: bool,
 }
 
 impl Saved {
@@ -112,6 +123,7 @@ impl SavedRun {
         let file = |output: &Option<Output>| output.as_ref().and_then(|it| number(&it.file));
         let (exit, is_acked) = match &process.life {
             Life::Alive(_) => (None, false),
+            Life::Parting { exit, .. } => (Some(exit.clone()), false),
             Life::Ended { exit, is_acked, .. } => (Some(exit.clone()), *is_acked),
         };
         Self {
@@ -130,6 +142,8 @@ impl SavedRun {
             stdout_file: file(&process.stdout),
             stderr: pipe(&process.stderr),
             stderr_file: file(&process.stderr),
+            leftovers: process.leftovers as u32,
+            is_parting: matches!(process.life, Life::Parting { .. }),
         }
     }
 
@@ -137,8 +151,17 @@ impl SavedRun {
     pub(crate) fn restore(self) -> Option<Process> {
         let fd = |number: Option<i32>| number.and_then(os::inherited);
         let output = |pipe, file| fd(pipe).map(|pipe| Output::new(pipe, fd(file)));
+        let leftovers = match self.leftovers {
+            0 => Leftovers::Stay,
+            1 => Leftovers::Ask,
+            _ => Leftovers::Kill,
+        };
         let life = match self.exit {
             None => Life::Alive(Stop::No),
+            Some(exit) if self.is_parting => Life::Parting {
+                exit,
+                rest: Rest::new(leftovers, Instant::now()),
+            },
             Some(exit) => Life::Ended {
                 exit,
                 is_acked: self.is_acked,
@@ -163,6 +186,7 @@ impl SavedRun {
             stderr: output(self.stderr, self.stderr_file),
             stop_rule: self.stop,
             cgroup: self.cgroup,
+            leftovers,
         })
     }
 }

@@ -229,8 +229,11 @@ impl Spawner {
 
     /// Reads the child's report.
     fn conclude(&self, pid: u32, pidfd: OwnedFd) -> Result<Child, Refusal> {
-        let Some(refusal) = self.area.report().read() else {
-            return Ok(Child { pid, pidfd });
+        let report = self.area.report();
+        let refusal = match report.read() {
+            Some(refusal) => refusal,
+            None if report.has_begun() => return Ok(Child { pid, pidfd }),
+            None => STILLBORN,
         };
         // The child is ending; it must not stay behind as a zombie, and the report stands either way.
         os::reap_now(Whom::Pidfd(pidfd.as_fd())).ok();
@@ -238,9 +241,17 @@ impl Spawner {
     }
 }
 
+/// The child was killed before it began. Kernels have taken a child that is made in a cgroup for one that
+/// was there when somebody killed all of it, however long ago that was.
+const STILLBORN: Refusal = Refusal {
+    stage: Stage::Fork,
+    errno: libc::ECANCELED,
+};
+
 /// Whether the kernel (or what filters its calls) cannot put a new process into a cgroup at once.
 fn is_unsupported(errno: i32) -> bool {
-    [libc::ENOSYS, libc::E2BIG, libc::EINVAL, libc::EPERM].contains(&errno)
+    let reasons = [libc::ENOSYS, libc::E2BIG, libc::EINVAL, libc::EPERM];
+    reasons.contains(&errno) || errno == STILLBORN.errno
 }
 
 /// Tells the two things apart that this one call does.

@@ -9,6 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::cgroup::Cgroups;
 use crate::door::{Door, DoorError};
 use crate::keeper::{Keeper, heard};
 use crate::spawn::{Inherit, Spawner};
@@ -35,7 +36,7 @@ pub(crate) enum StartError {
 /// # Errors
 ///
 /// There is another keeper, or the system refuses.
-pub(crate) fn start(socket: &Path) -> Result<Keeper, StartError> {
+pub(crate) fn start(socket: &Path, has_cgroups: bool) -> Result<Keeper, StartError> {
     os::close_inherited();
     let signals = hear_signals().map_err(StartError::Process)?;
     let inherit = Inherit {
@@ -46,7 +47,12 @@ pub(crate) fn start(socket: &Path) -> Result<Keeper, StartError> {
     become_subreaper();
     let executable = std::env::current_exe().map_err(StartError::Process)?;
     let door = Door::open(socket)?;
-    Keeper::new(door, signals, spawner, executable).map_err(StartError::Process)
+    let cgroups = if has_cgroups {
+        Cgroups::found(&door.path)
+    } else {
+        Cgroups::none()
+    };
+    Keeper::new(door, signals, spawner, cgroups, executable).map_err(StartError::Process)
 }
 
 /// Blocks every signal for good, hears those that matter through a descriptor, and undoes what this

@@ -10,6 +10,7 @@ use crate::agent::Reminder;
 use crate::ending::{self, Effect, Event};
 use crate::keeper::Keeper;
 use crate::process::{Life, Process, Stop};
+use crate::rest::Leftovers;
 use crate::table::Id;
 
 impl Keeper {
@@ -27,7 +28,10 @@ impl Keeper {
             Effect::None => {}
             Effect::TellAgent => self.tell(Reminder::Terminating),
             Effect::StopAll => self.for_all_alive(|keeper, id| keeper.ask(id, now)),
-            Effect::KillAll => self.for_all_alive(Self::kill),
+            Effect::KillAll => {
+                self.for_all_alive(Self::kill);
+                self.hurry_rests(now);
+            }
         }
     }
 
@@ -54,19 +58,6 @@ impl Keeper {
         deadlines.min()
     }
 
-    /// The process of a run has ended while the keeper stops everything: nobody will care for the rest
-    /// of its group or cgroup, if that is what the rule reaches.
-    pub(crate) fn kill_what_is_left(&mut self, id: Id) {
-        let scope = self
-            .table
-            .get(id)
-            .map(|process| process.stop_rule.kill_scope());
-        if let Some(scope @ (Scope::Group | Scope::Tree)) = scope {
-            // Usually nobody is left.
-            self.signal_run(id, libc::SIGKILL, scope).ok();
-        }
-    }
-
     fn for_all_alive(&mut self, mut action: impl FnMut(&mut Self, Id)) {
         let alive = self.table.iter().filter(|(_, process)| process.is_alive());
         let ids: Vec<Id> = alive.map(|(id, _)| id).collect();
@@ -81,6 +72,7 @@ impl Keeper {
         };
         let kill_at = now + ending::grace(&process.stop_rule);
         process.life = Life::Alive(Stop::Asked { kill_at });
+        process.leftovers = process.leftovers.max(Leftovers::Ask);
         let (signal, scope) = (process.stop_rule.signal, process.stop_rule.scope());
         // Whoever cannot be asked is killed when the grace is over.
         self.signal_run(id, signal, scope).ok();
@@ -91,6 +83,7 @@ impl Keeper {
             return;
         };
         process.life = Life::Alive(Stop::Killed);
+        process.leftovers = Leftovers::Kill;
         let scope = process.stop_rule.kill_scope();
         if self.signal_run(id, libc::SIGKILL, scope).is_err() {
             self.signal_run(id, libc::SIGKILL, Scope::Process).ok();
@@ -101,6 +94,6 @@ impl Keeper {
 fn stop_of(process: &Process) -> Option<Stop> {
     match process.life {
         Life::Alive(stop) => Some(stop),
-        Life::Ended { .. } => None,
+        Life::Parting { .. } | Life::Ended { .. } => None,
     }
 }

@@ -65,8 +65,13 @@ impl Table {
         self.by_run.get(run).copied()
     }
 
-    /// Whether a run of a key is alive.
-    pub(crate) fn is_alive(&self, key: &str) -> bool {
+    /// Whether a run of a key is alive, or its end not complete.
+    pub(crate) fn is_present(&self, key: &str) -> bool {
+        self.of_key(key).any(|(_, process)| process.is_present())
+    }
+
+    /// The runs of a key.
+    pub(crate) fn of_key(&self, key: &str) -> impl Iterator<Item = (Id, &Process)> {
         let first = Run {
             key: key.to_owned(),
             attempt: 0,
@@ -74,9 +79,8 @@ impl Table {
         let runs = self
             .by_run
             .range(first..)
-            .take_while(|(run, _)| run.key == key);
-        runs.filter_map(|(_, id)| self.processes.get(id))
-            .any(Process::is_alive)
+            .take_while(move |(run, _)| run.key == key);
+        runs.filter_map(|(_, id)| Some((*id, self.processes.get(id)?)))
     }
 
     /// The id of the run whose process is the child with this number.
@@ -94,11 +98,11 @@ impl Table {
         self.processes.iter().map(|(id, process)| (*id, process))
     }
 
-    /// How many runs are alive.
-    pub(crate) fn alive(&self) -> usize {
+    /// How many runs are alive, or not at their end completely.
+    pub(crate) fn present(&self) -> usize {
         self.processes
             .values()
-            .filter(|process| process.is_alive())
+            .filter(|process| process.is_present())
             .count()
     }
 

@@ -65,7 +65,12 @@ fn group(process: &Process, signal: i32) -> io::Result<()> {
     }
 }
 
-fn tree(cgroup: &Path, signal: i32) -> io::Result<()> {
+/// Sends a signal to everything in a cgroup and below.
+///
+/// # Errors
+///
+/// `ESRCH` when nobody is there; otherwise what the system says.
+pub(crate) fn tree(cgroup: &Path, signal: i32) -> io::Result<()> {
     if signal == libc::SIGKILL && has_members(cgroup, DEPTH)? {
         // Older kernels have no such file.
         if std::fs::write(cgroup.join("cgroup.kill"), "1").is_ok() {

@@ -1,5 +1,6 @@
 //! What is asked of the hub: states, names, actions.
 
+use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use rsv_proto::select::ProgramPattern;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use wire::action::Verb;
 
 use super::gear::SentSignal;
-use super::handle::{ActOn, Ask, Key, Resolved, Snapshot};
+use super::handle::{ActOn, Ask, Key, NoStdin, Resolved, Snapshot};
 use super::slot::Waiter;
 use super::stopping::Course;
 use super::{Core, verdicts};
@@ -33,8 +34,20 @@ impl Core {
             Ask::Status { patterns, answer } => drop(answer.send(self.status(&patterns))),
             Ask::Snapshot { answer } => drop(answer.send(self.snapshot())),
             Ask::Resolve { patterns, answer } => drop(answer.send(self.resolve(&patterns))),
+            Ask::Reconfigure { changes, results } => {
+                let receiver = self.reconfigure(changes);
+                drop(results.send(receiver));
+            }
+            Ask::Stdin { key, answer } => drop(answer.send(self.stdin_of(&key))),
             Ask::Shutdown { mode, done } => self.shut_down(mode, done),
         }
+    }
+
+    fn stdin_of(&self, key: &Key) -> Result<OwnedFd, NoStdin> {
+        let slot = self.slots.get(key).ok_or(NoStdin::NoSuchProcess)?;
+        let process = slot.process.as_ref().ok_or(NoStdin::NotRunning)?;
+        let stdin = process.stdin.as_ref().ok_or(NoStdin::NoPipe)?;
+        stdin.try_clone().map_err(|_| NoStdin::NoPipe)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -225,6 +238,7 @@ impl Core {
             signal,
             scope,
             request: 0,
+            ends_run: false,
         };
         self.gear.signal(SentSignal {
             key: key.clone(),

@@ -183,6 +183,8 @@ impl Gear {
             signal,
             scope,
             request: 0,
+            // A machine signals only to stop.
+            ends_run: true,
         };
         self.signal(SentSignal {
             key: slot.program.key.clone(),
@@ -229,7 +231,7 @@ impl Gear {
         if let Some(timer) = slot.timer {
             self.deadlines.remove(&(timer, key.clone()));
         }
-        self.logs.capture().closed(&run_key);
+        self.logs.capture().forget(&run_key);
         self.outbox
             .tell(Request::Note(message::Note { key: run_key, note }));
         let (group, name) = (key.group.clone(), key.name.clone());

@@ -30,11 +30,22 @@ pub(super) struct Area {
 pub(super) struct Report {
     stage: AtomicI32,
     errno: AtomicI32,
+    /// It has begun to run at all.
+    has_begun: AtomicI32,
 }
 
 impl Report {
     pub(super) fn clear(&self) {
         self.errno.store(0, Ordering::SeqCst);
+        self.has_begun.store(0, Ordering::SeqCst);
+    }
+
+    pub(super) fn begin(&self) {
+        self.has_begun.store(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::SeqCst) != 0
     }
 
     pub(super) fn write(&self, stage: Stage, errno: i32) {

@@ -66,6 +66,7 @@ impl<'a> Image<'a> {
 
     /// Becomes the program, or reports why not and ends.
     pub(super) fn run(&self) -> ! {
+        self.report.begin();
         let Err((stage, errno)) = become_program(self);
         self.report.write(stage, errno);
         // SAFETY: ends this process without running anything of the parent's.

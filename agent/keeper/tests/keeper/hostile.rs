@@ -92,6 +92,7 @@ fn who_does_not_greet_is_not_heard() {
         signal: 9,
         scope: Scope::Process.into(),
         request: 1,
+        ends_run: false,
     };
     rude.send(Request::Signal(signal), &[]);
     assert!(rude.receive().is_none());
@@ -123,6 +124,7 @@ fn an_agent_that_does_not_read_holds_up_nothing_and_loses_nothing() {
                     signal: 0,
                     scope,
                     request,
+                    ends_run: false,
                 };
                 let message = rsv_keeper::message::ToKeeper {
                     request: Some(Request::Signal(signal)),

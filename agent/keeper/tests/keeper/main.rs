@@ -6,6 +6,7 @@ mod agents;
 mod ending;
 mod holding;
 mod hostile;
+mod leftovers;
 mod rig;
 mod signals;
 mod spawning;

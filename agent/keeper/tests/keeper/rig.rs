@@ -49,12 +49,29 @@ impl Rig {
     pub(crate) fn start_from(executable: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("keeper.sock");
-        let keeper = launch(executable, &socket);
+        let keeper = launch(&mut Command::new(executable), &socket);
         Self {
             directory,
             socket,
             keeper,
         }
+    }
+
+    /// With a command line that starts a keeper when `--socket PATH` is put behind it.
+    pub(crate) fn start_by(command: &mut Command) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("keeper.sock");
+        let keeper = launch(command, &socket);
+        Self {
+            directory,
+            socket,
+            keeper,
+        }
+    }
+
+    /// With a keeper that gives programs no cgroups.
+    pub(crate) fn without_cgroups() -> Self {
+        Self::start_by(Command::new(EXECUTABLE).arg("--no-cgroups"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -95,7 +112,7 @@ impl Rig {
     pub(crate) fn replace(&mut self) {
         self.keeper.kill().unwrap();
         self.keeper.wait().unwrap();
-        self.keeper = launch(Path::new(EXECUTABLE), &self.socket);
+        self.keeper = launch(&mut Command::new(EXECUTABLE), &self.socket);
     }
 
     /// How many descriptors the keeper has open.
@@ -127,8 +144,8 @@ impl Drop for Rig {
     }
 }
 
-fn launch(executable: &Path, socket: &Path) -> Child {
-    let keeper = Command::new(executable)
+fn launch(command: &mut Command, socket: &Path) -> Child {
+    let keeper = command
         .arg("--socket")
         .arg(socket)
         .stdin(Stdio::null())
@@ -395,6 +412,15 @@ impl Agent {
 
     /// Sends a signal; the errno.
     pub(crate) fn signal(&mut self, run: &Run, signal: i32, scope: Scope) -> i32 {
+        self.signal_with(run, signal, scope, false)
+    }
+
+    /// Sends the process of a run a signal that is to end the run; the errno.
+    pub(crate) fn stop(&mut self, run: &Run, signal: i32) -> i32 {
+        self.signal_with(run, signal, Scope::Process, true)
+    }
+
+    fn signal_with(&mut self, run: &Run, signal: i32, scope: Scope, ends_run: bool) -> i32 {
         let request = u64::from(signal.unsigned_abs()) + 1000;
         let scope = scope.into();
         self.send(
@@ -403,6 +429,7 @@ impl Agent {
                 signal,
                 scope,
                 request,
+                ends_run,
             }),
             &[],
         );

@@ -168,20 +168,14 @@ fn programs_of_a_killed_keeper_are_taken_in_by_the_next_one() {
     });
     (agent, _) = rig.connect();
     write_line(&mut running.stdin, "go");
-    reap(running.pid());
     let exited = agent.exit_of(&running.run());
-    let is_known = exited.code.is_some();
-    assert!(
-        is_known || !kernel_tells_exits(),
-        "the kernel would have told"
-    );
-    assert!(exited.code.is_none_or(|code| code == 7));
-    assert_eq!(exited.signal, None);
+    reap(running.pid());
+    assert_eq!((exited.code, exited.signal), (Some(7), None));
     let mut dies = dies;
     write_line(&mut dies.stdin, "go");
-    reap(dies.pid());
     let exited = agent.exit_of(&dies.run());
-    assert_eq!(exited.signal.is_some(), is_known);
+    assert_eq!((exited.code, exited.signal), (None, Some(libc::SIGUSR1)));
+    reap(dies.pid());
     drop(agent);
     rig.signal(libc::SIGTERM);
     eventually("what was taken in is stopped as well", || {
@@ -220,7 +214,7 @@ fn a_program_that_ended_before_it_was_taken_in_is_told_as_ended() {
 }
 
 #[test]
-fn a_process_that_was_never_reaped_is_told_as_ended_in_an_unknown_way() {
+fn a_process_that_its_parent_does_not_reap_is_told_as_ended_at_once_and_how() {
     become_subreaper();
     let mut rig = Rig::start();
     let mut agent = rig.agent();
@@ -233,6 +227,6 @@ fn a_process_that_was_never_reaped_is_told_as_ended_in_an_unknown_way() {
         Report::Exited(exited) => Some(exited.clone()),
         _ => None,
     });
-    assert_eq!((exited.code, exited.signal), (None, None));
+    assert_eq!((exited.code, exited.signal), (Some(7), None));
     reap(running.pid());
 }
