@@ -43,6 +43,7 @@ pub(crate) fn configuration(directory: &Path) -> String {
         "[supervisord]\nidentifier=fake\nlogfile={directory}/main.log\n\
          [program:a]\ncommand=/bin/cat\npriority=2\nstdout_logfile={directory}/a.log\n\
          stderr_logfile=NONE\n[program:b]\ncommand=/bin/sleep 9\nautostart=false\npriority=1\n\
+         stdout_logfile={directory}/b.log\n\
          [program:one]\ncommand=/bin/sleep 9\n[program:two]\ncommand=/bin/sleep 9\n\
          [group:grp]\nprograms=one,two\n[group:empty]\nprograms=\n"
     )

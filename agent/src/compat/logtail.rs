@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -56,14 +56,13 @@ pub(super) async fn of_process(
     };
     let configured = supervision.configured();
     let file = configured.log_file(&key, channel).cloned();
-    let pieces = supervision.follow(&key, channel, LAST).filter_map(|item| {
-        std::future::ready(match item {
-            TailItem::Chunk { data, .. } => Some(Bytes::from(data)),
-            TailItem::Gap { .. } => Some(Bytes::from_static(TRUNCATED)),
-            TailItem::End(_) => None,
-        })
-    });
-    let mut reply = streamed(file, pieces.boxed()).await?;
+    let pieces = supervision.follow(&key, channel, LAST).filter_map(bytes);
+    let mut reply = plain(pieces.boxed());
+    match last_modified(file).await {
+        Ok(at) => date(&mut reply, at),
+        Err(StatusCode::NOT_FOUND) if configured.is_auto(&key, channel) => {}
+        Err(status) => return Err(status),
+    }
     put(
         &mut reply,
         HeaderName::from_static("x-accel-buffering"),
@@ -72,19 +71,28 @@ pub(super) async fn of_process(
     Ok(reply)
 }
 
+/// What a reader gets of an item.
+fn bytes(item: TailItem) -> std::future::Ready<Option<Bytes>> {
+    std::future::ready(match item {
+        TailItem::Chunk { data, .. } => Some(Bytes::from(data)),
+        TailItem::Gap { .. } => Some(Bytes::from_static(TRUNCATED)),
+        TailItem::End(_) => None,
+    })
+}
+
 /// The main log.
 pub(super) async fn of_main(supervision: &Arc<dyn Supervision>) -> Result<Reply, StatusCode> {
     let file = supervision.configured().main_log().cloned();
     let path = file.clone().ok_or(StatusCode::NOT_FOUND)?;
     let follower = Follower { path, place: None };
     let pieces = stream::unfold(follower, Follower::next);
-    streamed(file, pieces.boxed()).await
+    let mut reply = plain(pieces.boxed());
+    date(&mut reply, last_modified(file).await?);
+    Ok(reply)
 }
 
-async fn streamed(
-    file: Option<PathBuf>,
-    pieces: BoxStream<'static, Bytes>,
-) -> Result<Reply, StatusCode> {
+/// When the file of a log was written last; a log that is no file cannot be followed.
+async fn last_modified(file: Option<PathBuf>) -> Result<SystemTime, StatusCode> {
     let file = file.ok_or(StatusCode::NOT_FOUND)?;
     let metadata = tokio::task::spawn_blocking(move || std::fs::metadata(file));
     let metadata = metadata
@@ -92,13 +100,18 @@ async fn streamed(
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let metadata = metadata.ok().filter(std::fs::Metadata::is_file);
     let modified = metadata.ok_or(StatusCode::NOT_FOUND)?.modified();
-    let kind = "text/plain;charset=utf-8";
-    let mut reply = reply(StatusCode::OK, kind, Body::stream(pieces));
-    let date = modified.ok().and_then(|at| http_date(at).parse().ok());
-    if let Some(date) = date {
+    modified.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn date(reply: &mut Reply, at: SystemTime) {
+    if let Ok(date) = http_date(at).parse() {
         reply.headers_mut().insert(LAST_MODIFIED, date);
     }
-    Ok(reply)
+}
+
+fn plain(pieces: BoxStream<'static, Bytes>) -> Reply {
+    let kind = "text/plain;charset=utf-8";
+    reply(StatusCode::OK, kind, Body::stream(pieces))
 }
 
 /// Follows a file by its name, over rotations.

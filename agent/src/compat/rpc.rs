@@ -183,9 +183,15 @@ impl Rpc {
     async fn read_log(&self, arguments: &Arguments, channel: Channel) -> Given {
         let key = self.one(&arguments.text(0)?).await?;
         let (offset, length) = (arguments.number(1)?, arguments.number(2)?);
-        let path = self.config().log_file(&key, channel).cloned();
-        let bytes = read_window(path, offset, length).await?;
-        Ok(visible(&bytes).into())
+        let configured = self.config();
+        let path = configured.log_file(&key, channel).cloned();
+        match read_window(path, offset, length).await {
+            Ok(bytes) => Ok(visible(&bytes).into()),
+            Err(fault) if fault.code == FaultCode::NoFile && configured.is_auto(&key, channel) => {
+                Ok("".into())
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     async fn tail_log(&self, arguments: &Arguments, channel: Channel) -> Given {

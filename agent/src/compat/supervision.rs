@@ -151,6 +151,18 @@ impl Configured {
         }
     }
 
+    /// Whether the agent names that file. To clients it is there as soon as its process is
+    /// configured, even though it is made when the process first starts.
+    pub fn is_auto(&self, key: &Key, channel: Channel) -> bool {
+        let mut processes = self.config.processes();
+        let process = processes.find(|one| one.id.group == key.group && one.id.name == key.name);
+        process.is_some_and(|process| match channel {
+            Channel::Stdout => process.stdout.log == rsv_config::LogTarget::Auto,
+            Channel::Stderr => process.stderr.log == rsv_config::LogTarget::Auto,
+            Channel::Stdin => false,
+        })
+    }
+
     /// The file of the main log.
     pub fn main_log(&self) -> Option<&PathBuf> {
         match &self.config.supervisord.logfile {

@@ -37,11 +37,14 @@ pub(super) struct Owners {
     pub(super) daemon: mpsc::Sender<DaemonAsk>,
 }
 
-/// Binds the configured servers, with Supervisor's words when that cannot be.
+/// Binds the configured servers, with Supervisor's words for what Supervisor refuses too.
 pub(super) fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, Failure> {
-    server::bind(servers).map_err(|error: BindError| {
-        let failure = Failure::supervisors(error.to_string());
-        failure.maybe_hint(error.hint())
+    server::bind(servers).map_err(|error: BindError| match error.hint() {
+        Some(hint) => Failure::unusable(error.to_string()).hint(hint),
+        None => {
+            let program = std::env::args().next().unwrap_or_default();
+            Failure::supervisors(format!("{error}\nFor help, use {program} -h"))
+        }
     })
 }
 

@@ -157,7 +157,12 @@ impl Rpc {
         };
         let outcomes = self.carry_out(&keys, verb, act.wait).await?;
         let mut results = Vec::with_capacity(keys.len());
-        for (key, outcome) in keys.iter().zip(outcomes) {
+        // What was refused at once comes first, as with Supervisor.
+        let (refused, rest): (Vec<_>, Vec<_>) = keys
+            .iter()
+            .zip(outcomes)
+            .partition(|(_, outcome)| outcome.as_ref().is_err_and(Refused::is_immediate));
+        for (key, outcome) in refused.into_iter().chain(rest) {
             let fault = match outcome {
                 Ok(()) => None,
                 // The state changed between looking and acting: it is no longer concerned.
@@ -246,6 +251,14 @@ impl Refused {
     /// There was nothing to do.
     fn is_moot(&self) -> bool {
         matches!(self.refusal, Refusal::AlreadyStarted | Refusal::NotRunning)
+    }
+
+    /// Whether it is known before anything is done.
+    fn is_immediate(&self) -> bool {
+        !matches!(
+            self.refusal,
+            Refusal::SpawnError | Refusal::AbnormalTermination | Refusal::Superseded
+        )
     }
 
     fn in_words(self, code: FaultCode) -> Fault {

@@ -344,6 +344,8 @@ async fn logs_are_read_as_windows_of_bytes_and_cleared() {
     }
     let missing = rig.supervisor("readProcessLog", log("b", 0, 0)).await;
     assert!(missing.starts_with("FAULT 20 NO_FILE: /"), "{missing}");
+    let unmade = rig.supervisor("readProcessLog", log("grp:one", 0, 0)).await;
+    assert_eq!(unmade, "\"\"");
     assert_eq!(rig.fake.asked(), ["clear main log", "clear a"]);
     let failing = rig_of(|fake| fake.refusing("b", Refusal::Other, ""));
     let all = failing.supervisor("clearAllProcessLogs", Vec::new()).await;

@@ -141,8 +141,12 @@ fn one(server: &HttpServer) -> Result<Bound, BindError> {
             (unix(path, mode.0, owner)?, None)
         }
         HttpAddress::Inet { host, port } => {
+            let is_guarded = server.credentials.is_some() || server.insecure;
+            if host.is_none() && !is_guarded {
+                return Err(BindError::Insecure { section });
+            }
             let (socket, is_local) = inet(&section, host.as_deref(), *port)?;
-            if !is_local && server.credentials.is_none() && !server.insecure {
+            if !is_local && !is_guarded {
                 return Err(BindError::Insecure { section });
             }
             (Socket::Inet(socket), host.clone())

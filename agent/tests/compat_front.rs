@@ -1,0 +1,189 @@
+//! The front for Supervisor's clients over the real agent: calls over its socket act on real
+//! processes, and what cannot be served is said before anything starts.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const AGENT: &str = env!("CARGO_BIN_EXE_rsv-agent");
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running agent, ended with the test.
+struct Agent {
+    child: Child,
+    directory: TempDir,
+}
+
+/// A directory with a configuration; every `{at}` in it stands for the directory.
+fn configured(more: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    let text = "[supervisord]\nlogfile={at}/main.log\npidfile={at}/s.pid\nchildlogdir={at}\n\
+                identifier=test\n\
+                [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = \
+                supervisor.rpcinterface:make_main_rpcinterface\n";
+    let text = format!("{text}{more}").replace("{at}", &at);
+    fs::write(directory.path().join("s.conf"), text).unwrap();
+    directory
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(AGENT);
+    command.args(["-n", "-c", "s.conf"]).current_dir(directory);
+    command
+}
+
+fn refused(directory: &TempDir) -> Output {
+    command(directory.path()).output().unwrap()
+}
+
+impl Agent {
+    fn start(more: &str) -> Self {
+        let directory = configured(&format!(
+            "[unix_http_server]\nfile={{at}}/s.sock\nchmod=0770\n{more}"
+        ));
+        let child = command(directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let agent = Self { child, directory };
+        eventually("the agent answers", || {
+            UnixStream::connect(agent.socket()).is_ok()
+        });
+        agent
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("s.sock")
+    }
+
+    /// The text of the answer to a call.
+    fn call(&self, method: &str, params: &[&str]) -> String {
+        let param = |value| format!("<param><value>{value}</value></param>");
+        let params: String = params.iter().map(param).collect();
+        let body = format!(
+            "<methodCall><methodName>supervisor.{method}</methodName><params>{params}</params>\
+             </methodCall>"
+        );
+        let length = body.len();
+        let request = format!("POST /RPC2 HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+        answer
+    }
+
+    fn is_in(&self, name: &str, state: &str) -> bool {
+        let info = self.call("getProcessInfo", &[name]);
+        info.contains(&format!("<string>{state}</string>"))
+    }
+
+    fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.ended() {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+            // The keeper ends with an orderly stop of the agent.
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn calls_start_and_stop_real_processes_and_read_their_logs() {
+    let mut agent = Agent::start(
+        "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 600\"\nstartsecs=0\n\
+         stdout_logfile={at}/a.log\n[program:b]\ncommand=/nonexistent\nautostart=false\n",
+    );
+    let mode = fs::metadata(agent.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o770);
+    eventually("a is up", || agent.is_in("a", "RUNNING"));
+    let log = ["a", "0", "0"];
+    eventually("a has written", || {
+        agent
+            .call("readProcessStdoutLog", &log)
+            .contains("<string>hello\n</string>")
+    });
+    let fault = agent.call("startProcess", &["a"]);
+    assert!(fault.contains("ALREADY_STARTED: a"), "{fault}");
+    let fault = agent.call("startProcess", &["b"]);
+    assert!(
+        fault.contains("NO_FILE: can't find command '/nonexistent'"),
+        "{fault}"
+    );
+    let done = agent.call("stopProcess", &["a"]);
+    assert!(done.contains("<boolean>1</boolean>"), "{done}");
+    assert!(agent.is_in("a", "STOPPED"));
+    assert!(
+        agent
+            .call("clearProcessLogs", &["a"])
+            .contains("<boolean>1</boolean>")
+    );
+    let done = agent.call("startAllProcesses", &[]);
+    assert!(
+        done.contains("<int>80</int>") && done.contains("<int>20</int>"),
+        "{done}"
+    );
+    let done = agent.call("shutdown", &[]);
+    assert!(done.contains("<boolean>1</boolean>"), "{done}");
+    eventually("the agent has ended", || agent.ended());
+    assert!(!agent.socket().exists());
+}
+
+#[test]
+fn a_port_in_use_is_said_in_supervisors_words() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let directory = configured(&format!("[inet_http_server]\nport=127.0.0.1:{port}\n"));
+    let output = refused(&directory);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(
+        said,
+        format!(
+            "Error: Another program is already listening on a port that one of our HTTP servers is \
+             configured to use.  Shut this program down first before starting supervisord.\n\
+             For help, use {AGENT} -h\n"
+        )
+    );
+}
+
+#[test]
+fn a_server_for_the_network_without_a_password_is_refused() {
+    let directory = configured("[inet_http_server]\nport=*:1\n");
+    let output = refused(&directory);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.starts_with("rsv-agent: [inet_http_server] would let anybody"),
+        "{said}"
+    );
+    assert!(said.contains("\nhint: set username and password"), "{said}");
+}
