@@ -3,7 +3,7 @@
 
 mod trial;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
 use rsv_proto::{
     limits::MESSAGE_BYTES,
@@ -22,7 +22,9 @@ use tonic::{
 };
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use crate::error::{Exit, Failure, is_lost, lost_trust, refused};
+use crate::error::{Exit, Failure, is_lost, lost_trust, not_accepted, refused};
+
+use trial::Verdict;
 
 pub(crate) use trial::Trial;
 
@@ -40,11 +42,15 @@ impl Interceptor for Inject {
 }
 
 /// A server of the fleet service: the agent of this machine, or a controller.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Server {
     name: String,
     channel: Channel,
     timeout: Option<Duration>,
+    /// How long a question may take that is answered from memory; unbounded when absent.
+    patience: Option<Duration>,
+    /// What is said behind its name when it is silent, such as where its socket is.
+    place: String,
     trial: Option<Trial>,
 }
 
@@ -56,7 +62,19 @@ impl Server {
             name,
             channel,
             timeout,
+            patience: timeout,
+            place: String::new(),
             trial: None,
+        }
+    }
+
+    /// The agent of this machine, which has its answers to questions at hand: one that does not
+    /// give them within `patience` is stopped or overloaded. `timeout` is the caller's own bound.
+    pub(crate) fn at_hand(self, patience: Duration, socket: &Path) -> Self {
+        Self {
+            patience: Some(self.timeout.unwrap_or(patience)),
+            place: format!(" (socket {})", socket.display()),
+            ..self
         }
     }
 
@@ -165,7 +183,11 @@ impl Server {
             span.record("server.address", host);
             span.record("server.port", port);
         }
-        let answer = match self.timeout {
+        let limit = match is_question(method) {
+            true => self.patience,
+            false => self.timeout,
+        };
+        let answer = match limit {
             Some(limit) => tokio::time::timeout(limit, call.instrument(span.clone())).await,
             None => Ok(call.instrument(span.clone()).await),
         };
@@ -180,11 +202,17 @@ impl Server {
             }
             Err(_late) => {
                 record_failure(&span, Code::DeadlineExceeded);
-                let limit = self.timeout.unwrap_or_default();
-                let words = format!("{} does not answer within {limit:?}", self.name);
-                Err(Failure::new(Exit::NoAnswer, words))
+                Err(self.silent(limit.unwrap_or_default()))
             }
         }
+    }
+
+    fn silent(&self, limit: Duration) -> Failure {
+        let words = format!("{} does not answer{}", self.name, self.place);
+        Failure::new(Exit::NoAnswer, words).hint(format!(
+            "nothing came within {limit:?}: it may be stopped or overloaded; --timeout 1m waits for \
+             longer"
+        ))
     }
 
     /// Why a call failed. A connection that broke may have been ended over our certificate, which
@@ -192,8 +220,9 @@ impl Server {
     async fn explained(&self, status: &Status) -> Failure {
         let failure = refused(&self.name, status);
         match (&self.trial, status.code()) {
-            (Some(trial), _) if is_lost(status) => match trial.alert().await {
-                Some(alert) => lost_trust(&self.name, alert),
+            (Some(trial), _) if is_lost(status) => match trial.verdict().await {
+                Some(Verdict::Alert(alert)) => lost_trust(&self.name, alert),
+                Some(Verdict::Closed(why)) => not_accepted(&self.name, &why),
                 None => failure,
             },
             (None, Code::PermissionDenied) => failure.hint("only the agent's user and root may"),
@@ -217,6 +246,14 @@ impl<T> Events<T> {
             refused(&self.server, &status)
         })
     }
+}
+
+/// Whether a call asks for what the other side knows, and does nothing.
+fn is_question(method: &str) -> bool {
+    matches!(
+        method,
+        "rsv.v1.Fleet/GetVersion" | "rsv.v1.Fleet/GetStatus" | "rsv.v1.Fleet/ListHosts"
+    )
 }
 
 fn record_failure(span: &Span, code: Code) {

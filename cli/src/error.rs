@@ -3,11 +3,15 @@
 //!
 //! It says nothing about a program's outcome: that is a result, decided by the commands.
 
+mod loss;
+
 use std::{error::Error, fmt, io};
 
 use rsv_proto::dial::DialError;
 use rustls::AlertDescription;
 use tonic::{Code, Status};
+
+use loss::Loss;
 
 /// The exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +162,8 @@ impl From<&DialError> for Failure {
             }
             _ => Exit::NoAnswer,
         };
-        let failure = Self::new(exit, error.to_string()).behind(error);
+        let mut failure = Self::new(exit, error.to_string());
+        failure.causes.extend(loss::cause(error));
         match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -202,10 +207,16 @@ pub(crate) fn refused(server: &str, status: &Status) -> Failure {
     if let Some(alert) = alert_of(status) {
         return lost_trust(server, alert);
     }
+    if status.source().is_some() {
+        return broken(server, loss::loss(status));
+    }
+    if loss::is_foreign(status) {
+        return Failure::new(
+            Exit::NoAnswer,
+            format!("{server} does not speak the expected protocol"),
+        );
+    }
     let failure = match status.message().trim() {
-        _ if is_lost(status) => {
-            Failure::new(Exit::NoAnswer, format!("lost {server}: {}", loss(status)))
-        }
         "" => Failure::new(
             exit_of(status.code()),
             status.code().description().to_lowercase(),
@@ -213,28 +224,17 @@ pub(crate) fn refused(server: &str, status: &Status) -> Failure {
         message => Failure::new(exit_of(status.code()), message),
     };
     match hint_of(status.code()) {
-        Some(hint) if !is_lost(status) => failure.hint(hint),
-        _ => failure,
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
-/// Why a connection failed: the innermost cause, since the layers above it only say that theirs
-/// failed too.
-fn loss(status: &Status) -> String {
-    let Some(mut cause) = status.source() else {
-        return status.message().to_owned();
-    };
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    // What went wrong with the socket is known as a text only: HTTP/2 keeps the error to itself.
-    let text = cause.to_string();
-    let is_closed = ["closed", "broken pipe", "reset"]
-        .iter()
-        .any(|word| text.contains(word));
-    match is_closed {
-        true => "the connection was closed".to_owned(),
-        false => text,
+/// A connection that came to its end before the answer.
+fn broken(server: &str, loss: Loss) -> Failure {
+    let failure = Failure::new(Exit::NoAnswer, format!("{server} {}", loss.words()));
+    match loss {
+        Loss::Silence => failure.hint("it may be stopped or overloaded, or the network broken"),
+        Loss::Closed | Loss::Broken => failure,
     }
 }
 
@@ -245,35 +245,33 @@ pub(crate) fn is_lost(status: &Status) -> bool {
 
 /// The failure of an operator whose certificate is not accepted.
 pub(crate) fn lost_trust(server: &str, alert: AlertDescription) -> Failure {
-    let why = match alert {
-        AlertDescription::CertificateExpired => "it has ended, or a clock is wrong",
-        AlertDescription::CertificateRevoked => "it has been revoked",
-        AlertDescription::UnknownCA => "it comes from another fleet",
-        AlertDescription::CertificateRequired => "none was shown",
-        _ => "it is not one of this fleet",
-    };
+    not_accepted(server, why_not(alert))
+}
+
+/// The failure of an operator whose certificate is not accepted, with the reason.
+pub(crate) fn not_accepted(server: &str, why: &str) -> Failure {
     let words = format!("{server} does not accept your certificate: {why}");
     Failure::new(Exit::Denied, words)
         .hint("`rsv ctx ls` shows your contexts; ask an administrator for a new one")
 }
 
+fn why_not(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateExpired => "it has ended, or a clock is wrong",
+        AlertDescription::CertificateRevoked => "it has been revoked",
+        AlertDescription::UnknownCA => "it comes from another fleet",
+        AlertDescription::CertificateRequired => "none was shown",
+        _ => "it is not one of this fleet",
+    }
+}
+
 /// The TLS alert about a certificate that is among an error's causes.
 pub(crate) fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
-            return Some(*alert).filter(|alert| is_about_certificates(*alert));
-        }
-        // An `io::Error` hides the error it wraps from `source`.
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
+    let alert = loss::causes(error).find_map(|cause| match cause.downcast_ref() {
+        Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+        _ => None,
+    });
+    alert.filter(|alert| is_about_certificates(*alert))
 }
 
 fn is_about_certificates(alert: AlertDescription) -> bool {

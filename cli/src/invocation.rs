@@ -76,7 +76,8 @@ impl Invocation {
                     self.ui
                         .detail(&format!("{name}, context `{}`", context.name));
                     let server = Server::new(name, channel, self.global.timeout);
-                    return Ok(server.with_trial(Trial::new(address, config)));
+                    let ours = context.credentials.chain.first().cloned();
+                    return Ok(server.with_trial(Trial::new(address, config, ours)));
                 }
                 Err(error) => {
                     let failure = Failure::from(&error);

@@ -1,7 +1,7 @@
 //! The agent of this machine: connecting to it, and saying why that does not work in the words of
 //! supervisorctl, which scripts look for.
 
-use std::io;
+use std::{io, time::Duration};
 
 use rsv_proto::dial::{DialError, dial_unix};
 
@@ -12,6 +12,9 @@ use crate::{
     location::{self, Location},
     ui::Ui,
 };
+
+/// How long the agent may take to say what it knows, unless `--timeout` says otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to the agent.
 pub(crate) struct Agent {
@@ -47,7 +50,8 @@ pub(crate) async fn connect(global: &Global) -> Result<Agent, Unconnected> {
     let Location { socket, url } = location::find(global).map_err(Unconnected::Other)?;
     let error = match dial_unix(&socket).await {
         Ok(channel) => {
-            let server = Server::new("the agent".to_owned(), channel, global.timeout);
+            let server = Server::new("the agent".to_owned(), channel, global.timeout)
+                .at_hand(PATIENCE, &socket);
             return Ok(Agent { server, url });
         }
         Err(error) => error,

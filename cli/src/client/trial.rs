@@ -6,8 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rsv_proto::identity::{Identity, Role};
 use rustls::{AlertDescription, ClientConfig};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
@@ -21,14 +22,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Trial {
     address: String,
     config: Arc<ClientConfig>,
+    ours: Option<CertificateDer<'static>>,
+}
+
+/// What a controller has against us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It says so.
+    Alert(AlertDescription),
+    /// It closes the connection as soon as it has seen our certificate; with what is known of that.
+    Closed(String),
 }
 
 impl Trial {
-    /// Of the controller at an address.
-    pub(crate) fn new(address: &str, config: Arc<ClientConfig>) -> Self {
+    /// Of the controller at an address, with the certificate that is shown to it.
+    pub(crate) fn new(
+        address: &str,
+        config: Arc<ClientConfig>,
+        ours: Option<CertificateDer<'static>>,
+    ) -> Self {
         Self {
             address: address.to_owned(),
             config,
+            ours,
         }
     }
 
@@ -39,23 +55,41 @@ impl Trial {
         Some((host, port.parse().ok()?))
     }
 
-    /// What the controller says about our certificate; none when it says nothing against it.
-    pub(crate) async fn alert(&self) -> Option<AlertDescription> {
+    /// What the controller has against our certificate; none when it has nothing, or cannot be
+    /// reached.
+    pub(crate) async fn verdict(&self) -> Option<Verdict> {
         tokio::time::timeout(PATIENCE, self.connect())
             .await
             .ok()
             .flatten()
     }
 
-    async fn connect(&self) -> Option<AlertDescription> {
+    async fn connect(&self) -> Option<Verdict> {
         let (host, _port) = self.host_and_port()?;
         let name = ServerName::try_from(host.to_owned()).ok()?;
         let tcp = TcpStream::connect(&self.address).await.ok()?;
         let connector = TlsConnector::from(self.config.clone());
         let mut tls = match connector.connect(name, tcp).await {
             Ok(tls) => tls,
-            Err(error) => return alert_of(&error),
+            Err(error) => return alert_of(&error).map(Verdict::Alert),
         };
-        tls.read_u8().await.err().and_then(|error| alert_of(&error))
+        // A controller that accepts us speaks first.
+        let error = tls.read_u8().await.err()?;
+        Some(match alert_of(&error) {
+            Some(alert) => Verdict::Alert(alert),
+            None => Verdict::Closed(shortcoming(self.ours.as_ref())),
+        })
+    }
+}
+
+/// What can be seen in our own certificate of why it is not accepted.
+fn shortcoming(ours: Option<&CertificateDer<'_>>) -> String {
+    match ours.map(Identity::from_leaf) {
+        None => "none was shown".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(identity)) if identity.role != Role::Operator => {
+            format!("`{}` is no operator", identity.uri())
+        }
+        Some(Ok(identity)) => format!("`{}` is nobody of this fleet", identity.uri()),
     }
 }

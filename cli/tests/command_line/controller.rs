@@ -131,6 +131,20 @@ impl Controller {
     }
 }
 
+/// A listener that ends each connection as soon as TLS is complete, as a controller does with a
+/// certificate that names nobody; gives its address.
+pub(crate) async fn refusing(root: &Root) -> (String, JoinHandle<()>) {
+    let acceptor = TlsAcceptor::from(server_config(&root.credentials(false)).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let refusing = tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            drop(acceptor.accept(tcp).await);
+        }
+    });
+    (address, refusing)
+}
+
 impl Drop for Controller {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -132,4 +133,23 @@ async fn output_that_nobody_reads_ends_the_run_without_words() {
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[tokio::test]
+async fn an_agent_that_stands_still_is_said_to_and_where_it_is() {
+    let agent = Agent::absent();
+    // Connections are taken up by the kernel, and nobody ever speaks.
+    let listener = std::os::unix::net::UnixListener::bind(agent.socket()).unwrap();
+    for line in ["status", "version --timeout 1s", "pid --timeout 1s"] {
+        let begun = Instant::now();
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), ("", 4), "{line}: {}", ran.err);
+        let words = format!(
+            "rsv: the agent does not answer (socket {})\nhint: ",
+            agent.socket().display()
+        );
+        assert!(ran.err.starts_with(&words), "{line}: {}", ran.err);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{line}");
+    }
+    drop(listener);
 }

@@ -16,7 +16,7 @@ use rsv_proto::{
 use tonic::Status;
 
 use crate::{
-    controller::{Controller, Root},
+    controller::{Controller, Root, refusing},
     fake::Answers,
 };
 
@@ -378,11 +378,29 @@ async fn certificates_that_are_not_accepted_are_explained() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_names_nobody_is_explained_in_one_line() {
+    let controller = Controller::with(Answers::default()).await;
+    let (address, refusing) = refusing(&controller.root).await;
+    for _ in 0..5 {
+        let line = format!("--controller {address} host ls");
+        let ran = controller.rsv(&line).await;
+        assert_eq!(ran.code, 14, "{}", ran.err);
+        let words = format!(
+            "rsv: controller `{address}` does not accept your certificate: the certificate has 0 \
+             names"
+        );
+        assert!(ran.err.starts_with(&words), "{}", ran.err);
+        assert_eq!(ran.err.lines().count(), 2, "{}", ran.err);
+    }
+    refusing.abort();
+}
+
+#[tokio::test]
 async fn a_controller_that_is_not_there_is_said_with_a_hint() {
     let controller = Controller::with(Answers::default()).await;
     let ran = controller.rsv("--controller localhost:1 host ls").await;
     assert_eq!(ran.code, 4, "{}", ran.err);
-    let words = "rsv: cannot connect to localhost:1: ";
+    let words = "rsv: cannot connect to localhost:1: connection refused\n";
     assert!(
         ran.err.starts_with(words) && ran.err.contains("hint: "),
         "{}",

@@ -119,7 +119,7 @@ async fn ask(
     let goes_on = format!("interrupted: the agent goes on to {}", asked.word());
     invocation.on_interrupt = Some(goes_on);
     let mut results: Vec<TargetResult> = Vec::new();
-    while let Some(response) = events.next().await? {
+    while let Some(response) = events.next().await.map_err(may_go_on)? {
         match response.event {
             Some(Event::Result(result)) => results.push(result),
             Some(Event::Finished(_)) => {
@@ -131,10 +131,21 @@ async fn ask(
             Some(Event::Accepted(_)) | None => {}
         }
     }
-    Err(Failure::new(
-        Exit::GaveUpWaiting,
-        "the agent went away; what it was asked may still be done",
-    ))
+    Err(may_go_on(Failure::new(
+        Exit::NoAnswer,
+        "the agent went away",
+    )))
+}
+
+/// A connection that is lost under an action: the agent has taken it up, and may go on with it.
+fn may_go_on(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::NoAnswer => Failure {
+            exit: Exit::GaveUpWaiting,
+            ..failure.hint("what it was asked may still be done: `rsv status` tells")
+        },
+        _ => failure,
+    }
 }
 
 /// A line as supervisorctl prints it.
