@@ -24,32 +24,44 @@
 //!   written after the new file exists; when the kill came before that, the noted inode is found
 //!   under `.1`, and the new file begins where that one ends.
 
-mod ansi;
+mod aside;
 mod chain;
 pub(crate) mod command;
+mod events;
 mod execute;
 mod file;
 mod files;
 mod ledger;
 mod line;
+mod look;
 mod mover;
 mod opening;
 mod pace;
 mod plumbing;
 mod port;
+mod recorder;
 mod regular;
+mod sieve;
 mod stream;
+mod syslog;
+mod trouble;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use rsv_keeper::message::{Channel, Run};
 
 use crate::logbook::LogBook;
+use aside::Origin;
 use command::{Command, Inbox};
+pub use events::{CaptureEvent, CaptureEvents, Written};
 pub use port::DrainPort;
+pub use syslog::{SYSLOG_SOCKET, SyslogTarget};
+pub use trouble::{LogTrouble, TroubleSink};
 
 /// Where the output of one stream goes, and how it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +72,15 @@ pub struct LogSpec {
     pub maxbytes: u64,
     /// How many rotated files are kept; 0: a full file is replaced by an empty one.
     pub backups: u32,
-    /// Terminal escape sequences are left out.
+    /// Terminal escape sequences are left out, everywhere.
     pub strip_ansi: bool,
+    /// The text between the marks of a communication is not logged but becomes an event, of so many
+    /// bytes at most; 0: the marks mean nothing.
+    pub capture_maxbytes: u64,
+    /// What is logged becomes events too.
+    pub events: bool,
+    /// Lines go to the system's log too.
+    pub syslog: Option<SyslogTarget>,
     /// The directory that keeps the numbering of the log's bytes over the agent's own end; absent:
     /// the next agent begins a new numbering. Made when missing.
     pub ledger_dir: Option<PathBuf>,
@@ -76,6 +95,9 @@ impl LogSpec {
             maxbytes,
             backups,
             strip_ansi: false,
+            capture_maxbytes: 0,
+            events: false,
+            syslog: None,
             ledger_dir: None,
         }
     }
@@ -84,10 +106,7 @@ impl LogSpec {
     pub fn null() -> Self {
         Self {
             target: LogTarget::Null,
-            maxbytes: 0,
-            backups: 0,
-            strip_ansi: false,
-            ledger_dir: None,
+            ..Self::file("", 0, 0)
         }
     }
 
@@ -116,13 +135,16 @@ pub enum LogTarget {
 pub struct CaptureStats {
     /// Bytes that were taken from pipes.
     pub bytes: u64,
-    /// Bytes that were taken and given up. Nothing is given up today but what `strip_ansi` and
-    /// [`LogTarget::Null`] are there for, which does not count; a full disk slows the program instead.
+    /// Bytes that were taken and did not get to every place they were meant for: the beginning of a
+    /// communication above its bound, an event that was not taken, a line for the system's log. Never
+    /// bytes of the log file: a full disk slows the program instead.
     pub dropped: u64,
-    /// Attempts to write, to rotate or to tell the keeper that did not succeed.
+    /// Attempts to write, to rotate, to tell the keeper or to pass on that did not succeed.
     pub errors: u64,
     /// The latest of those, for people; absent again as soon as bytes move.
     pub last_error: Option<String>,
+    /// Since when there is trouble: it is over when all has gone well for two seconds.
+    pub trouble_since: Option<SystemTime>,
 }
 
 /// One attached stream, for a keeper that has to be told of it again.
@@ -173,7 +195,13 @@ impl Capture {
     /// Takes over a stream whose log is open: from now on its bytes go into that log, until nobody
     /// holds the writing end any more. Then the keeper is told and the pipe is dropped.
     pub fn attach(&self, run: Run, channel: Channel, pipe: OwnedFd) {
-        self.inbox.tell(Command::Attach { run, channel, pipe });
+        self.attach_process(run, None, channel, pipe);
+    }
+
+    /// The same for a process that is known, so that its events can name it.
+    pub fn attach_process(&self, run: Run, pid: Option<u32>, channel: Channel, pipe: OwnedFd) {
+        let origin = Origin { run, pid, channel };
+        self.inbox.tell(Command::Attach { origin, pipe });
     }
 
     /// Closes the logs of a key, each as soon as none of its streams is attached. Readers are not
@@ -226,6 +254,23 @@ impl Capture {
     pub fn stats(&self, key: &str, channel: Channel) -> io::Result<Option<CaptureStats>> {
         let log = command::LogKey::new(key, channel);
         self.inbox.ask(|reply| Command::Stats { log, reply })
+    }
+
+    /// Where events come out, for the one who serves listeners; absent when it was taken before. As
+    /// long as nobody takes it, or after it was dropped, no output is looked at for the sake of events.
+    pub fn take_events(&self) -> Option<CaptureEvents> {
+        if self.inbox.is_listened_to.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let (sender, events) = events::channel();
+        self.inbox.tell(Command::Listen(sender));
+        Some(events)
+    }
+
+    /// Where the thread says that a log is in trouble, and when that is over. Called on the thread,
+    /// so it must not wait.
+    pub fn tell_trouble(&self, sink: TroubleSink) {
+        self.inbox.tell(Command::TellTrouble(sink));
     }
 
     /// Reading and following what is captured here.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use rsv_keeper::message::{Channel, Run};
 use rustix::event::EventfdFlags;
 use tokio::sync::oneshot;
 
+use super::aside::Origin;
+use super::events::EventSender;
+use super::trouble::TroubleSink;
 use super::{AttachedStream, CaptureStats, LogSpec};
 use crate::logbook::index::LogIndex;
 
@@ -37,7 +41,6 @@ impl LogKey {
 pub(crate) type Reply<T> = SyncSender<T>;
 
 /// Everything that the thread can be asked. [`super::Capture`] documents each.
-#[derive(Debug)]
 pub(crate) enum Command {
     Open {
         log: LogKey,
@@ -49,8 +52,7 @@ pub(crate) enum Command {
         spec: LogSpec,
     },
     Attach {
-        run: Run,
-        channel: Channel,
+        origin: Origin,
         pipe: OwnedFd,
     },
     Close {
@@ -74,6 +76,8 @@ pub(crate) enum Command {
         reply: Reply<io::Result<Vec<AttachedStream>>>,
     },
     Announce,
+    Listen(EventSender),
+    TellTrouble(TroubleSink),
     Stats {
         log: LogKey,
         reply: Reply<Option<CaptureStats>>,
@@ -94,10 +98,11 @@ pub(crate) struct Inbox {
     /// of anything else waits for its answer.
     commands: Option<Sender<Command>>,
     bell: OwnedFd,
+    /// The listener's end of the events has been given away.
+    pub(super) is_listened_to: AtomicBool,
 }
 
 /// The receiving end.
-#[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) commands: Receiver<Command>,
     /// Readable when there may be commands.
@@ -111,6 +116,7 @@ pub(super) fn channel() -> io::Result<(Inbox, Outbox)> {
     let inbox = Inbox {
         commands: Some(sender),
         bell: bell.try_clone()?,
+        is_listened_to: AtomicBool::new(false),
     };
     Ok((inbox, Outbox { commands, bell }))
 }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rsv_keeper::message::{Channel, Run};
 
+use super::aside::Origin;
 use super::command::{Command, LogKey, Reply};
 use super::mover::Mover;
 use super::stream::{FileId, Stream};
@@ -13,9 +14,9 @@ use super::{AttachedStream, LogSpec};
 /// Does one thing that was asked.
 pub(super) fn execute(mover: &mut Mover, command: Command) {
     match command {
-        Command::Open { log, spec, reply } => answer(&reply, mover.open(&log, spec)),
+        Command::Open { log, spec, reply } => answer(&reply, mover.open(&log, &spec)),
         Command::Know { log, spec } => mover.know(&log, spec),
-        Command::Attach { run, channel, pipe } => mover.attach(run, channel, pipe),
+        Command::Attach { origin, pipe } => mover.attach(origin, pipe),
         Command::Close { key } => mover.close(&key),
         Command::Forget { key } => mover.forget(&key),
         Command::Clear { key, reply } => answer(&reply, mover.clear(&key)),
@@ -26,6 +27,8 @@ pub(super) fn execute(mover: &mut Mover, command: Command) {
         }
         Command::StreamsOf { run, reply } => answer(&reply, mover.streams_of(&run)),
         Command::Announce => mover.announce(),
+        Command::Listen(sender) => mover.listen_to_events(sender),
+        Command::TellTrouble(sink) => mover.tell_trouble(sink),
         Command::Stats { log, reply } => answer(&reply, mover.files.stats(&log)),
         Command::Find { log, reply } => {
             let index = mover.find(&log);
@@ -44,11 +47,11 @@ fn answer<T>(reply: &Reply<T>, value: T) {
 }
 
 impl Mover {
-    fn open(&mut self, log: &LogKey, spec: LogSpec) -> io::Result<OwnedFd> {
-        let strip_ansi = spec.strip_ansi;
-        let id = self.files.know(log, spec)?;
+    fn open(&mut self, log: &LogKey, spec: &LogSpec) -> io::Result<OwnedFd> {
+        let id = self.files.know(log, spec.clone())?;
         let (id, file) = self.files.open(log).map(|(_, file)| (id, file))?;
         let drain = file.duplicate()?;
+        let is_heard = self.outlets.is_heard();
         let mut left = Vec::new();
         for stream in self
             .streams
@@ -60,7 +63,7 @@ impl Mover {
                 stream.file = id;
                 stream.told = None;
             }
-            stream.set_strip_ansi(strip_ansi);
+            stream.set_way(spec, is_heard);
         }
         self.tell_all(id);
         for former in left {
@@ -80,18 +83,19 @@ impl Mover {
         }
     }
 
-    fn attach(&mut self, run: Run, channel: Channel, pipe: OwnedFd) {
-        let Some((id, strip_ansi)) = self.files.of(&LogKey::new(&run.key, channel)) else {
-            // The keeper goes on holding it, and drains it when we are gone.
-            tracing::error!(program = run.key, "output of a program without an open log");
-            return;
-        };
-        let former = self.token_of(&run, channel);
+    fn attach(&mut self, origin: Origin, pipe: OwnedFd) {
+        let log = LogKey::new(&origin.run.key, origin.channel);
+        let former = self.token_of(&origin.run, origin.channel);
         if let Some(token) = former {
             self.drop_stream(token);
         }
-        let mut stream = Stream::new(run, channel, id, pipe);
-        stream.set_strip_ansi(strip_ansi);
+        let Some((id, spec)) = self.files.of(&log) else {
+            // The keeper goes on holding it, and drains it when we are gone.
+            tracing::error!(program = log.key, "output of a program without an open log");
+            return;
+        };
+        let mut stream = Stream::new(origin, id, pipe);
+        stream.set_way(spec, self.outlets.is_heard());
         self.add_stream(stream);
     }
 
@@ -166,12 +170,16 @@ impl Mover {
 
     fn streams_of(&self, run: &Run) -> io::Result<Vec<AttachedStream>> {
         let mut attached = Vec::new();
-        for stream in self.streams.values().filter(|stream| stream.run == *run) {
+        for stream in self
+            .streams
+            .values()
+            .filter(|stream| stream.origin.run == *run)
+        {
             let Some(file) = self.files.peek_file(stream.file) else {
                 continue;
             };
             attached.push(AttachedStream {
-                channel: stream.channel,
+                channel: stream.origin.channel,
                 pipe: stream.pipe.as_fd().try_clone_to_owned()?,
                 drain: file.duplicate()?,
             });
@@ -211,7 +219,8 @@ impl Mover {
 
     fn token_of(&self, run: &Run, channel: Channel) -> Option<u64> {
         let mut streams = self.streams.iter();
-        let found = streams.find(|(_, stream)| stream.run == *run && stream.channel == channel);
+        let found = streams
+            .find(|(_, stream)| stream.origin.run == *run && stream.origin.channel == channel);
         found.map(|(token, _)| *token)
     }
 

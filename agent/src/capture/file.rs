@@ -248,6 +248,11 @@ impl LogFile {
         regular.rotate_after.is_none_or(|after| now >= after)
     }
 
+    /// Whether a rotation is due that did not succeed.
+    pub(super) fn is_overdue(&self) -> bool {
+        matches!(&self.kind, Kind::Regular(regular) if regular.rotate_after.is_some())
+    }
+
     /// Rotates the file away now, full or not.
     pub(super) fn rotate(&mut self, now: Instant) -> io::Result<()> {
         match self.make_way() {

@@ -15,6 +15,7 @@ use super::file::{Limits, LogFile};
 use super::ledger::Ledger;
 use super::regular;
 use super::stream::{FileId, Turn, TurnEnd};
+use super::trouble::{Condition, Reports};
 use super::{CaptureStats, LogSpec, LogTarget};
 use crate::logbook::index::{LogIndex, LogState};
 
@@ -32,6 +33,7 @@ struct Log {
     spec: LogSpec,
     file: FileId,
     stats: CaptureStats,
+    condition: Condition,
     /// Somebody wants it open.
     is_open: bool,
 }
@@ -58,13 +60,13 @@ impl Files {
                 }
             }
             None => {
-                let stats = CaptureStats::default();
                 self.logs.insert(
                     log.clone(),
                     Log {
                         spec,
                         file: id,
-                        stats,
+                        stats: CaptureStats::default(),
+                        condition: Condition::default(),
                         is_open: false,
                     },
                 );
@@ -119,11 +121,9 @@ impl Files {
             .filter_map(|(id, entry)| Some((*id, entry.file.as_mut()?)))
     }
 
-    /// The file of a log, and whether escape sequences are left out.
-    pub(super) fn of(&self, log: &LogKey) -> Option<(FileId, bool)> {
-        self.logs
-            .get(log)
-            .map(|log| (log.file, log.spec.strip_ansi))
+    /// The file of a log, and how it is kept.
+    pub(super) fn of(&self, log: &LogKey) -> Option<(FileId, &LogSpec)> {
+        self.logs.get(log).map(|log| (log.file, &log.spec))
     }
 
     /// The logs of a key.
@@ -160,27 +160,64 @@ impl Files {
     }
 
     pub(super) fn stats(&self, log: &LogKey) -> Option<CaptureStats> {
-        self.logs.get(log).map(|log| log.stats.clone())
+        self.logs.get(log).map(|log| CaptureStats {
+            trouble_since: log.condition.since(),
+            ..log.stats.clone()
+        })
     }
 
     /// Notes what a turn has done.
-    pub(super) fn account(&mut self, log: &LogKey, id: FileId, turn: &Turn) {
+    pub(super) fn account(
+        &mut self,
+        log: &LogKey,
+        turn: &Turn,
+        now: Instant,
+        reports: &mut Reports,
+    ) {
         let Some(known) = self.logs.get_mut(log) else {
             return;
         };
-        known.stats.bytes += turn.moved;
-        if turn.moved > 0 {
-            known.stats.last_error = None;
-        }
-        if let TurnEnd::Trouble(error) = &turn.end {
-            known.stats.errors += 1;
-            let path = self.files.get(&id).map(|entry| entry.path.display());
-            let text = path.map_or_else(|| error.to_string(), |path| format!("`{path}`: {error}"));
-            if known.stats.last_error.as_ref() != Some(&text) {
-                tracing::warn!(program = log.key, error = text, "output cannot be written");
+        let entry = self.files.get(&known.file);
+        let is_overdue = entry.and_then(|entry| entry.file.as_ref());
+        let is_overdue = is_overdue.is_some_and(LogFile::is_overdue);
+        let stats = &mut known.stats;
+        stats.bytes += turn.moved;
+        stats.dropped += turn.lost.bytes;
+        let is_fine = match &turn.end {
+            TurnEnd::Trouble(error) => {
+                stats.errors += 1;
+                let path = entry.map(|entry| entry.path.display());
+                let text =
+                    path.map_or_else(|| error.to_string(), |path| format!("`{path}`: {error}"));
+                known.condition.worsen(log, &text, stats.dropped, reports);
+                stats.last_error = Some(text);
+                false
             }
-            known.stats.last_error = Some(text);
+            TurnEnd::Ended => true,
+            TurnEnd::Empty | TurnEnd::Undecided | TurnEnd::More | TurnEnd::Busy => {
+                turn.moved > 0 && !is_overdue
+            }
+        };
+        if let Some(why) = &turn.lost.why {
+            stats.errors += 1;
+            known.condition.worsen(log, why, stats.dropped, reports);
+            stats.last_error = Some(why.clone());
         }
+        if is_fine && (turn.lost.why.is_none() || matches!(turn.end, TurnEnd::Ended)) {
+            known.condition.calm(now);
+            stats.last_error = turn.lost.why.clone();
+        }
+    }
+
+    /// Looks whether trouble is over. Says whether any is left.
+    pub(super) fn settle(&mut self, now: Instant, reports: &mut Reports) -> bool {
+        let mut is_any = false;
+        for (log, known) in &mut self.logs {
+            is_any |= known
+                .condition
+                .settle(log, now, known.stats.dropped, reports);
+        }
+        is_any
     }
 
     /// A log need not be open any more.

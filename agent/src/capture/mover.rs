@@ -15,17 +15,26 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::DrainPort;
-use super::command::{Command, Outbox};
+use super::aside::{Lost, Outlets};
+use super::command::{Command, LogKey, Outbox};
+use super::events::EventSender;
 use super::files::Files;
 use super::pace::{Look, Seen};
 use super::plumbing::Plumbing;
 use super::stream::{Ear, FileId, Stream, Tools, Turn, TurnEnd, Wait};
+use super::trouble::{CALM, Reports, TroubleSink};
 
 /// Events taken from the kernel at once; more come with the next call.
 const EVENTS: usize = 256;
 
 /// Names the bell in the epoll set. Streams are counted from 1.
 const BELL: u64 = 0;
+
+/// Names, among the moments, the one at which trouble may be over.
+const TROUBLE: u64 = 0;
+
+/// How long a report of trouble waits for whoever did not take it.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Moments are rounded up to multiples of this, so that streams of a like rhythm are served together.
 const GRID: Duration = Duration::from_millis(2);
@@ -48,6 +57,10 @@ pub(super) struct Mover {
     pub(super) port: Box<dyn DrainPort>,
     pub(super) files: Files,
     pub(super) streams: HashMap<u64, Stream>,
+    pub(super) outlets: Outlets,
+    reports: Reports,
+    /// When trouble is looked at next.
+    trouble_at: Option<Instant>,
     due: BTreeSet<(Instant, u64)>,
     plumbing: Plumbing,
     next_token: u64,
@@ -71,6 +84,9 @@ impl Mover {
             port,
             files: Files::default(),
             streams: HashMap::new(),
+            outlets: Outlets::default(),
+            reports: Reports::default(),
+            trouble_at: None,
             due: BTreeSet::new(),
             plumbing: Plumbing::new()?,
             next_token: 1,
@@ -125,7 +141,9 @@ impl Mover {
     /// The kernel has said something of a stream, and says no more until it is asked to.
     fn hear(&mut self, token: u64, flags: EventFlags) {
         if let Some(stream) = self.streams.get_mut(&token) {
-            stream.ear = Ear::Deaf;
+            if stream.ear != Ear::More {
+                stream.ear = Ear::Deaf;
+            }
             stream.is_over = flags.contains(EventFlags::HUP);
             self.serve(token);
         }
@@ -137,7 +155,9 @@ impl Mover {
         let later = self.due.split_off(&(self.now, u64::MAX));
         let ready = std::mem::replace(&mut self.due, later);
         for (at, token) in ready {
-            if self
+            if token == TROUBLE {
+                self.look_at_trouble();
+            } else if self
                 .streams
                 .get(&token)
                 .is_some_and(|stream| stream.wait == Wait::Until(at))
@@ -161,8 +181,10 @@ impl Mover {
                 let turn = Turn {
                     moved: 0,
                     end: TurnEnd::Trouble(error),
+                    lost: Lost::default(),
                 };
-                self.files.account(&stream.log, stream.file, &turn);
+                let log = stream.log.clone();
+                self.account(&log, &turn);
                 return self.schedule(token, &turn, false);
             }
         };
@@ -172,15 +194,74 @@ impl Mover {
             file,
             plumbing: &mut self.plumbing,
             port: self.port.as_ref(),
+            outlets: &mut self.outlets,
             now: self.now,
         };
         let turn = stream.serve(&mut tools);
         let is_followed = file.is_followed();
         let is_new_file = file.generation() != generation;
-        self.files.account(&stream.log, id, &turn);
+        self.files
+            .account(&stream.log, &turn, self.now, &mut self.reports);
+        self.watch_trouble(&turn);
         self.schedule(token, &turn, is_followed);
         if is_new_file {
             self.tell_all(id);
+        }
+        if self.outlets.take_news() {
+            self.set_ways();
+        }
+    }
+
+    fn account(&mut self, log: &LogKey, turn: &Turn) {
+        self.files.account(log, turn, self.now, &mut self.reports);
+        self.watch_trouble(turn);
+    }
+
+    /// Has trouble looked at after a while.
+    fn watch_trouble(&mut self, turn: &Turn) {
+        let is_trouble = matches!(turn.end, TurnEnd::Trouble(_)) || turn.lost.why.is_some();
+        if is_trouble && self.trouble_at.is_none() {
+            self.look_at_trouble();
+        }
+    }
+
+    /// Tells what there is to be told, and comes back as long as there is trouble.
+    fn look_at_trouble(&mut self) {
+        if let Some(former) = self.trouble_at.take() {
+            self.due.remove(&(former, TROUBLE));
+        }
+        let is_trouble = self.files.settle(self.now, &mut self.reports);
+        let pause = match (self.reports.send(), is_trouble) {
+            (true, _) => REPORT_PAUSE,
+            (false, true) => CALM,
+            (false, false) => return,
+        };
+        let at = self.now + pause;
+        self.trouble_at = Some(at);
+        self.due.insert((at, TROUBLE));
+    }
+
+    /// Somebody listens to events from now on.
+    pub(super) fn listen_to_events(&mut self, sender: EventSender) {
+        self.outlets.listen(sender);
+        if self.outlets.take_news() {
+            self.set_ways();
+        }
+    }
+
+    /// Trouble is told there from now on.
+    pub(super) fn tell_trouble(&mut self, sink: TroubleSink) {
+        self.reports.tell(sink);
+        self.look_at_trouble();
+    }
+
+    /// Only what has a reason is looked at.
+    fn set_ways(&mut self) {
+        let is_heard = self.outlets.is_heard();
+        for stream in self.streams.values_mut() {
+            if let Some((_, spec)) = self.files.of(&stream.log) {
+                stream.set_way(spec, is_heard);
+            }
         }
     }
 
@@ -197,17 +278,20 @@ impl Mover {
         let look = match turn.end {
             TurnEnd::Ended => return self.drop_stream(token),
             TurnEnd::Busy | TurnEnd::Trouble(_) => Look::After(stream.pace.after_trouble()),
-            TurnEnd::Empty | TurnEnd::More => {
+            TurnEnd::Empty | TurnEnd::Undecided | TurnEnd::More => {
                 stream.widen(turn.moved);
                 stream.pace.after(seen)
             }
         };
+        let is_undecided = matches!(turn.end, TurnEnd::Undecided);
         match look {
             Look::Next => self.wait_until(token, self.now),
             Look::After(pause) => {
                 self.wait_until(token, self.on_grid(pause));
                 self.listen(token, Ear::End);
             }
+            // What is left in the pipe is known, so only more of it counts.
+            Look::WhenReadable if is_undecided => self.listen(token, Ear::More),
             Look::WhenReadable => self.listen(token, Ear::Bytes),
         }
     }
@@ -239,21 +323,27 @@ impl Mover {
         let Some(stream) = self.streams.get_mut(&token) else {
             return;
         };
-        if ear == Ear::Bytes {
+        if matches!(ear, Ear::Bytes | Ear::More) {
             stream.wait = Wait::Readable;
-        } else if stream.is_over || stream.ear == ear {
+        }
+        let is_known = match ear {
+            Ear::Bytes => false,
+            Ear::More => stream.ear == ear,
             // The end of a pipe that cannot be emptied now would be told without end.
+            Ear::End | Ear::Deaf => stream.is_over || stream.ear == ear,
+        };
+        if is_known {
             return;
         }
-        let flags = if ear == Ear::Bytes {
-            LISTEN | EventFlags::IN
-        } else {
-            LISTEN
+        let flags = match ear {
+            Ear::Bytes => LISTEN | EventFlags::IN,
+            Ear::More => EventFlags::IN | EventFlags::ET,
+            Ear::End | Ear::Deaf => LISTEN,
         };
         stream.ear = ear;
         let data = EventData::new_u64(token);
         if let Err(error) = epoll::modify(&self.epoll, &stream.pipe, data, flags) {
-            tracing::error!(program = stream.run.key, %error, "cannot wait for output");
+            tracing::error!(program = stream.origin.run.key, %error, "cannot wait for output");
             self.wait_until(token, self.now + Duration::from_secs(1));
         }
     }
@@ -265,7 +355,7 @@ impl Mover {
         let data = EventData::new_u64(token);
         let added = epoll::add(&self.epoll, &stream.pipe, data, LISTEN | EventFlags::IN);
         if let Err(error) = added {
-            tracing::error!(program = stream.run.key, %error, "cannot take over output");
+            tracing::error!(program = stream.origin.run.key, %error, "cannot take over output");
             return;
         }
         self.streams.insert(token, stream);
@@ -275,14 +365,15 @@ impl Mover {
     /// Lets go of a pipe. The keeper holds the same one, so closing it would not take it out of the
     /// epoll set.
     pub(super) fn drop_stream(&mut self, token: u64) {
-        let Some(stream) = self.streams.remove(&token) else {
+        let Some(mut stream) = self.streams.remove(&token) else {
             return;
         };
+        stream.finish(&mut self.outlets, self.now, &mut Lost::default());
         if let Wait::Until(at) = stream.wait {
             self.due.remove(&(at, token));
         }
         if let Err(error) = epoll::delete(&self.epoll, &stream.pipe) {
-            tracing::error!(program = stream.run.key, %error, "cannot let go of output");
+            tracing::error!(program = stream.origin.run.key, %error, "cannot let go of output");
         }
         let id = stream.file;
         drop(stream);
@@ -299,7 +390,7 @@ impl Mover {
         };
         for stream in self.streams.values_mut().filter(|stream| stream.file == id) {
             if let Err(error) = stream.tell(file, self.port.as_ref()) {
-                tracing::warn!(program = stream.run.key, %error, "cannot tell the keeper of a log file");
+                tracing::warn!(program = stream.origin.run.key, %error, "cannot tell the keeper of a log file");
             }
         }
     }

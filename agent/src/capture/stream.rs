@@ -1,27 +1,25 @@
 //! One attached stream: a pipe, and how its bytes get into the log file.
 //!
 //! A turn moves a bounded number of bytes, so that a flood of one program does not hold up the
-//! others. It keeps no bytes: what has to be looked at is looked at in the pipe, written, and only
-//! then taken out. (A kill between those two repeats what was just written, which is why everything
-//! that need not be looked at is spliced.)
+//! others. It keeps no bytes of the log: what has to be looked at (`look.rs`) is looked at in the
+//! pipe, written, and only then taken out.
 
-use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rsv_keeper::message::{Channel, Run};
-
-use super::ansi::{self, AnsiState};
+use super::LogSpec;
+use super::aside::{Lost, Origin, Outlets};
 use super::command::LogKey;
 use super::file::{LogFile, Room};
 use super::line::{self, Cut, WINDOW};
+use super::look::Look;
 use super::pace::Pace;
 use super::plumbing::{self, Plumbing};
 use super::port::{self, DrainPort};
 
 /// The most bytes of one stream in one turn: half a millisecond of a fast disk cache.
-const BUDGET: u64 = 512 * 1024;
+pub(super) const BUDGET: u64 = 512 * 1024;
 
 /// The sizes of pipes: of a program that writes much, so that it can be looked at less often, and of
 /// one that fills even that. Not all get the largest, because an unprivileged user has 64 MiB for all
@@ -30,7 +28,7 @@ const WIDE: [u64; 2] = [256 * 1024, 1024 * 1024];
 
 /// The most bytes at once for a target that would make us wait if they did not fit: as much as one
 /// that says it has room surely takes.
-const SPARING: u64 = 4096;
+pub(super) const SPARING: u64 = 4096;
 
 /// Names an open file within the thread.
 pub(super) type FileId = u32;
@@ -38,8 +36,7 @@ pub(super) type FileId = u32;
 /// A stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) run: Run,
-    pub(super) channel: Channel,
+    pub(super) origin: Origin,
     pub(super) log: LogKey,
     pub(super) file: FileId,
     pub(super) pipe: OwnedFd,
@@ -76,18 +73,17 @@ pub(super) enum Ear {
     End,
     /// That there are bytes, or that.
     Bytes,
+    /// That bytes have come since it was asked to tell, or that; as often as it happens.
+    More,
 }
 
-/// How bytes get from the pipe into the file. What looks at them (capture tokens, events, syslog)
-/// has its place here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How bytes get from the pipe into the file.
+#[derive(Debug)]
 enum Way {
     /// The kernel moves them.
     Splice,
-    /// They are looked at and written as they are, for files that cannot be spliced into.
-    Copy,
-    /// They are looked at and written without escape sequences.
-    StripAnsi(AnsiState),
+    /// They are looked at.
+    Look(Box<Look>),
 }
 
 /// What one turn has done.
@@ -95,6 +91,8 @@ enum Way {
 pub(super) struct Turn {
     pub(super) moved: u64,
     pub(super) end: TurnEnd,
+    /// What has not got to where it was meant to besides the log.
+    pub(super) lost: Lost,
 }
 
 /// Why a turn ended.
@@ -102,6 +100,8 @@ pub(super) struct Turn {
 pub(super) enum TurnEnd {
     /// The pipe is empty.
     Empty,
+    /// What is in the pipe has to stay there until more comes.
+    Undecided,
     /// The budget is spent.
     More,
     /// Nobody can write any more, all is in the file, and the keeper knows.
@@ -117,26 +117,28 @@ pub(super) struct Tools<'a> {
     pub(super) file: &'a mut LogFile,
     pub(super) plumbing: &'a mut Plumbing,
     pub(super) port: &'a dyn DrainPort,
+    pub(super) outlets: &'a mut Outlets,
     pub(super) now: Instant,
 }
 
 /// One move.
-enum Step {
+pub(super) enum Step {
     /// There may be more.
     Moved,
     /// There was less than the file would have taken.
     Emptied,
+    /// The rest waits for more.
+    Undecided,
     /// Nobody can write any more.
     Ended,
 }
 
 impl Stream {
-    pub(super) fn new(run: Run, channel: Channel, file: FileId, pipe: OwnedFd) -> Self {
-        let log = LogKey::new(&run.key, channel);
+    pub(super) fn new(origin: Origin, file: FileId, pipe: OwnedFd) -> Self {
+        let log = LogKey::new(&origin.run.key, origin.channel);
         let capacity = plumbing::capacity(pipe.as_fd());
         Self {
-            run,
-            channel,
+            origin,
             log,
             file,
             pipe,
@@ -151,47 +153,57 @@ impl Stream {
         }
     }
 
-    /// From now on escape sequences are left out, or not.
-    pub(super) fn set_strip_ansi(&mut self, strip: bool) {
-        self.way = match (strip, self.way) {
-            (true, Way::StripAnsi(state)) => Way::StripAnsi(state),
-            (true, _) => Way::StripAnsi(AnsiState::default()),
-            (false, _) => Way::Splice,
-        };
+    /// Brings it in line with a spec. `is_heard`: somebody listens to events. Nothing is looked at
+    /// without a reason.
+    pub(super) fn set_way(&mut self, spec: &LogSpec, is_heard: bool) {
+        let is_seen = spec.strip_ansi
+            || spec.capture_maxbytes > 0
+            || spec.syslog.is_some()
+            || (spec.events && is_heard);
+        match (&mut self.way, is_seen) {
+            (Way::Look(look), true) => look.set(spec),
+            (Way::Splice, true) => {
+                let mut look = Box::new(Look::default());
+                look.set(spec);
+                self.way = Way::Look(look);
+            }
+            (_, false) => self.way = Way::Splice,
+        }
     }
 
     /// Moves what there is, within the budget.
     pub(super) fn serve(&mut self, tools: &mut Tools<'_>) -> Turn {
-        let mut moved = 0;
-        while moved < BUDGET && !self.has_ended {
-            match self.step(tools, &mut moved) {
+        let (mut moved, mut lost) = (0, Lost::default());
+        let end = self.turn(tools, &mut moved, &mut lost);
+        if matches!(end, TurnEnd::Ended) {
+            self.finish(tools.outlets, tools.now, &mut lost);
+        }
+        Turn { moved, end, lost }
+    }
+
+    /// Nothing more is taken from the pipe: what waited for more goes out as it is.
+    pub(super) fn finish(&mut self, outlets: &mut Outlets, now: Instant, lost: &mut Lost) {
+        if let Way::Look(look) = &mut self.way {
+            look.aside.finish(outlets, now, lost);
+        }
+    }
+
+    fn turn(&mut self, tools: &mut Tools<'_>, moved: &mut u64, lost: &mut Lost) -> TurnEnd {
+        while *moved < BUDGET && !self.has_ended {
+            match self.step(tools, moved, lost) {
                 Ok(Step::Moved) => {}
                 // What was the last of it is known by looking once more.
                 Ok(Step::Emptied) if self.is_over => {}
-                Ok(Step::Emptied) => {
-                    return Turn {
-                        moved,
-                        end: TurnEnd::Empty,
-                    };
-                }
+                Ok(Step::Emptied) => return TurnEnd::Empty,
+                Ok(Step::Undecided) => return TurnEnd::Undecided,
                 Ok(Step::Ended) => self.has_ended = true,
-                Err(error) => {
-                    return Turn {
-                        moved,
-                        end: self.refused(error),
-                    };
-                }
+                Err(error) => return self.refused(error),
             }
         }
         if self.has_ended {
-            return Turn {
-                moved,
-                end: self.say_farewell(tools.port),
-            };
-        }
-        Turn {
-            moved,
-            end: TurnEnd::More,
+            self.say_farewell(tools.port)
+        } else {
+            TurnEnd::More
         }
     }
 
@@ -201,7 +213,7 @@ impl Stream {
         if self.told == Some(file.generation()) {
             return Ok(());
         }
-        match port.drain_to(&self.run, self.channel, file.as_fd()) {
+        match port.drain_to(&self.origin.run, self.origin.channel, file.as_fd()) {
             Ok(()) => self.told = Some(file.generation()),
             Err(error) if port::is_gone(&error) => self.told = None,
             Err(error) => return Err(error),
@@ -222,12 +234,24 @@ impl Stream {
         }
     }
 
-    fn step(&mut self, tools: &mut Tools<'_>, moved: &mut u64) -> io::Result<Step> {
+    fn step(
+        &mut self,
+        tools: &mut Tools<'_>,
+        moved: &mut u64,
+        lost: &mut Lost,
+    ) -> io::Result<Step> {
         let room = tools.file.room(tools.now)?;
         self.tell(tools.file, tools.port)?;
-        match self.way {
+        match &mut self.way {
             Way::Splice => self.splice(tools, room, moved),
-            Way::Copy | Way::StripAnsi(_) => self.look(tools, room, moved),
+            Way::Look(look) => {
+                let pipe = Pipe {
+                    fd: self.pipe.as_fd(),
+                    origin: &self.origin,
+                    is_over: self.is_over,
+                };
+                look.step(&pipe, tools, room, moved, lost)
+            }
         }
     }
 
@@ -256,7 +280,8 @@ impl Stream {
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.way = Way::Copy;
+                // A file that cannot be spliced into: its bytes are looked at, though for nothing.
+                self.way = Way::Look(Box::default());
                 Ok(Step::Moved)
             }
             Err(error) => Err(error),
@@ -298,34 +323,6 @@ impl Stream {
         }))
     }
 
-    /// Looks, writes, takes. The file is filled to the byte here.
-    fn look(&mut self, tools: &mut Tools<'_>, room: Room, moved: &mut u64) -> io::Result<Step> {
-        let left = match room {
-            Room::At { left, .. } => usize::try_from(left).unwrap_or(usize::MAX),
-            Room::Anywhere => usize::MAX,
-            Room::Sparing => SPARING as usize,
-        };
-        let window = tools.plumbing.peek(self.pipe.as_fd())?;
-        if window.is_empty() {
-            return Ok(Step::Ended);
-        }
-        let (output, mut looked) = self.way.process(window, left);
-        let written = if output.is_empty() {
-            0
-        } else {
-            tools.file.write(&output, room)?
-        };
-        if written < output.len() {
-            // Only what the written part came from is taken.
-            looked = self.way.process(window, written).1;
-        }
-        tools.plumbing.discard(self.pipe.as_fd(), looked.consumed)?;
-        self.way = looked.way;
-        *moved += looked.consumed as u64;
-        tools.file.advance(written as u64, tools.now)?;
-        Ok(Step::Moved)
-    }
-
     fn refused(&self, error: io::Error) -> TurnEnd {
         if error.kind() != io::ErrorKind::WouldBlock {
             return TurnEnd::Trouble(error);
@@ -338,11 +335,19 @@ impl Stream {
     }
 
     fn say_farewell(&self, port: &dyn DrainPort) -> TurnEnd {
-        match port.close_stream(&self.run, self.channel) {
+        match port.close_stream(&self.origin.run, self.origin.channel) {
             Err(error) if !port::is_gone(&error) => TurnEnd::Trouble(error),
             _ => TurnEnd::Ended,
         }
     }
+}
+
+/// What a look works on.
+pub(super) struct Pipe<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    pub(super) origin: &'a Origin,
+    /// Nobody can write any more.
+    pub(super) is_over: bool,
 }
 
 /// How much of what comes goes into the file.
@@ -353,36 +358,4 @@ enum Portion {
     LastBytes(u64),
     /// The file is rotated first.
     NoneHere,
-}
-
-/// What a look has covered.
-struct Looked {
-    consumed: usize,
-    way: Way,
-}
-
-impl Way {
-    /// What is to be written for a piece of input, at most `limit` bytes, and what that covers.
-    fn process(self, input: &[u8], limit: usize) -> (Cow<'_, [u8]>, Looked) {
-        let Self::StripAnsi(state) = self else {
-            let output = &input[..input.len().min(limit)];
-            return (
-                Cow::Borrowed(output),
-                Looked {
-                    consumed: output.len(),
-                    way: self,
-                },
-            );
-        };
-        let mut output = Vec::with_capacity(input.len().min(limit));
-        let stripped = ansi::strip(state, input, &mut output, limit);
-        let way = Self::StripAnsi(stripped.state);
-        (
-            Cow::Owned(output),
-            Looked {
-                consumed: stripped.consumed,
-                way,
-            },
-        )
-    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::wall;
 use super::handle::Key;
-use crate::capture::{LogSpec, LogTarget};
+use crate::capture::{LogSpec, LogTarget, SyslogTarget};
 use crate::spec::Program;
 
 /// What people are shown of a process.
@@ -61,6 +61,13 @@ pub(super) struct LogNote {
     maxbytes: u64,
     backups: u32,
     strip_ansi: bool,
+    #[serde(default)]
+    capture_maxbytes: u64,
+    #[serde(default)]
+    events: bool,
+    /// The name and the socket.
+    #[serde(default)]
+    syslog: Option<(String, PathBuf)>,
     ledger_dir: Option<PathBuf>,
 }
 
@@ -241,36 +248,33 @@ impl LogNote {
             LogTarget::File { path } => Some(path.clone()),
             LogTarget::Null => None,
         };
-        let LogSpec {
-            maxbytes,
-            backups,
-            strip_ansi,
-            ..
-        } = *spec;
+        let syslog = spec.syslog.as_ref();
         Self {
             path,
-            maxbytes,
-            backups,
-            strip_ansi,
+            maxbytes: spec.maxbytes,
+            backups: spec.backups,
+            strip_ansi: spec.strip_ansi,
+            capture_maxbytes: spec.capture_maxbytes,
+            events: spec.events,
+            syslog: syslog.map(|syslog| (syslog.name.clone(), syslog.socket.clone())),
             ledger_dir: spec.ledger_dir.clone(),
         }
     }
 
     fn into_spec(self) -> LogSpec {
-        let Self {
-            path,
-            maxbytes,
-            backups,
-            strip_ansi,
-            ledger_dir,
-        } = self;
-        let target = path.map_or(LogTarget::Null, |path| LogTarget::File { path });
+        let target = self
+            .path
+            .map_or(LogTarget::Null, |path| LogTarget::File { path });
+        let syslog = self.syslog;
         LogSpec {
             target,
-            maxbytes,
-            backups,
-            strip_ansi,
-            ledger_dir,
+            maxbytes: self.maxbytes,
+            backups: self.backups,
+            strip_ansi: self.strip_ansi,
+            capture_maxbytes: self.capture_maxbytes,
+            events: self.events,
+            syslog: syslog.map(|(name, socket)| SyslogTarget { name, socket }),
+            ledger_dir: self.ledger_dir,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From the configuration to the programs of the hub.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,8 +15,11 @@ use sha2::{Digest, Sha256};
 
 use super::credentials::lookup;
 use super::{Ambience, Launch, Program};
-use crate::capture::{LogSpec, LogTarget};
+use crate::capture::{LogSpec, LogTarget, SYSLOG_SOCKET, SyslogTarget};
 use crate::hub::Key;
+
+/// Names the socket of the system's log, when it is not the usual one.
+const SYSLOG_VARIABLE: &str = "RSV_SYSLOG_SOCKET";
 
 /// Where the agent names log files by itself (`AUTO`): in this directory, by a scheme that tells its
 /// own from those of every other agent.
@@ -127,7 +131,20 @@ impl Common<'_> {
             maxbytes: stream.max_bytes.bytes(),
             backups: stream.backups,
             strip_ansi: self.config.supervisord.strip_ansi,
+            capture_maxbytes: stream.capture_max_bytes.bytes(),
+            events: stream.events_enabled,
+            syslog: stream.syslog.then(|| self.syslog(&process.id.name)),
             ledger_dir: Some(self.config.locations.state_dir.join("logs")),
+        }
+    }
+
+    /// The system's log, under the process's own name. Where its socket is can be said in the
+    /// environment, for hosts that have it elsewhere.
+    fn syslog(&self, name: &str) -> SyslogTarget {
+        let elsewhere = self.ambience.environment.get(OsStr::new(SYSLOG_VARIABLE));
+        SyslogTarget {
+            name: name.to_owned(),
+            socket: elsewhere.map_or_else(|| SYSLOG_SOCKET.into(), PathBuf::from),
         }
     }
 }
@@ -145,7 +162,8 @@ impl AutoLogs {
         }
     }
 
-    fn path(&self, process: &Process, channel: &str) -> PathBuf {
+    /// The file of one stream (`stdout` or `stderr`) of a process.
+    pub fn path(&self, process: &Process, channel: &str) -> PathBuf {
         let Self {
             directory,
             identifier,
