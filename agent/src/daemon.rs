@@ -16,6 +16,7 @@ mod front;
 mod leftover;
 mod limits;
 mod logging;
+mod origin;
 mod prepare;
 mod privileges;
 mod restart;
@@ -26,13 +27,14 @@ mod wire;
 use std::process::ExitCode;
 
 use rsv_config::host::SystemHost;
-use rsv_config::{ConfigErrors, Loaded, Strictness, load};
+use rsv_config::{ConfigErrors, Loaded};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::DaemonArgs;
 use crate::check::located;
 use crate::failure::Failure;
 use detach::Report;
+use origin::Origin;
 
 /// Threads for what blocks: looking up users, opening logs, reading them for followers. A few are
 /// enough, since the disk is what they wait for.
@@ -54,12 +56,12 @@ pub fn run(args: &DaemonArgs, argv0: &str) -> ExitCode {
         Ok(file) => file,
         Err(errors) => return refuse(&errors, argv0, Dialect::Supervisor),
     };
-    let loaded = match load(&file, &args.overrides(), Strictness::Lenient, &host) {
-        Ok(loaded) => loaded,
+    let (loaded, origin) = match origin::read(file.clone(), args.overrides()) {
+        Ok(read) => read,
         Err(errors) => return refuse(&errors, argv0, dialect(&file)),
     };
     let foreground = loaded.config.supervisord.nodaemon;
-    match supervise(args, argv0, loaded) {
+    match supervise(args, argv0, loaded, origin) {
         Ok(Some(Ending::Exit)) | Ok(None) => ExitCode::SUCCESS,
         Ok(Some(Ending::Restart)) => restart::exec(foreground).report(),
         Err(failure) => failure.report(),
@@ -67,12 +69,19 @@ pub fn run(args: &DaemonArgs, argv0: &str) -> ExitCode {
 }
 
 /// `None`: this was the process in the foreground, and the agent runs in the background.
-fn supervise(args: &DaemonArgs, argv0: &str, loaded: Loaded) -> Result<Option<Ending>, Failure> {
+fn supervise(
+    args: &DaemonArgs,
+    argv0: &str,
+    loaded: Loaded,
+    mut origin: Origin,
+) -> Result<Option<Ending>, Failure> {
     let foreground = loaded.config.supervisord.nodaemon;
     let mut prepared = prepare::prepare(loaded)?;
     let mut report = if foreground {
         Report::Foreground
     } else {
+        // The directory may be another one soon.
+        origin.source.make_absolute();
         match detach::detach(&prepared.loaded.config.supervisord)? {
             detach::Detached::Started => {
                 // All of it belongs to the background process now: nothing is to be released here.
@@ -88,7 +97,7 @@ fn supervise(args: &DaemonArgs, argv0: &str, loaded: Loaded) -> Result<Option<En
         .map_err(|error| Failure::failed(format!("cannot write the lock file: {error}")))
         .and_then(|()| runtime())
         .and_then(|runtime| {
-            let ending = runtime.block_on(wire::run(prepared, args, argv0, &mut report));
+            let ending = runtime.block_on(wire::run(prepared, origin, args, argv0, &mut report));
             // A disk that hangs may hold a blocking thread for ever; it is not waited for.
             runtime.shutdown_background();
             ending

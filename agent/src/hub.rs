@@ -30,6 +30,7 @@ mod handover;
 mod logs;
 mod observed;
 mod outbox;
+mod reconfigure;
 mod record;
 mod slot;
 mod stopping;
@@ -50,9 +51,11 @@ use crate::keeper_client::{Attached, KeeperInput, KeeperPort};
 use crate::spec::{AutoLogs, Program};
 use gear::Gear;
 use handle::Ask;
-pub use handle::{ActOn, HubGone, HubHandle, Key, Resolved, Shutdown, Snapshot};
+pub use handle::{ActOn, HubGone, HubHandle, Key, NoStdin, Resolved, Shutdown, Snapshot};
 use logs::{LogInput, Logs, Wanted};
 use outbox::Outbox;
+pub use reconfigure::ProgramChange;
+use reconfigure::Retired;
 use slot::Slot;
 pub(crate) use slot::stop_rule;
 use stopping::Course;
@@ -115,6 +118,7 @@ struct Core {
     slots: BTreeMap<Key, Slot>,
     /// The keys in the order of starting.
     order: Vec<Key>,
+    retired: Retired,
     gear: Gear,
     course: Course,
     adoption: Adoption,
@@ -169,6 +173,7 @@ impl Hub {
         let core = Core {
             slots,
             order,
+            retired: Retired::new(),
             gear,
             course,
             adoption,
@@ -290,6 +295,8 @@ impl Core {
     /// Forgets a program that is at rest and no longer configured.
     fn remove(&mut self, key: &Key) {
         if let Some(slot) = self.slots.remove(key) {
+            self.retired.insert(key.clone(), slot.phase.attempt());
+            self.order.retain(|known| known != key);
             self.gear.forget(&slot);
         }
     }

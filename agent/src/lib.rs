@@ -1,6 +1,7 @@
 //! The supervisor of one host.
 //!
 //! * [`hub`]: the task that owns every machine
+//! * [`roster`]: what is configured, and what of it is supervised
 //! * [`journal`]: state changes with sequence numbers, for every watcher
 //! * [`keeper_client`]: the connection to the keeper, and the port through which anything is sent to it
 //! * [`spec`]: from a configured process to what the keeper is to start
@@ -12,10 +13,12 @@
 //! * [`compat`]: the front for Supervisor's own clients
 //! * [`identity`]: key, certificate and epoch of this host
 //! * [`mainlog`]: the agent's own log, in the form of Supervisor's
+//! * [`capacity`]: room for the descriptors of many programs
 //! * [`args`], [`check`], [`join`], [`failure`]: the command line and what it says
 //! * [`daemon`]: which task owns what, wired here and nowhere else
 
 pub mod args;
+pub mod capacity;
 pub mod capture;
 pub mod check;
 pub mod compat;
@@ -31,5 +34,6 @@ pub mod local;
 pub mod logbook;
 pub mod mainlog;
 pub mod os;
+pub mod roster;
 pub mod spec;
 pub mod tail;

@@ -4,11 +4,15 @@
 //! own user or root. Calls are translated to asks of the hub and back; nothing is decided here.
 
 mod act;
+mod clear;
+mod configuration;
+mod main_log;
 mod service;
 mod socket;
 
 use std::io;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use rsv_proto::limits::MESSAGE_BYTES;
 use rsv_proto::wire::fleet_server::FleetServer;
@@ -21,8 +25,9 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Status};
 use tracing::warn;
 
+use crate::capture::Capture;
 use crate::hub::HubHandle;
-use crate::logbook::LogBook;
+use crate::roster::RosterHandle;
 use service::LocalFleet;
 pub use socket::{SocketError, bind};
 
@@ -34,6 +39,23 @@ const CALLS: usize = 64;
 pub enum DaemonAsk {
     /// Stop every program, then end.
     Shutdown,
+    /// Stop every program, then start anew. The configuration has been checked.
+    Restart,
+}
+
+/// Whom the service asks.
+#[derive(Debug)]
+pub struct Owners {
+    /// The owner of every process.
+    pub hub: HubHandle,
+    /// The owner of every log.
+    pub capture: Capture,
+    /// The owner of what is configured.
+    pub roster: RosterHandle,
+    /// The file of the agent's own log; absent: it goes elsewhere.
+    pub main_log: Option<PathBuf>,
+    /// The daemon. It closes the way to it when it is about to end.
+    pub daemon: mpsc::Sender<DaemonAsk>,
 }
 
 /// The front of the running service.
@@ -50,13 +72,11 @@ pub struct LocalHandle {
 /// When the socket cannot be watched.
 pub fn serve(
     listener: UnixListener,
-    hub: HubHandle,
-    logbook: LogBook,
-    daemon: mpsc::Sender<DaemonAsk>,
+    owners: Owners,
 ) -> io::Result<LocalHandle> {
     listener.set_nonblocking(true)?;
     let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
-    let fleet = FleetServer::new(LocalFleet::new(hub, logbook, daemon))
+    let fleet = FleetServer::new(LocalFleet::new(owners))
         .max_decoding_message_size(MESSAGE_BYTES);
     let guarded = InterceptedService::new(fleet, admit);
     let (stop, stopped) = oneshot::channel::<()>();

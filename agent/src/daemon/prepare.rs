@@ -9,6 +9,7 @@ use rsv_config::{Config, Loaded};
 
 use super::leftover::Leftover;
 use super::{front, limits, logging, privileges};
+use crate::capacity;
 use crate::compat::server::Bound;
 use crate::failure::{Failure, chain};
 use crate::identity::state::private_dir;
@@ -39,6 +40,7 @@ pub(super) fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     let mut notes = Vec::new();
     notes.extend(privileges::drop_to(config.supervisord.user.as_ref())?);
     notes.extend(limits::raise(&config.supervisord)?);
+    notes.extend(capacity::make_room(config.processes().count()));
     directories(config)?;
     let state = StateDir::open(&config.locations.state_dir).map_err(|error| unusable(&error))?;
     let lock = state.lock().map_err(|error| unusable(&error))?;

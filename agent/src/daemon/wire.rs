@@ -2,10 +2,10 @@
 //! the opposite order.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use rsv_config::host::SystemHost;
-use rsv_config::{Config, Loaded, Strictness, load};
+use rsv_config::{Config, Loaded};
 use rsv_proto::telemetry::Telemetry;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::detach::Report;
 use super::front::{Front, Owners};
 use super::leftover::Leftover;
+use super::origin::Origin;
 use super::prepare::Prepared;
 use super::signals::{Asked, Signals};
 use super::{Ending, logging, systemd};
@@ -28,6 +29,7 @@ use crate::keeper_client::{self, KeeperError, KeeperOptions, KeeperPort};
 use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::local::{self, DaemonAsk, LocalHandle};
 use crate::mainlog::{CRITICAL, MainLog, SUPERVISOR};
+use crate::roster::{self, LastGood, RosterHandle, RosterOptions};
 use crate::spec;
 
 /// Asks of local callers to the daemon; a second one of a kind says nothing new.
@@ -41,11 +43,11 @@ const FLUSH: Duration = Duration::from_secs(3);
 
 /// Everything that runs.
 struct Running {
-    config: Config,
     log: MainLog,
     telemetry: Option<Telemetry>,
     capture: Capture,
     hub: HubHandle,
+    roster: RosterHandle,
     hub_task: JoinHandle<Shutdown>,
     local: LocalHandle,
     front: Front,
@@ -77,13 +79,14 @@ struct Farewell {
 /// Runs the agent.
 pub(super) async fn run(
     prepared: Prepared,
+    origin: Origin,
     args: &DaemonArgs,
     argv0: &str,
     report: &mut Report,
 ) -> Result<Ending, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
-    let mut running = start(prepared, argv0).await?;
+    let mut running = start(prepared, origin, argv0).await?;
     report.up();
     systemd::ready();
     let farewell = running.serve(&mut signals, args).await;
@@ -91,7 +94,7 @@ pub(super) async fn run(
     Ok(running.end(farewell, &mut signals).await)
 }
 
-async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
+async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Running, Failure> {
     let Prepared {
         loaded,
         state,
@@ -110,6 +113,9 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
     }
     for error in config.broken.iter().flat_map(|program| &program.errors) {
         error!("{error}");
+    }
+    if !origin.notice.is_empty() {
+        error!("{}", origin.notice);
     }
     let counted = state.clone();
     let epoch = blocking(move || counted.next_epoch(SystemTime::now()))
@@ -133,13 +139,21 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
         .await
         .map_err(|error| Failure::failed(chain(&error)))?;
     let (asking, asks) = mpsc::channel(ASKS);
+    let roster = start_roster(&config, origin, &handle);
     let owners = Owners {
         hub: handle.clone(),
         capture: capture.clone(),
         log: log.clone(),
         daemon: asking.clone(),
     };
-    let local = local::serve(listener, handle.clone(), capture.logbook(), asking)
+    let local = local::Owners {
+        hub: handle.clone(),
+        capture: capture.clone(),
+        roster: roster.clone(),
+        main_log: main_log(&config),
+        daemon: asking,
+    };
+    let local = local::serve(listener, local)
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
     let front = Front::start(bound, configured, owners)?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
@@ -147,11 +161,11 @@ async fn start(prepared: Prepared, argv0: &str) -> Result<Running, Failure> {
     let pid = std::process::id();
     info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
     Ok(Running {
-        config,
         log,
         telemetry,
         capture,
         hub: handle,
+        roster,
         hub_task,
         local,
         front,
@@ -215,6 +229,30 @@ fn no_keeper(error: &KeeperError) -> Failure {
     Failure::failed(chain(error)).hint(hint)
 }
 
+fn start_roster(config: &Config, origin: Origin, hub: &HubHandle) -> RosterHandle {
+    let Origin {
+        source,
+        inputs,
+        notice,
+    } = origin;
+    let state_dir = &config.locations.state_dir;
+    roster::start(RosterOptions {
+        hub: hub.clone(),
+        last_good: Some(LastGood::new(state_dir, &source.file)),
+        source,
+        config: config.clone(),
+        inputs,
+        notice,
+    })
+}
+
+fn main_log(config: &Config) -> Option<PathBuf> {
+    match &config.supervisord.logfile {
+        rsv_config::MainLog::File(path) => Some(path.clone()),
+        rsv_config::MainLog::Syslog => None,
+    }
+}
+
 /// Without an `[agent]` section this host is in no fleet.
 fn start_link(
     config: &Config,
@@ -249,7 +287,7 @@ impl Running {
                 Event::Signal(Asked::ReopenLogs) => self.reopen_logs(),
                 Event::Signal(Asked::Restart) => {
                     warn!(target: SUPERVISOR, "received SIGHUP indicating restart request");
-                    if self.is_startable(args).await {
+                    if self.is_startable().await {
                         return Farewell {
                             mode: Shutdown::StopPrograms,
                             ending: Ending::Restart,
@@ -273,6 +311,13 @@ impl Running {
                     return Farewell {
                         mode: Shutdown::StopPrograms,
                         ending: Ending::Exit,
+                    };
+                }
+                Event::Ask(DaemonAsk::Restart) => {
+                    warn!("a restart was asked for");
+                    return Farewell {
+                        mode: Shutdown::StopPrograms,
+                        ending: Ending::Restart,
                     };
                 }
                 Event::HubEnded => {
@@ -314,27 +359,21 @@ impl Running {
 
     /// Whether the configuration, as it is now, would be accepted: nothing is stopped for one that
     /// would not.
-    async fn is_startable(&self, args: &DaemonArgs) -> bool {
-        let (file, overrides) = (self.config.file.clone(), args.overrides());
-        let loaded =
-            blocking(move || load(&file, &overrides, Strictness::Lenient, &SystemHost::new()))
-                .await;
-        match loaded {
-            Ok(Ok(_)) => true,
-            Ok(Err(errors)) => {
-                for error in errors.iter() {
-                    error!("{error}");
-                }
+    async fn is_startable(&self) -> bool {
+        match self.roster.check().await {
+            Ok(()) => true,
+            // What is wrong has been logged.
+            Err(_) => {
                 error!("not restarted: the configuration is refused");
                 false
             }
-            Err(_) => false,
         }
     }
 
     /// Takes everything apart in order.
-    async fn end(self, farewell: Farewell, signals: &mut Signals) -> Ending {
+    async fn end(mut self, farewell: Farewell, signals: &mut Signals) -> Ending {
         let Farewell { mode, ending } = farewell;
+        self.asks.close();
         self.front.end_is_near();
         let hub = self.hub.clone();
         let stopped = async move {

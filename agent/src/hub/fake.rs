@@ -89,6 +89,8 @@ fn answer(
                 .ok();
         }
         Ask::Resolve { patterns, answer } => drop(answer.send(resolve(keys, &patterns))),
+        Ask::Reconfigure { results, .. } => drop(results.send(mpsc::channel(1).1)),
+        Ask::Stdin { answer, .. } => drop(answer.send(Err(super::NoStdin::NoPipe))),
         Ask::Shutdown { done, .. } => {
             journal.end();
             done.send(()).ok();

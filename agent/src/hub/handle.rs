@@ -3,16 +3,32 @@
 //! A handle only sends a request and waits for the answer; it decides nothing.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use rsv_proto::wire;
 use tokio::sync::{mpsc, oneshot};
 
+use super::reconfigure::ProgramChange;
 use crate::journal::{Journal, JournalReader};
 
 /// The hub has gone: the agent is at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the supervisor is shutting down")]
 pub struct HubGone;
+
+/// Why nothing can be written to the standard input of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoStdin {
+    /// There is no such program.
+    #[error("there is no such program")]
+    NoSuchProcess,
+    /// It does not run.
+    #[error("it does not run")]
+    NotRunning,
+    /// It runs and has no such pipe.
+    #[error("it has no standard input to write to")]
+    NoPipe,
+}
 
 /// Names one supervised process. Ordered by group, then name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +103,14 @@ pub(super) enum Ask {
     Resolve {
         patterns: Vec<String>,
         answer: oneshot::Sender<Resolved>,
+    },
+    Reconfigure {
+        changes: Vec<ProgramChange>,
+        results: oneshot::Sender<mpsc::Receiver<wire::TargetResult>>,
+    },
+    Stdin {
+        key: Key,
+        answer: oneshot::Sender<Result<OwnedFd, NoStdin>>,
     },
     Shutdown {
         mode: Shutdown,
@@ -164,6 +188,30 @@ impl HubHandle {
     pub async fn resolve(&self, patterns: &[String]) -> Result<Resolved, HubGone> {
         let patterns = patterns.to_vec();
         self.ask(|answer| Ask::Resolve { patterns, answer }).await
+    }
+
+    /// Changes what is supervised, all at once. Gives one result for each program that has to be
+    /// stopped for it, when it is; the channel ends when all are in. Dropping it stops nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn reconfigure(
+        &self,
+        changes: Vec<ProgramChange>,
+    ) -> Result<mpsc::Receiver<wire::TargetResult>, HubGone> {
+        self.ask(|results| Ask::Reconfigure { changes, results })
+            .await
+    }
+
+    /// A copy of the writing end of a process's standard input. It does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn stdin_of(&self, key: &Key) -> Result<Result<OwnedFd, NoStdin>, HubGone> {
+        let key = key.clone();
+        self.ask(|answer| Ask::Stdin { key, answer }).await
     }
 
     /// Ends the hub; returns when that is done. A second call waits for the first one's end.

@@ -34,6 +34,8 @@ pub(super) enum LogInput {
     Opened {
         key: Key,
         channel: Channel,
+        /// As it was asked for.
+        spec: LogSpec,
         result: io::Result<OwnedFd>,
     },
     /// The thread has done all that it was given.
@@ -141,11 +143,12 @@ impl Logs {
 
 fn open_all(capture: &Capture, wanted: VecDeque<Wanted>, answers: &mpsc::Sender<LogInput>) {
     for Wanted { key, channel, spec } in wanted {
-        let result = capture.open(&key.as_run_key(), channel, spec);
+        let result = capture.open(&key.as_run_key(), channel, spec.clone());
         if answers
             .blocking_send(LogInput::Opened {
                 key,
                 channel,
+                spec,
                 result,
             })
             .is_err()

@@ -1,5 +1,6 @@
 //! What the keeper reports and what becomes of the logs, turned into events of machines.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rsv_keeper::message::{Channel, Exited, Refused, Signalled};
@@ -10,6 +11,7 @@ use super::gear::SentSignal;
 use super::logs::LogInput;
 use super::slot::{LogState, Process, Readiness, SpawnStage};
 use super::{Adoption, Core, Key, clock, verdicts};
+use crate::capture::LogSpec;
 use crate::keeper_client::{HeldRun, KeeperInput};
 use crate::spec::{SpawnError, io_code, refused_text};
 
@@ -160,27 +162,36 @@ impl Core {
             LogInput::Opened {
                 key,
                 channel,
-                result: Ok(file),
-            } => {
-                if let Some(slot) = self.slots.get_mut(&key) {
-                    self.gear.opened(slot, channel, file);
-                    self.logs_came(&key);
-                }
-            }
-            LogInput::Opened {
-                key,
-                channel,
-                result: Err(error),
-            } => {
-                self.log_failed(&key, channel, &error);
-                self.logs_came(&key);
-            }
+                spec,
+                result,
+            } => self.log_opened(&key, channel, &spec, result),
             LogInput::Streams {
                 generation,
                 streams,
             } => self.collected(generation, streams),
             LogInput::Idle => self.gear.logs.idle(),
         }
+    }
+
+    fn log_opened(
+        &mut self,
+        key: &Key,
+        channel: Channel,
+        spec: &LogSpec,
+        result: std::io::Result<OwnedFd>,
+    ) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return self.gear.logs.capture().forget(&key.as_run_key());
+        };
+        // A log that is kept otherwise by now has been asked for again, or nobody needs it.
+        if slot.log_mut(channel).is_none_or(|log| log.spec != *spec) {
+            return;
+        }
+        match result {
+            Ok(file) => self.gear.opened(slot, channel, file),
+            Err(error) => self.log_failed(key, channel, &error),
+        }
+        self.logs_came(key);
     }
 
     fn log_failed(&mut self, key: &Key, channel: Channel, error: &std::io::Error) {

@@ -189,7 +189,7 @@ impl Slot {
     }
 }
 
-fn logs_of(program: &Program) -> Vec<SlotLog> {
+pub(super) fn logs_of(program: &Program) -> Vec<SlotLog> {
     let stdout = SlotLog::new(Channel::Stdout, program.stdout.clone());
     let stderr = program
         .stderr

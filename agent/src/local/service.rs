@@ -8,26 +8,29 @@ use rsv_proto::telemetry;
 use rsv_proto::time::to_wire;
 use rsv_proto::wire::{
     self, ActRequest, ActResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
-    GetVersionResponse, HostSelection, HostState, ListHostsRequest, ListHostsResponse,
-    ShutdownRequest, ShutdownResponse, TailRequest, TailResponse, fleet_server::Fleet,
+    GetVersionResponse, GroupOutcome, HostSelection, HostState, ListHostsRequest,
+    ListHostsResponse, ShutdownRequest, ShutdownResponse, TailRequest, TailResponse,
+    fleet_server::Fleet,
+    update_response::{Event as UpdateEvent, ShuttingDown},
 };
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, info_span};
 
-use super::DaemonAsk;
-use super::act;
-use crate::hub::{HubGone, HubHandle};
+use super::{DaemonAsk, Owners};
+use super::{act, clear, configuration, main_log};
+use crate::hub::HubGone;
 use crate::logbook::LogBook;
+use crate::roster::Keep;
 use crate::tail::{self, TailError};
 
 /// The service.
 #[derive(Debug)]
 pub(super) struct LocalFleet {
-    hub: HubHandle,
+    owners: Owners,
     logbook: LogBook,
-    daemon: mpsc::Sender<DaemonAsk>,
     operations: act::Operations,
 }
 
@@ -35,13 +38,21 @@ pub(super) struct LocalFleet {
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl LocalFleet {
-    pub(super) fn new(hub: HubHandle, logbook: LogBook, daemon: mpsc::Sender<DaemonAsk>) -> Self {
+    pub(super) fn new(owners: Owners) -> Self {
         Self {
-            hub,
-            logbook,
-            daemon,
+            logbook: owners.capture.logbook(),
+            owners,
             operations: act::Operations::default(),
         }
+    }
+
+    /// The daemon takes no more asks: it is on its way to its end.
+    fn is_ending(&self) -> bool {
+        self.owners.daemon.is_closed()
+    }
+
+    fn notice(&self) -> String {
+        self.owners.roster.standing().notice.clone()
     }
 }
 
@@ -60,7 +71,7 @@ impl Fleet for LocalFleet {
             protocol_min: *PROTOCOL.start(),
             protocol_max: *PROTOCOL.end(),
             pid: std::process::id(),
-            notice: String::new(),
+            notice: self.notice(),
         }))
     }
 
@@ -79,6 +90,7 @@ impl Fleet for LocalFleet {
         let request = request.into_inner();
         require_this_host(request.hosts.as_ref())?;
         let mut status = self
+            .owners
             .hub
             .status(&request.programs)
             .instrument(span)
@@ -88,7 +100,7 @@ impl Fleet for LocalFleet {
         status.as_of = Some(to_wire(std::time::SystemTime::now()));
         let page = GetStatusResponse {
             hosts: vec![status],
-            notice: String::new(),
+            notice: self.notice(),
         };
         Ok(Response::new(stream::iter([Ok(page)]).boxed()))
     }
@@ -97,7 +109,7 @@ impl Fleet for LocalFleet {
         let span = server_span("rsv.v1.Fleet/Act", request.metadata());
         let request = request.into_inner();
         require_this_host(request.hosts.as_ref())?;
-        let events = act::begin(&self.hub, &self.operations, request)
+        let events = act::begin(&self.owners.hub, &self.operations, request)
             .instrument(span)
             .await?;
         Ok(Response::new(events.map(Ok).boxed()))
@@ -109,7 +121,7 @@ impl Fleet for LocalFleet {
     ) -> Result<Response<Self::TailStream>, Status> {
         let request = request.into_inner();
         require_this_host(request.hosts.as_ref())?;
-        let items = tail::open(&self.hub, &self.logbook, &request)
+        let items = tail::open(&self.owners.hub, &self.logbook, &request)
             .await
             .map_err(|error| match error {
                 TailError::Request(why) => Status::invalid_argument(why),
@@ -122,7 +134,7 @@ impl Fleet for LocalFleet {
         &self,
         _: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownResponse>, Status> {
-        match self.daemon.try_send(DaemonAsk::Shutdown) {
+        match self.owners.daemon.try_send(DaemonAsk::Shutdown) {
             // One that is waiting already does the same.
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {
                 Ok(Response::new(ShutdownResponse {}))
@@ -133,62 +145,114 @@ impl Fleet for LocalFleet {
 
     async fn reread(
         &self,
-        _: Request<wire::RereadRequest>,
+        request: Request<wire::RereadRequest>,
     ) -> Result<Response<wire::RereadResponse>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
-    }
-
-    async fn add_group(
-        &self,
-        _: Request<wire::AddGroupRequest>,
-    ) -> Result<Response<wire::AddGroupResponse>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
-    }
-
-    async fn remove_group(
-        &self,
-        _: Request<wire::RemoveGroupRequest>,
-    ) -> Result<Response<wire::RemoveGroupResponse>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
-    }
-
-    async fn reload(
-        &self,
-        _: Request<wire::ReloadRequest>,
-    ) -> Result<Response<wire::ReloadResponse>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
-    }
-
-    async fn list_available(
-        &self,
-        _: Request<wire::ListAvailableRequest>,
-    ) -> Result<Response<wire::ListAvailableResponse>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
-    }
-
-    async fn clear_logs(
-        &self,
-        _: Request<wire::ClearLogsRequest>,
-    ) -> Result<Response<wire::ClearLogsResponse>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
+        if self.is_ending() {
+            return Ok(Response::new(wire::RereadResponse {
+                shutting_down: true,
+                ..Default::default()
+            }));
+        }
+        let span = server_span("rsv.v1.Fleet/Reread", request.metadata());
+        let keep = match request.into_inner().look_only {
+            true => Keep::No,
+            false => Keep::Yes,
+        };
+        let reread = configuration::reread(&self.owners.roster, keep);
+        Ok(Response::new(reread.instrument(span).await))
     }
 
     type UpdateStream = Answers<wire::UpdateResponse>;
 
     async fn update(
         &self,
-        _: Request<wire::UpdateRequest>,
+        request: Request<wire::UpdateRequest>,
     ) -> Result<Response<Self::UpdateStream>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
+        let span = server_span("rsv.v1.Fleet/Update", request.metadata());
+        let groups = request.into_inner().groups;
+        let update = match self.is_ending() {
+            true => Err(HubGone),
+            false => self.owners.roster.update(groups).instrument(span).await,
+        };
+        let events = match update {
+            Ok(events) => ReceiverStream::new(events).map(Ok).boxed(),
+            Err(HubGone) => {
+                let event = UpdateEvent::ShuttingDown(ShuttingDown {});
+                stream::iter([Ok(wire::UpdateResponse { event: Some(event) })]).boxed()
+            }
+        };
+        Ok(Response::new(events))
+    }
+
+    async fn add_group(
+        &self,
+        request: Request<wire::AddGroupRequest>,
+    ) -> Result<Response<wire::AddGroupResponse>, Status> {
+        let span = server_span("rsv.v1.Fleet/AddGroup", request.metadata());
+        let name = request.into_inner().name;
+        let outcome = match self.is_ending() {
+            true => Err(HubGone),
+            false => self.owners.roster.add(&name).instrument(span).await,
+        };
+        let outcome = outcome.unwrap_or(GroupOutcome::ShuttingDown).into();
+        Ok(Response::new(wire::AddGroupResponse { outcome }))
+    }
+
+    async fn remove_group(
+        &self,
+        request: Request<wire::RemoveGroupRequest>,
+    ) -> Result<Response<wire::RemoveGroupResponse>, Status> {
+        let span = server_span("rsv.v1.Fleet/RemoveGroup", request.metadata());
+        let name = request.into_inner().name;
+        let outcome = match self.is_ending() {
+            true => Err(HubGone),
+            false => self.owners.roster.remove(&name).instrument(span).await,
+        };
+        let outcome = outcome.unwrap_or(GroupOutcome::ShuttingDown).into();
+        Ok(Response::new(wire::RemoveGroupResponse { outcome }))
+    }
+
+    async fn reload(
+        &self,
+        request: Request<wire::ReloadRequest>,
+    ) -> Result<Response<wire::ReloadResponse>, Status> {
+        let span = server_span("rsv.v1.Fleet/Reload", request.metadata());
+        if self.is_ending() {
+            return Ok(Response::new(wire::ReloadResponse {
+                shutting_down: true,
+                ..Default::default()
+            }));
+        }
+        let reload = configuration::reload(&self.owners.roster, &self.owners.daemon);
+        Ok(Response::new(reload.instrument(span).await))
+    }
+
+    async fn list_available(
+        &self,
+        _: Request<wire::ListAvailableRequest>,
+    ) -> Result<Response<wire::ListAvailableResponse>, Status> {
+        let standing = self.owners.roster.standing();
+        Ok(Response::new(configuration::available(&standing)))
+    }
+
+    async fn clear_logs(
+        &self,
+        request: Request<wire::ClearLogsRequest>,
+    ) -> Result<Response<wire::ClearLogsResponse>, Status> {
+        let programs = request.into_inner().programs;
+        let cleared = clear::clear(&self.owners.hub, &self.owners.capture, &programs);
+        Ok(Response::new(cleared.await.map_err(ended)?))
     }
 
     type TailMainLogStream = Answers<wire::TailMainLogResponse>;
 
     async fn tail_main_log(
         &self,
-        _: Request<wire::TailMainLogRequest>,
+        request: Request<wire::TailMainLogRequest>,
     ) -> Result<Response<Self::TailMainLogStream>, Status> {
-        Err(Status::unimplemented("this agent does not do that yet"))
+        let request = request.into_inner();
+        let answers = main_log::open(self.owners.main_log.as_deref(), &request).await?;
+        Ok(Response::new(answers))
     }
 }
 

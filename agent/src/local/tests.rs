@@ -14,6 +14,7 @@ use super::*;
 use crate::capture::Capture;
 use crate::hub::fake::{self, FakeHub};
 use crate::keeper_client::KeeperPort;
+use crate::roster::{self, RosterOptions, Source};
 
 struct Served {
     client: FleetClient<Channel>,
@@ -29,8 +30,29 @@ async fn served() -> Served {
     let listener = bind(&path).unwrap();
     let hub = fake::start(1, &["app", "stuck"]);
     let (asking, asks) = mpsc::channel(1);
-    let logbook = Capture::start(KeeperPort::new()).unwrap().logbook();
-    let handle = serve(listener, hub.handle.clone(), logbook, asking).unwrap();
+    let file = directory.path().join("a.conf");
+    std::fs::write(&file, "[supervisord]\n").unwrap();
+    let source = Source {
+        file,
+        overrides: rsv_config::Overrides::default(),
+    };
+    let config = source.read().unwrap().loaded.config;
+    let roster = roster::start(RosterOptions {
+        hub: hub.handle.clone(),
+        source,
+        last_good: None,
+        config,
+        inputs: None,
+        notice: "an older configuration".to_owned(),
+    });
+    let owners = Owners {
+        hub: hub.handle.clone(),
+        capture: Capture::start(KeeperPort::new()).unwrap(),
+        roster,
+        main_log: Some(directory.path().join("main.log")),
+        daemon: asking,
+    };
+    let handle = serve(listener, owners).unwrap();
     let client = FleetClient::new(dial_unix(&path).await.unwrap());
     Served {
         client,

@@ -1,0 +1,109 @@
+//! Which configuration an agent starts with: the one that it is told, or, when that one is refused
+//! while programs run that nobody else would look after, the last good one.
+
+use std::path::{Path, PathBuf};
+
+use rsv_config::host::SystemHost;
+use rsv_config::{ClientView, ConfigErrors, Loaded, Overrides, client_view};
+
+use crate::roster::{Inputs, Read, Remembered, Source, holds_programs};
+
+/// Where the configuration in force comes from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) source: Source,
+    /// What it was read from; absent: it is an older one.
+    pub(super) inputs: Option<Inputs>,
+    /// What everybody is to be told of it; empty: nothing.
+    pub(super) notice: String,
+}
+
+/// Reads the configuration, or takes the last good one.
+pub(super) fn read(file: PathBuf, overrides: Overrides) -> Result<(Loaded, Origin), ConfigErrors> {
+    let source = Source { file, overrides };
+    match source.read() {
+        Ok(Read { loaded, inputs }) => {
+            let origin = Origin {
+                source,
+                inputs: Some(inputs),
+                notice: String::new(),
+            };
+            Ok((loaded, origin))
+        }
+        Err(errors) => match last_good(&source, &errors) {
+            Some((loaded, notice)) => {
+                let origin = Origin {
+                    source,
+                    inputs: None,
+                    notice,
+                };
+                Ok((loaded, origin))
+            }
+            None => Err(errors),
+        },
+    }
+}
+
+fn last_good(source: &Source, errors: &ConfigErrors) -> Option<(Loaded, String)> {
+    let state_dir = state_dir(&source.file);
+    let remembered = Remembered::load(&state_dir, &source.file)?;
+    let loaded = source.read_again(&remembered.inputs).ok()?;
+    if !holds_programs(&loaded.config.locations.keeper_socket) {
+        return None;
+    }
+    let notice = format!(
+        "running the configuration of {}: {}",
+        remembered.saved_at(),
+        errors.first()
+    );
+    Some((loaded, notice))
+}
+
+/// The state directory that a broken file still names, or the usual one.
+fn state_dir(file: &Path) -> PathBuf {
+    let view = client_view(file, &SystemHost::new());
+    if let Some(agent) = view.ok().and_then(|view| view.agent) {
+        return agent.state_dir;
+    }
+    let text = std::fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    named_state_dir(&text).unwrap_or_else(|| ClientView::without_file().locations.state_dir)
+}
+
+/// What a file that cannot be read as a whole says about it in its `[agent]` section.
+fn named_state_dir(text: &str) -> Option<PathBuf> {
+    let lines = text.lines().map(str::trim);
+    let mut section = lines.skip_while(|line| *line != "[agent]").skip(1);
+    let value = section
+        .by_ref()
+        .take_while(|line| !line.starts_with('['))
+        .find_map(|line| {
+            let (key, value) = line.split_once(['=', ':'])?;
+            key.trim()
+                .eq_ignore_ascii_case("state_dir")
+                .then_some(value)
+        })?;
+    let value = value.split(" ;").next().unwrap_or(value).trim();
+    Path::new(value).is_absolute().then(|| value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_directory_is_found_in_a_file_that_is_broken_elsewhere() {
+        for (text, found) in [
+            ("[agent]\nstate_dir = /a/b\n", Some("/a/b")),
+            (
+                "nonsense\n[agent]\nname=x\nstate_dir: /a ; here\n[x\n",
+                Some("/a"),
+            ),
+            ("[agent]\n[supervisord]\nstate_dir=/a\n", None),
+            ("[agent]\nstate_dir=%(here)s/state\n", None),
+            ("", None),
+        ] {
+            assert_eq!(named_state_dir(text), found.map(PathBuf::from), "{text}");
+        }
+    }
+}

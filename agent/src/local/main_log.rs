@@ -1,0 +1,174 @@
+//! Reading the agent's own log, and following it over rotation.
+//!
+//! While somebody follows, the end of the file is looked at a few times a second: the file is also
+//! written, moved and emptied by others.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use rsv_proto::wire::{TailMainLogRequest, TailMainLogResponse};
+use tonic::Status;
+
+/// How many bytes of what there is are given when nobody says.
+const BYTES: u64 = 1600;
+
+/// The largest piece.
+const PIECE: usize = 64 * 1024;
+
+/// How often the end is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+type Answers = BoxStream<'static, Result<TailMainLogResponse, Status>>;
+
+/// A place in the log.
+#[derive(Debug)]
+struct Reader {
+    path: PathBuf,
+    file: File,
+    offset: u64,
+}
+
+/// What stands at the place.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Bytes(Vec<u8>),
+    /// The file has become shorter; the place is its beginning now.
+    Truncated,
+    /// Nothing more for now.
+    End,
+}
+
+/// The end of the log, and what follows.
+pub(super) async fn open(
+    path: Option<&Path>,
+    request: &TailMainLogRequest,
+) -> Result<Answers, Status> {
+    let path = path.ok_or_else(|| Status::not_found("the agent's log is not a file"))?;
+    let (path, bytes) = (path.to_owned(), request.bytes.unwrap_or(BYTES));
+    let follow = request.follow;
+    let reader = blocking(move || Reader::open(path, bytes))
+        .await
+        .map_err(|error| status(&error))?;
+    let first = stream::iter([Ok(TailMainLogResponse::default())]);
+    let rest = stream::unfold(Some(reader), move |reader| next(reader, follow));
+    Ok(first.chain(rest).boxed())
+}
+
+async fn next(
+    reader: Option<Reader>,
+    follow: bool,
+) -> Option<(Result<TailMainLogResponse, Status>, Option<Reader>)> {
+    let mut reader = reader?;
+    loop {
+        let step = blocking(move || {
+            let found = reader.step();
+            Ok((reader, found))
+        });
+        let found;
+        (reader, found) = step.await.ok()?;
+        let answer = match found {
+            Ok(Found::Bytes(data)) => Ok(TailMainLogResponse {
+                data,
+                truncated: false,
+            }),
+            Ok(Found::Truncated) => Ok(TailMainLogResponse {
+                truncated: true,
+                ..Default::default()
+            }),
+            Ok(Found::End) if follow => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Ok(Found::End) => return None,
+            Err(error) => return Some((Err(status(&error)), None)),
+        };
+        return Some((answer, Some(reader)));
+    }
+}
+
+impl Reader {
+    fn open(path: PathBuf, bytes: u64) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            // Nothing can be read back from a terminal or a device.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let offset = metadata.len().saturating_sub(bytes);
+        Ok(Self { path, file, offset })
+    }
+
+    fn step(&mut self) -> io::Result<Found> {
+        let mut piece = vec![0; PIECE];
+        let n = self.file.read_at(&mut piece, self.offset)?;
+        if n > 0 {
+            piece.truncate(n);
+            self.offset += n as u64;
+            return Ok(Found::Bytes(piece));
+        }
+        let here = self.file.metadata()?;
+        if here.len() < self.offset {
+            self.offset = 0;
+            return Ok(Found::Truncated);
+        }
+        match File::open(&self.path) {
+            Ok(file) if file.metadata()?.ino() != here.ino() => {
+                // It was rotated, and all of the former file has been read.
+                (self.file, self.offset) = (file, 0);
+                self.step()
+            }
+            Ok(_) => Ok(Found::End),
+            // Between the two steps of a rotation.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::End),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn status(error: &io::Error) -> Status {
+    match error.kind() {
+        io::ErrorKind::NotFound => Status::not_found("there is no main log"),
+        _ => Status::failed_precondition(format!("the main log cannot be read: {error}")),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_read_and_then_what_comes_also_after_rotation_and_truncation() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("main.log");
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        let mut reader = Reader::open(path.clone(), 4).unwrap();
+        let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
+        assert_eq!(reader.step().unwrap(), bytes("two\n"));
+        assert_eq!(reader.step().unwrap(), Found::End);
+        std::fs::rename(&path, directory.path().join("main.log.1")).unwrap();
+        assert_eq!(reader.step().unwrap(), Found::End);
+        std::fs::write(&path, "three\n").unwrap();
+        assert_eq!(reader.step().unwrap(), bytes("three\n"));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(reader.step().unwrap(), Found::Truncated);
+        std::fs::write(&path, "4\n").unwrap();
+        assert_eq!(reader.step().unwrap(), bytes("4\n"));
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_no_log() {
+        let missing = Reader::open("/dev/null".into(), 10).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+}
