@@ -148,7 +148,7 @@ impl Hub {
     ) -> (Self, HubHandle) {
         let (asks, asked) = mpsc::channel(ASKS);
         let journal = Journal::new(settings.epoch, CAPACITY);
-        let (logs, opened) = Logs::new(capture, settings.purge);
+        let (logs, opened) = Logs::new(capture, port.clone(), settings.purge);
         let mut slots = BTreeMap::new();
         let mut programs = settings.programs;
         programs.sort_by(|a, b| a.order().cmp(&b.order()));

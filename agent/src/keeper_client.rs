@@ -1,6 +1,7 @@
 //! The connection to the keeper, and the port through which anything is sent to it.
 //!
-//! [`connect`] finds the keeper, or starts one when none answers, and takes stock of what it holds.
+//! [`connect`] finds the keeper, or starts one when none answers, and takes stock of what it holds. A
+//! keeper that was started from another version of its file is asked to become the present one.
 //! [`KeeperClient::run`] then turns its reports into [`KeeperInput`]s, in order, through a bounded
 //! channel; when the keeper dies it says [`KeeperInput::Lost`], finds or starts another one and says
 //! [`KeeperInput::Attached`] again. The port is one for ever and may be used from any thread; the
@@ -10,6 +11,7 @@
 mod launch;
 mod port;
 mod session;
+mod upgrade;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -20,7 +22,7 @@ use rsv_keeper::message::{Exited, Held, Note, Refused, Report, Signalled};
 use tokio::sync::mpsc;
 
 pub use launch::KeeperBinary;
-pub use port::{KeeperPort, NewConnection};
+pub use port::{KeeperPort, Moment, NewConnection};
 use session::Session;
 
 /// Reports that wait for the hub. It takes them as fast as they come; when it does not, the socket
@@ -274,10 +276,24 @@ async fn attach(
     child: &mut Option<Child>,
 ) -> Result<(Session, Attached), KeeperError> {
     let deadline = tokio::time::Instant::now() + options.patience;
+    let mut is_asked = false;
     loop {
         let socket = launch::connect_or_start(options, child, deadline).await?;
         match session::greet(socket, &options.socket).await {
-            Ok(ready) => return Ok(ready),
+            Ok((session, attached)) => {
+                let Some(executable) = upgrade::wanted(options, session.socket()) else {
+                    return Ok((session, attached));
+                };
+                let (version, executable) = (attached.version.as_str(), executable.as_path());
+                if is_asked {
+                    let executable = executable.display();
+                    tracing::warn!(version, %executable, "the keeper stays what it is");
+                    return Ok((session, attached));
+                }
+                is_asked = true;
+                tracing::info!(version, executable = %executable.display(), "the keeper is replaced");
+                session.ask_reexec(executable, &options.socket).await?;
+            }
             // A killed agent is still being taken apart by the kernel, or a keeper is just going.
             Err(KeeperError::Busy { .. } | KeeperError::Closed(_))
                 if tokio::time::Instant::now() < deadline =>

@@ -29,7 +29,7 @@ pub trait DrainPort: Send + 'static {
 
 impl DrainPort for KeeperPort {
     fn drain_to(&self, run: &Run, channel: Channel, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.send(Request::DrainTo(stream(run, channel)), &[file])
+        KeeperPort::drain_to(self, run, channel, file)
     }
 
     fn close_stream(&self, run: &Run, channel: Channel) -> io::Result<()> {

@@ -232,6 +232,7 @@ impl Gear {
             self.deadlines.remove(&(timer, key.clone()));
         }
         self.logs.capture().forget(&run_key);
+        self.outbox.port().forget_drains(&run_key);
         self.outbox
             .tell(Request::Note(message::Note { key: run_key, note }));
         let (group, name) = (key.group.clone(), key.name.clone());
@@ -275,7 +276,9 @@ impl Gear {
             }
         }
         if is_any {
-            self.logs.capture().closed(&slot.program.key.as_run_key());
+            let run_key = slot.program.key.as_run_key();
+            self.logs.capture().closed(&run_key);
+            self.outbox.port().forget_drains(&run_key);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rsv_keeper::message::{Channel, Run};
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::handle::Key;
 use super::handover::Streams;
 use crate::capture::{Capture, LogSpec};
+use crate::keeper_client::KeeperPort;
 use crate::spec::AutoLogs;
 
 /// Opened logs that wait for the hub. The blocking thread waits when it is full.
@@ -56,6 +57,8 @@ pub(super) struct Logs {
     /// Tells one collection of pipes from another.
     generation: u64,
     answers: mpsc::Sender<LogInput>,
+    /// What is opened is made known here, for the spawns that come.
+    port: KeeperPort,
     /// Old files, to be removed before the first log is opened.
     purge: Option<AutoLogs>,
 }
@@ -63,6 +66,7 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) fn new(
         capture: Capture,
+        port: KeeperPort,
         purge: Option<AutoLogs>,
     ) -> (Self, mpsc::Receiver<LogInput>) {
         let (answers, received) = mpsc::channel(OPENED);
@@ -74,6 +78,7 @@ impl Logs {
                 is_busy: false,
                 generation: 0,
                 answers,
+                port,
                 purge,
             },
             received,
@@ -132,18 +137,29 @@ impl Logs {
         let wanted = std::mem::take(&mut self.wanted);
         let purge = self.purge.take();
         let (capture, answers) = (self.capture.clone(), self.answers.clone());
+        let port = self.port.clone();
         tokio::task::spawn_blocking(move || {
             if let Some(purge) = purge {
                 purge.purge();
             }
-            open_all(&capture, wanted, &answers);
+            open_all(&capture, &port, wanted, &answers);
         });
     }
 }
 
-fn open_all(capture: &Capture, wanted: VecDeque<Wanted>, answers: &mpsc::Sender<LogInput>) {
+fn open_all(
+    capture: &Capture,
+    port: &KeeperPort,
+    wanted: VecDeque<Wanted>,
+    answers: &mpsc::Sender<LogInput>,
+) {
     for Wanted { key, channel, spec } in wanted {
-        let result = capture.open(&key.as_run_key(), channel, spec.clone());
+        let (run_key, since) = (key.as_run_key(), port.moment());
+        let result = capture.open(&run_key, channel, spec.clone());
+        let result = result.and_then(|file| {
+            port.offer_drain(&run_key, channel, file.as_fd(), since)?;
+            Ok(file)
+        });
         if answers
             .blocking_send(LogInput::Opened {
                 key,

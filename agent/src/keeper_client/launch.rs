@@ -66,7 +66,8 @@ pub(super) async fn connect_or_start(
     }
 }
 
-fn find(binary: &KeeperBinary) -> Result<PathBuf, KeeperError> {
+/// The file to start.
+pub(super) fn find(binary: &KeeperBinary) -> Result<PathBuf, KeeperError> {
     if let KeeperBinary::File(path) = binary {
         return Ok(path.clone());
     }

@@ -1,12 +1,13 @@
 //! One conversation with one keeper: the greeting, then reports.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsv_keeper::message::{FromKeeper, Hello, PROTOCOL, Report, Request, ToKeeper};
+use rsv_keeper::message::{FromKeeper, Hello, PROTOCOL, Reexec, Report, Request, ToKeeper};
 use rsv_keeper::packet::{self, Receiver};
 use tokio::time::timeout;
 
@@ -57,6 +58,30 @@ impl Session {
     pub(super) async fn recv(&mut self) -> Option<Option<KeeperInput>> {
         let (report, fds) = self.packet().await?;
         Some(report.and_then(|report| KeeperInput::from_report(report, fds)))
+    }
+
+    /// The connection itself.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.get_ref().as_fd()
+    }
+
+    /// Has the keeper replace itself, whether it can or not. It ends the connection.
+    pub(super) async fn ask_reexec(
+        mut self,
+        executable: &Path,
+        path: &Path,
+    ) -> Result<(), KeeperError> {
+        let request = Request::Reexec(Reexec {
+            executable: executable.as_os_str().as_bytes().to_vec(),
+        });
+        let sent = NewConnection(Arc::clone(&self.connection)).send(request, &[]);
+        sent.map_err(|source| KeeperError::Connect {
+            socket: path.to_owned(),
+            source,
+        })?;
+        let gone = async { while self.packet().await.is_some() {} };
+        let ended = timeout(SILENCE, gone).await;
+        ended.map_err(|_| KeeperError::Silent(path.to_owned()))
     }
 
     async fn take_stock(&mut self, path: &Path) -> Result<Attached, KeeperError> {

@@ -1,5 +1,6 @@
 //! A keeper played by the test: it says only what the test has it say.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+#![expect(dead_code, reason = "each test file uses its own part of it")]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::rig::within;
 
 /// The test's end of the conversation.
 pub(crate) struct FakeKeeper {
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::UnboundedReceiver<(Request, Vec<OwnedFd>)>,
     connection: std::sync::mpsc::Receiver<Arc<OwnedFd>>,
     socket: Option<Arc<OwnedFd>>,
     reading: std::sync::mpsc::Sender<()>,
@@ -51,8 +52,8 @@ impl FakeKeeper {
             say(&socket, Report::Ready(Ready {}));
             connected.send(Arc::clone(&socket)).unwrap();
             read.recv().unwrap();
-            while let Ok(Some((message, _fds))) = packet::recv::<ToKeeper>(socket.as_fd()) {
-                if sender.send(message.request.unwrap()).is_err() {
+            while let Ok(Some((message, fds))) = packet::recv::<ToKeeper>(socket.as_fd()) {
+                if sender.send((message.request.unwrap(), fds)).is_err() {
                     return;
                 }
             }
@@ -86,6 +87,11 @@ impl FakeKeeper {
 
     /// The next request.
     pub(crate) async fn next(&mut self) -> Request {
+        self.next_with_descriptors().await.0
+    }
+
+    /// The next request with what is attached to it.
+    pub(crate) async fn next_with_descriptors(&mut self) -> (Request, Vec<OwnedFd>) {
         within(self.requests.recv())
             .await
             .expect("the agent has gone")
@@ -127,7 +133,7 @@ impl FakeKeeper {
     /// Nothing but notes and acknowledgements has been asked since. What would have been is there,
     /// once the agent has answered something that was asked of it later.
     pub(crate) fn nothing_waits(&mut self) {
-        while let Ok(request) = self.requests.try_recv() {
+        while let Ok((request, _)) = self.requests.try_recv() {
             assert!(
                 matches!(request, Request::Note(_) | Request::Ack(_)),
                 "{request:?}"
@@ -142,6 +148,24 @@ impl FakeKeeper {
             spawned_at_ns: now_ns(),
             ..Held::default()
         }));
+    }
+
+    /// A program whose standard output is this pipe.
+    pub(crate) fn spawned_with(&mut self, run: &Run, pid: u32, stdout: &OwnedFd) {
+        let held = Held {
+            run: run.clone(),
+            pid,
+            spawned_at_ns: now_ns(),
+            has_stdout: true,
+            ..Held::default()
+        };
+        let socket = self
+            .socket
+            .get_or_insert_with(|| self.connection.recv().unwrap());
+        let message = FromKeeper {
+            report: Some(Report::Spawned(held)),
+        };
+        packet::send(socket.as_fd(), &message, &[stdout.as_fd()]).unwrap();
     }
 
     pub(crate) fn exited(&mut self, run: &Run, code: i32) {

@@ -174,3 +174,27 @@ fn cpu_ticks(pid: u32) -> u64 {
     let fields = crate::rig::stat_fields(pid).unwrap();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
+
+#[test]
+fn a_new_drain_file_counts_for_every_run_of_the_key() {
+    let rig = Rig::start();
+    let (old, new) = (rig.path("old"), rig.path("new"));
+    let mut agent = rig.agent();
+    // What is left of the first run keeps its pipe open.
+    let first = agent.spawn(&Program::shell("app", "sleep 600 & exit 0").drained_to(&old));
+    agent.exit_of(&first.run());
+    let script = "read x; echo $x; exec sleep 600";
+    let next = Program::shell("app", script).attempt(2).drained_to(&old);
+    let mut next = agent.spawn(&next);
+    let other = Program::shell("other", script).drained_to(&old);
+    let mut other = agent.spawn(&other);
+    agent.drain_to(&first.run(), Channel::Stdout, &log_file(&new));
+    agent.settle();
+    drop(agent);
+    write_line(&mut next.stdin, "next");
+    write_line(&mut other.stdin, "other");
+    eventually("both are drained", || {
+        let content = |path| std::fs::read_to_string(path).unwrap();
+        (content(&new) == "next\n" && content(&old) == "other\n").then_some(())
+    });
+}
