@@ -144,7 +144,7 @@ async fn what_the_keeper_cannot_start_is_told_with_its_reason() {
         said(&result),
         (Outcome::Failed, Refusal::SpawnError, vec![])
     );
-    assert_eq!(result.detail, "couldn't chdir: ENOENT");
+    assert_eq!(result.detail, "couldn't chdir to /nonexistent: ENOENT");
     agent.stop().await;
 }
 

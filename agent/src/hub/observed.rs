@@ -81,7 +81,9 @@ impl Core {
         let Some(key) = key_of(&refused.run.key) else {
             return;
         };
-        let why = refused_text(refused, &key.name);
+        let slot = self.slots.get(&key);
+        let launch = slot.and_then(|slot| slot.program.launch.as_ref().ok());
+        let why = refused_text(refused, &key.name, launch);
         self.spawn_refused(&key, refused.run.attempt, why);
     }
 

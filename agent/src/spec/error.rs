@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use rsv_keeper::message::{Refused, Stage};
 use rsv_proto::wire;
 
+use super::Launch;
+
 /// What is wrong with a program before the keeper is asked. The texts are the ones that clients of
 /// Supervisor see as `spawnerr`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,12 +77,19 @@ impl SpawnError {
     }
 }
 
-/// The keeper's refusal in Supervisor's words, for a process of this name.
-pub fn refused_text(refused: &Refused, name: &str) -> String {
+/// The keeper's refusal in Supervisor's words, for a process of this name that was to be started like
+/// this. Where Supervisor's child writes them to its standard error and exits with 127, they are the
+/// reason that is shown instead.
+pub fn refused_text(refused: &Refused, name: &str, launch: Option<&Launch>) -> String {
     let errno = Errno::from_raw(refused.errno);
     let code = code_name(refused.errno);
+    let setuid = |why: &str| {
+        let credentials = launch.and_then(|launch| launch.credentials.as_ref());
+        let uid = credentials.map_or_else(String::new, |who| format!(" to {}", who.uid));
+        format!("couldn't setuid{uid}: {why}")
+    };
     match Stage::try_from(refused.stage) {
-        Ok(Stage::Pipes) if matches!(errno, Errno::EMFILE | Errno::ENFILE) => {
+        Ok(Stage::Pipes | Stage::Request) if matches!(errno, Errno::EMFILE | Errno::ENFILE) => {
             format!("too many open files to spawn '{name}'")
         }
         Ok(Stage::Pipes) => format!("unknown error making dispatchers for '{name}': {code}"),
@@ -88,14 +97,27 @@ pub fn refused_text(refused: &Refused, name: &str) -> String {
             format!("Too many processes in process table to spawn '{name}'")
         }
         Ok(Stage::Fork) => format!("unknown error during fork for '{name}': {code}"),
-        Ok(Stage::Uid) if errno == Errno::EPERM => {
-            "couldn't setuid: Can't drop privilege as nonroot user".to_owned()
+        Ok(Stage::Uid) if errno == Errno::EPERM => setuid("Can't drop privilege as nonroot user"),
+        Ok(Stage::Groups) if errno == Errno::EPERM => {
+            setuid("Can't drop privilege as nonroot user")
         }
-        Ok(Stage::Groups) => "couldn't setuid: Could not set groups of effective user".to_owned(),
-        Ok(Stage::Gid) => "couldn't setuid: Could not set group id of effective user".to_owned(),
-        Ok(Stage::Uid) => format!("couldn't setuid: {code}"),
-        Ok(Stage::Directory) => format!("couldn't chdir: {code}"),
-        Ok(Stage::Exec) => format!("couldn't exec: {code}"),
+        Ok(Stage::Groups) => setuid("Could not set groups of effective user"),
+        Ok(Stage::Gid) => setuid("Could not set group id of effective user"),
+        Ok(Stage::Uid) => setuid(&code),
+        Ok(Stage::Directory) => {
+            let directory = launch.map(|launch| launch.full_directory().display().to_string());
+            format!(
+                "couldn't chdir to {}: {code}",
+                directory.unwrap_or_default()
+            )
+        }
+        Ok(Stage::Exec) => {
+            let command = launch.and_then(Launch::first_word);
+            format!("couldn't exec {}: {code}", command.unwrap_or_default())
+        }
+        Ok(Stage::Cgroup) if errno == Errno::EBUSY => {
+            format!("waiting for the end of a former run of '{name}'")
+        }
         Ok(Stage::Request) => format!("the keeper does not accept '{name}': {code}"),
         Ok(Stage::Cgroup) => format!("couldn't join the cgroup: {code}"),
         Ok(Stage::ProcessGroup) => format!("couldn't make a process group: {code}"),
@@ -146,7 +168,7 @@ fn repr(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rsv_keeper::message::Run;
+    use rsv_keeper::message::{Credentials, Run};
 
     #[test]
     fn refusals_before_the_spawn_have_supervisors_texts() {
@@ -191,6 +213,16 @@ mod tests {
 
     #[test]
     fn the_keepers_refusals_have_supervisors_texts() {
+        let credentials = Credentials {
+            uid: 33,
+            gid: 33,
+            groups: vec![33],
+        };
+        let launch = Launch {
+            directory: Some("app".into()),
+            credentials: Some(credentials),
+            ..Launch::of("./run.sh -v", "/srv")
+        };
         let cases = [
             (
                 Stage::Pipes,
@@ -212,11 +244,26 @@ mod tests {
                 Errno::ENOMEM,
                 "unknown error during fork for 'x': ENOMEM",
             ),
-            (Stage::Directory, Errno::ENOENT, "couldn't chdir: ENOENT"),
+            (
+                Stage::Directory,
+                Errno::ENOENT,
+                "couldn't chdir to /srv/app: ENOENT",
+            ),
+            (Stage::Exec, Errno::EACCES, "couldn't exec ./run.sh: EACCES"),
+            (
+                Stage::Cgroup,
+                Errno::EBUSY,
+                "waiting for the end of a former run of 'x'",
+            ),
+            (
+                Stage::Request,
+                Errno::EMFILE,
+                "too many open files to spawn 'x'",
+            ),
             (
                 Stage::Uid,
                 Errno::EPERM,
-                "couldn't setuid: Can't drop privilege as nonroot user",
+                "couldn't setuid to 33: Can't drop privilege as nonroot user",
             ),
         ];
         for (stage, errno, text) in cases {
@@ -229,7 +276,7 @@ mod tests {
                 stage: stage.into(),
                 errno: errno as i32,
             };
-            assert_eq!(refused_text(&refused, "x"), text);
+            assert_eq!(refused_text(&refused, "x", Some(&launch)), text);
         }
     }
 }

@@ -112,7 +112,12 @@ impl Launch {
         }
     }
 
-    fn full_directory(&self) -> PathBuf {
+    /// What the command names, as it is written there; absent when it names nothing.
+    pub(super) fn first_word(&self) -> Option<String> {
+        self.argv().ok()?.into_iter().next()
+    }
+
+    pub(super) fn full_directory(&self) -> PathBuf {
         let own = &self.ambience.directory;
         self.directory
             .as_ref()
@@ -140,23 +145,22 @@ fn assignment(name: &OsStr, value: &OsStr) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn launch(command: &str) -> Launch {
+impl Launch {
+    /// A command in a directory, and otherwise nothing special.
+    pub(super) fn of(command: &str, directory: &str) -> Self {
         let environment = [("PATH", "/bin:/usr/bin"), ("A", "agent"), ("B", "agent")];
         let environment = environment.map(|(n, v)| (n.into(), v.into())).into();
-        Launch {
+        Self {
             ambience: Arc::new(Ambience {
                 environment,
-                directory: "/".into(),
+                directory: directory.into(),
             }),
             command: command.into(),
             directory: None,
-            environment: BTreeMap::from([("B".to_owned(), "own".to_owned())]),
-            server_url: Some("unix:///s".into()),
+            environment: BTreeMap::new(),
+            server_url: None,
             credentials: None,
-            umask: Some(0o22),
+            umask: None,
             rlimits: Vec::new(),
             redirect_stderr: true,
             stop: StopRule {
@@ -165,6 +169,20 @@ mod tests {
                 scope: 0,
                 kill_scope: 1,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(command: &str) -> Launch {
+        Launch {
+            environment: BTreeMap::from([("B".to_owned(), "own".to_owned())]),
+            server_url: Some("unix:///s".into()),
+            umask: Some(0o22),
+            ..Launch::of(command, "/")
         }
     }
 
