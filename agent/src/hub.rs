@@ -27,6 +27,7 @@ pub(crate) mod fake;
 mod gear;
 mod handle;
 mod handover;
+mod health;
 mod logs;
 mod observed;
 mod outbox;

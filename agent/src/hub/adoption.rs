@@ -163,8 +163,8 @@ impl super::gear::Gear {
             stdout,
             stderr,
         } = run;
-        self.attach(slot, &held.run, Channel::Stdout, stdout);
-        self.attach(slot, &held.run, Channel::Stderr, stderr);
+        self.attach(slot, &held, Channel::Stdout, stdout);
+        self.attach(slot, &held, Channel::Stderr, stderr);
         let known = slot
             .process
             .as_ref()

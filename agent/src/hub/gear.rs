@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rsv_keeper::message::{self, Channel, Request, Run};
+use rsv_keeper::message::{self, Channel, Held, Request, Run};
 use rsv_proto::wire;
 use rsv_supervise::{Attempt, Effect, Phase, Scope, Tick};
 use tokio::sync::mpsc;
@@ -286,16 +286,18 @@ impl Gear {
     pub(super) fn attach(
         &mut self,
         slot: &mut Slot,
-        run: &Run,
+        held: &Held,
         channel: Channel,
         pipe: Option<OwnedFd>,
     ) {
         let Some(pipe) = pipe else { return };
         let log = slot.log_for(channel);
         if matches!(log.state, LogState::Open(_)) {
-            self.logs.capture().attach(run.clone(), channel, pipe);
+            let (run, pid) = (held.run.clone(), Some(held.pid));
+            let capture = self.logs.capture();
+            capture.attach_process(run, pid, channel, pipe);
         } else {
-            log.parked.push((run.clone(), pipe));
+            log.parked.push((held.run.clone(), held.pid, pipe));
             self.want_logs(slot);
         }
     }
@@ -306,9 +308,19 @@ impl Gear {
             return;
         };
         log.state = LogState::Open(Arc::new(file));
-        for (run, pipe) in std::mem::take(&mut log.parked) {
-            self.logs.capture().attach(run, channel, pipe);
+        for (run, pid, pipe) in std::mem::take(&mut log.parked) {
+            let capture = self.logs.capture();
+            capture.attach_process(run, Some(pid), channel, pipe);
         }
+        if slot.health.has_opened(channel) {
+            self.show(slot);
+        }
+    }
+
+    /// Shows a program as it is by now, although its machine has not moved.
+    pub(super) fn show(&self, slot: &Slot) {
+        let change = wire::delta::Change::Upsert(slot.status());
+        self.journal.publish(change);
     }
 
     /// Keeps the count of live programs.

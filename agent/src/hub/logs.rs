@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::handle::Key;
 use super::handover::Streams;
-use crate::capture::{Capture, LogSpec};
+use crate::capture::{Capture, LogSpec, LogTrouble};
 use crate::keeper_client::KeeperPort;
 use crate::spec::AutoLogs;
 
@@ -41,6 +41,8 @@ pub(super) enum LogInput {
     },
     /// The thread has done all that it was given.
     Idle,
+    /// How the log of a program is by now.
+    Trouble(LogTrouble),
     /// The pipes of the runs that were asked for.
     Streams {
         generation: u64,
@@ -70,6 +72,15 @@ impl Logs {
         purge: Option<AutoLogs>,
     ) -> (Self, mpsc::Receiver<LogInput>) {
         let (answers, received) = mpsc::channel(OPENED);
+        let troubles = answers.clone();
+        // What does not fit is told again later by the capture, as it is then.
+        capture.tell_trouble(Box::new(move |trouble| match troubles.try_reserve() {
+            Ok(place) => {
+                place.send(LogInput::Trouble(trouble));
+                Ok(())
+            }
+            Err(_) => Err(trouble),
+        }));
         let wanted = VecDeque::new();
         (
             Self {

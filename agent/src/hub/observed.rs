@@ -59,8 +59,8 @@ impl Core {
             );
             return;
         };
-        self.gear.attach(slot, &held.run, Channel::Stdout, stdout);
-        self.gear.attach(slot, &held.run, Channel::Stderr, stderr);
+        self.gear.attach(slot, &held, Channel::Stdout, stdout);
+        self.gear.attach(slot, &held, Channel::Stderr, stderr);
         if held.run.attempt != slot.phase.attempt().get() {
             return;
         }
@@ -172,6 +172,7 @@ impl Core {
                 streams,
             } => self.collected(generation, streams),
             LogInput::Idle => self.gear.logs.idle(),
+            LogInput::Trouble(trouble) => self.log_trouble(trouble),
         }
     }
 
@@ -196,6 +197,15 @@ impl Core {
         self.logs_came(key);
     }
 
+    fn log_trouble(&mut self, trouble: crate::capture::LogTrouble) {
+        // A log of a program that is gone by now is nobody's.
+        let key = Key::from_run_key(&trouble.key);
+        if let Some(slot) = key.and_then(|key| self.slots.get_mut(&key)) {
+            slot.health.note(trouble);
+            self.gear.show(slot);
+        }
+    }
+
     fn log_failed(&mut self, key: &Key, channel: Channel, error: &std::io::Error) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
@@ -215,6 +225,9 @@ impl Core {
         );
         slot.reopen_at = Some(clock::now() + REOPEN_AFTER);
         self.gear.set_timer(slot);
+        if slot.health.cannot_open(channel, error) {
+            self.gear.show(slot);
+        }
     }
 
     /// Goes on with a spawn that waited for its logs.

@@ -182,6 +182,9 @@ impl Record {
             restarts: self.spawns.saturating_sub(1),
             has_stdout_log: false,
             has_stderr_log: false,
+            log_trouble: String::new(),
+            log_trouble_since: None,
+            log_dropped_bytes: 0,
         }
     }
 }

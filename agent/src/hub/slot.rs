@@ -8,6 +8,7 @@ use rsv_proto::wire;
 use rsv_supervise::{Attempt, Failure, Phase, Policy, Scope, Tick, Wait};
 use tokio::sync::mpsc;
 
+use super::health::Health;
 use super::record::{Note, Record};
 use crate::capture::LogSpec;
 use crate::spec::{Program, is_file};
@@ -24,6 +25,7 @@ pub(super) struct Slot {
     pub(super) process: Option<Process>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) logs: Vec<SlotLog>,
+    pub(super) health: Health,
     /// The moment under which the slot stands in the hub's deadlines.
     pub(super) timer: Option<Tick>,
     /// When logs that could not be opened, and have pipes waiting for them, are tried again.
@@ -64,8 +66,8 @@ pub(super) struct SlotLog {
     pub(super) channel: Channel,
     pub(super) spec: LogSpec,
     pub(super) state: LogState,
-    /// Pipes that wait for the log to be open.
-    pub(super) parked: Vec<(Run, OwnedFd)>,
+    /// Pipes that wait for the log to be open, with the processes that write.
+    pub(super) parked: Vec<(Run, u32, OwnedFd)>,
 }
 
 /// Whether a log is open.
@@ -114,6 +116,7 @@ impl Slot {
             process: None,
             waiters: Vec::new(),
             logs,
+            health: Health::default(),
             timer: None,
             reopen_at: None,
         }
@@ -130,6 +133,7 @@ impl Slot {
         let mut status = self.record.status(&self.program.key);
         status.has_stdout_log = is_file(&self.program.stdout);
         status.has_stderr_log = self.program.stderr.as_ref().is_some_and(is_file);
+        self.health.show(&mut status);
         status
     }
 
