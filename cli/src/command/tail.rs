@@ -1,10 +1,13 @@
 //! `tail`: the end of output, and what comes after it.
 //!
-//! What is asked is read in `words`; `stream` drives what comes, `display` decides how
-//! it is shown.
+//! What is asked is read in `words`; `stream` drives what comes from `feed`, which goes on at its
+//! `places`; `order` and `display` decide how it is shown.
 
 mod display;
+mod feed;
 mod neutral;
+mod order;
+mod places;
 mod stream;
 mod words;
 

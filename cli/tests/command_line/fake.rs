@@ -197,7 +197,13 @@ impl Fleet for Fake {
         self.allowed()?;
         let request = request.into_inner();
         let output = match request.from {
-            Some(_) => self.answers.tail_from.clone(),
+            Some(_) => {
+                let hosts = request.hosts.clone().unwrap_or_default().include;
+                let of_them =
+                    |said: &&TailResponse| said.host.is_empty() || hosts.contains(&said.host);
+                let answers = self.answers.tail_from.iter();
+                answers.filter(of_them).cloned().collect()
+            }
             None => self.answers.tail.clone(),
         };
         self.tails.lock().unwrap().push(request);

@@ -8,7 +8,7 @@ use std::{
 use rsv_proto::{
     time::to_wire,
     wire::{
-        Host, HostState, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step,
+        Cursor, Host, HostState, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step,
         TailResponse, TargetResult,
         tail_response::{Chunk, End, Event},
     },
@@ -305,13 +305,74 @@ async fn lines_of_several_sources_are_kept_whole() {
         ..Default::default()
     })
     .await;
-    let ran = controller.rsv("-H web* tail app").await;
+    let ran = controller.rsv("-H web* tail -f app").await;
     let out = "web01 app | one\nweb02 app | uno\nweb01 app | two\nweb01 app | rest\n";
     assert_eq!(ran.result(), (out, 11), "{}", ran.err);
     assert!(
         ran.err.contains("web02 app: the host is unreachable"),
         "{}",
         ran.err
+    );
+    let ran = controller.rsv("-H web* tail app").await;
+    let out = "web01 app | one\nweb01 app | two\nweb01 app | rest\nweb02 app | uno\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn several_followed_sources_each_go_on_where_they_broke_off() {
+    let at = |host: &str, offset, data: &str| {
+        let at = Some(Cursor {
+            log_id: format!("log of {host}"),
+            offset,
+        });
+        let data = data.as_bytes().to_vec();
+        said(host, Event::Chunk(Chunk { at, data }))
+    };
+    let controller = Controller::with(Answers {
+        status: ["web01", "web02"]
+            .map(|host| host_status(host, HostState::Connected, 0))
+            .into(),
+        tail: vec![at("web01", 0, "one\ntw"), at("web02", 7, "uno\n")],
+        tail_from: vec![
+            at("web01", 6, "o\n"),
+            ended("web01", "OK", Refusal::Unspecified),
+            at("web02", 11, "due\n"),
+            ended("web02", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* tail -f app").await;
+    let mut lines: Vec<&str> = ran.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "web01 app | one",
+            "web01 app | two",
+            "web02 app | due",
+            "web02 app | uno"
+        ],
+        "{}",
+        ran.err
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let notices = "-- lost the controller, waiting --\n-- back --\n";
+    assert_eq!(ran.err, notices);
+    let mut places: Vec<(String, u64)> = controller
+        .fake
+        .tails()
+        .into_iter()
+        .filter_map(|tail| tail.from)
+        .map(|from| (from.log_id, from.offset))
+        .collect();
+    places.sort();
+    assert_eq!(
+        places,
+        [
+            ("log of web01".to_owned(), 6),
+            ("log of web02".to_owned(), 11)
+        ]
     );
 }
 

@@ -306,6 +306,7 @@ async fn a_followed_log_goes_on_where_it_broke_off() {
     let ran = agent.rsv("tail -f a").await;
     let out = "==> Press Ctrl-C to exit <==\none\ntwo\n";
     assert_eq!(ran.result(), (out, 0), "{}", ran.err);
+    assert_eq!(ran.err, "-- lost the agent, waiting --\n-- back --\n");
     let again = agent.fake.tails().pop().unwrap();
     let place = again.from.unwrap();
     assert_eq!((place.log_id.as_str(), place.offset), ("l1", 6));

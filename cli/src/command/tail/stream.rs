@@ -1,4 +1,4 @@
-//! The stream of output: shown as it comes, and taken up again where it broke when one source is
+//! The stream of output: shown as it comes, and taken up again where it broke off when it is
 //! followed.
 //!
 //! A place in a log outlives the connection, the controller and the agent, so nothing is lost or
@@ -7,25 +7,36 @@
 use std::time::Duration;
 
 use rsv_proto::wire::{
-    Cursor, TailRequest, TailResponse,
+    GetStatusRequest, HostStatus, TailRequest, TailResponse,
     tail_response::{End, Event},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{display::Display, is_clean, refusal_of, source_name, why};
+use super::{
+    display::Display,
+    feed::{Feed, LONGEST_PAUSE, PAUSE},
+    is_clean,
+    order::Order,
+    places::Places,
+    source_name, why,
+};
 use crate::{
-    client::{Events, Server},
+    client::Server,
+    command::status::is_reachable,
     error::{Exit, Failure},
     invocation::Invocation,
 };
 
-/// How long a followed source may be out of reach before the follower is told: longer than the
-/// restart of an agent or a controller, shorter than a person's patience.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a follower waits for the agent of this machine: longer than a restart of it takes.
+const PATIENCE_LOCALLY: Duration = Duration::from_secs(60);
+/// How long it waits for a controller, whose machine may have to start anew.
+const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The pause before the first attempt to take a stream up again, and the longest one.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a server that has come back may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long hosts may take to come back to a controller that has come back.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Where output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +45,22 @@ pub(super) enum Via {
     Agent,
     /// A controller of the fleet.
     Controller,
+}
+
+impl Via {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "the agent",
+            Self::Controller => "the controller",
+        }
+    }
+
+    fn patience(self) -> Duration {
+        match self {
+            Self::Agent => PATIENCE_LOCALLY,
+            Self::Controller => PATIENCE,
+        }
+    }
 }
 
 /// Output that is asked for.
@@ -51,34 +78,27 @@ pub(super) async fn show(
     display: &mut Display,
     asked: Asked,
 ) -> Result<Vec<(String, End)>, Failure> {
-    let Asked {
-        via,
-        mut request,
-        single,
-    } = asked;
-    let mut events = server.tail(request.clone()).await?;
+    let request = &asked.request;
+    let events = server.tail(request.clone()).await?;
+    let mut feed = Feed::of_all(events, request.follow);
     let mut shown = Shown {
-        resumes: request.follow && single,
+        order: Order::new(request.follow || asked.single),
         ..Shown::default()
     };
+    let mut since = Instant::now();
     loop {
-        let lost = match shown.all(invocation, display, &mut events).await {
-            // A followed source says when it ends.
-            Ok(()) if shown.resumes && shown.ends.is_empty() => {
-                Failure::new(Exit::NoAnswer, "the output broke off")
-            }
+        let read = shown.all(invocation, display, &mut feed).await;
+        for response in shown.order.rest() {
+            shown.one(invocation, display, response)?;
+        }
+        let lost = match read {
             Ok(()) => break,
-            Err(failure) => failure,
+            Err(lost) if lost.exit == Exit::NoAnswer && request.follow => lost,
+            Err(failure) => return Err(failure),
         };
-        if lost.exit != Exit::NoAnswer || !shown.resumes {
-            return Err(lost);
-        }
-        invocation.ui.detail(&format!("{lost}; trying again"));
-        if let Some(place) = shown.place.clone() {
-            request.from = Some(place);
-            (request.bytes, request.lines) = (None, None);
-        }
-        events = again(invocation, via, &request, lost).await?;
+        shown.places.broke_off(since.elapsed());
+        feed = again(invocation, &asked, &shown.places, lost).await?;
+        since = Instant::now();
     }
     display.finish(&mut invocation.ui)?;
     Ok(shown.ends)
@@ -88,100 +108,135 @@ pub(super) async fn show(
 #[derive(Debug, Default)]
 struct Shown {
     ends: Vec<(String, End)>,
-    /// Whether a source that breaks off is taken up again.
-    resumes: bool,
-    /// Where the only source goes on.
-    place: Option<Cursor>,
+    places: Places,
+    order: Order,
 }
 
 impl Shown {
-    /// Shows what comes until the stream ends. A host's source that ends badly is said at once:
-    /// others may go on for long.
+    /// Shows what comes until the feed ends.
     async fn all(
         &mut self,
         invocation: &mut Invocation,
         display: &mut Display,
-        events: &mut Events<TailResponse>,
+        feed: &mut Feed,
     ) -> Result<(), Failure> {
-        while let Some(response) = events.next().await? {
-            let TailResponse {
-                host,
-                program,
-                event,
-            } = response;
-            let ui = &mut invocation.ui;
-            match event {
-                Some(Event::Chunk(chunk)) => {
-                    display.chunk(ui, &host, &program, &chunk)?;
-                    self.place = chunk.at.map(|at| behind(at, chunk.data.len()));
-                }
-                Some(Event::Gap(gap)) => {
-                    display.gap(ui, &host, &program, &gap)?;
-                    self.place = gap.at;
-                }
-                Some(Event::End(end)) if self.is_pause(&end) => {
-                    return Err(Failure::new(Exit::NoAnswer, why(&end)));
-                }
-                Some(Event::End(end)) => {
-                    display.end(ui, &host, &program)?;
-                    if !host.is_empty() && !is_clean(&end) {
-                        let source = source_name(&host, &program);
-                        ui.warning(&format!("{source}: {}", why(&end)));
-                    }
-                    self.ends.push((program, end));
-                }
-                None => {}
+        while let Some(response) = feed.next().await {
+            for response in self.order.pass(response?) {
+                self.one(invocation, display, response)?;
             }
-            ui.flush()?;
+            invocation.ui.flush()?;
         }
         Ok(())
     }
 
-    /// Whether an end is that of a host which is out of reach, while it was being followed.
-    fn is_pause(&self, end: &End) -> bool {
-        let is_out_of_reach = refusal_of(end).is_none() && !is_clean(end);
-        self.resumes && self.place.is_some() && is_out_of_reach
+    /// Shows one piece. A host's source that ends badly is said at once: others may go on for long.
+    fn one(
+        &mut self,
+        invocation: &mut Invocation,
+        display: &mut Display,
+        response: TailResponse,
+    ) -> Result<(), Failure> {
+        self.places.note(&response);
+        let TailResponse {
+            host,
+            program,
+            event,
+        } = response;
+        let ui = &mut invocation.ui;
+        match event {
+            Some(Event::Chunk(chunk)) => display.chunk(ui, &host, &program, &chunk)?,
+            Some(Event::Gap(gap)) => display.gap(ui, &host, &program, &gap)?,
+            Some(Event::End(end)) => {
+                display.end(ui, &host, &program)?;
+                if !host.is_empty() && !is_clean(&end) {
+                    let source = source_name(&host, &program);
+                    ui.warning(&format!("{source}: {}", why(&end)));
+                }
+                self.ends.push((program, end));
+            }
+            None => {}
+        }
+        Ok(())
     }
 }
 
-fn behind(at: Cursor, length: usize) -> Cursor {
-    Cursor {
-        offset: at.offset.saturating_add(length as u64),
-        ..at
-    }
-}
-
-/// Asks again until there is an answer or patience ends; then what was lost is the failure.
+/// Waits for the server to come back, and takes up every source at its place.
 async fn again(
     invocation: &mut Invocation,
-    via: Via,
-    request: &TailRequest,
+    asked: &Asked,
+    places: &Places,
     lost: Failure,
-) -> Result<Events<TailResponse>, Failure> {
-    let until = Instant::now() + PATIENCE;
+) -> Result<Feed, Failure> {
+    let via = asked.via;
+    let words = format!("-- lost {}, waiting --", via.name());
+    invocation.ui.note(&words);
+    invocation.ui.detail(&lost.to_string());
+    let until = Instant::now() + invocation.global.timeout.unwrap_or(via.patience());
     let mut pause = PAUSE;
     while Instant::now() < until {
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let failure = match open(invocation, via, request).await {
-            Ok(events) => return Ok(events),
+        let failure = match resumed(invocation, asked, places).await {
+            Ok(feed) => {
+                invocation.ui.note("-- back --");
+                return Ok(feed);
+            }
             Err(failure) => failure,
         };
-        if !matches!(failure.exit, Exit::NoAnswer | Exit::NotRunning) {
+        // One that is about to be there fails in many ways; one that refuses us will go on to.
+        if !matches!(
+            failure.exit,
+            Exit::NoAnswer | Exit::NotRunning | Exit::Failed
+        ) {
             return Err(failure);
         }
     }
     Err(lost)
 }
 
-async fn open(
+async fn resumed(
     invocation: &mut Invocation,
-    via: Via,
-    request: &TailRequest,
-) -> Result<Events<TailResponse>, Failure> {
-    let server = match via {
+    asked: &Asked,
+    places: &Places,
+) -> Result<Feed, Failure> {
+    let server = match asked.via {
         Via::Agent => invocation.agent().await.map_err(Failure::from)?.server,
         Via::Controller => invocation.controller().await?,
     };
-    server.tail(request.clone()).await
+    in_time(server.version()).await?;
+    let requests = match asked.single {
+        true => vec![places.resume_single(&asked.request)],
+        false => {
+            let hosts = known(&server, &asked.request).await?;
+            for host in places.out_of_reach(&hosts) {
+                let words = format!("{host}: out of reach, its output is not followed");
+                invocation.ui.warning(&words);
+            }
+            places.resume(&asked.request, &hosts)
+        }
+    };
+    Ok(Feed::of_each(&server, requests))
+}
+
+/// What the server knows of the programs that are followed. A controller that has just started
+/// waits for its hosts first.
+async fn known(server: &Server, request: &TailRequest) -> Result<Vec<HostStatus>, Failure> {
+    let until = Instant::now() + SETTLE;
+    loop {
+        let asked = GetStatusRequest {
+            hosts: request.hosts.clone(),
+            programs: request.programs.clone(),
+        };
+        let hosts = in_time(server.status(asked)).await?;
+        if hosts.iter().all(|host| is_reachable(host.state())) || Instant::now() >= until {
+            return Ok(hosts);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(ANSWER, answer)
+        .await
+        .unwrap_or_else(|_late| Err(Failure::new(Exit::NoAnswer, "no answer")))
 }
