@@ -10,7 +10,7 @@ use std::{
 
 use rsv_proto::context::{Context, ContextError};
 
-use super::{NO_CONTEXT, config_path, directory_of, read_private};
+use super::{NO_CONTEXT, config_path, directory_of, parsed, read_private, unusable};
 use crate::{error::Failure, ui::Ui};
 
 /// For the user alone.
@@ -40,9 +40,7 @@ impl Installed {
     }
 
     fn from_text(path: PathBuf, text: String) -> Result<Self, Failure> {
-        let entries = Context::parse(&text, &directory_of(&path)).map_err(|error| {
-            Failure::usage(format!("`{}`: {error}", path.display())).behind(&error)
-        })?;
+        let entries = parsed(&text, &path)?;
         Ok(Self {
             path,
             text,
@@ -99,9 +97,7 @@ impl Installed {
         match self.entries.iter().find(|(known, _)| known == name) {
             None => Ok(None),
             Some((_, Ok(context))) => Ok(Some(context.clone())),
-            Some((_, Err(error))) => {
-                Err(Failure::usage(format!("`{}`: {error}", self.path.display())).behind(error))
-            }
+            Some((_, Err(error))) => Err(unusable(&self.path, &self.text, error)),
         }
     }
 

@@ -78,16 +78,30 @@ async fn files_that_cannot_be_used_are_refused_with_a_hint() {
         ("empty.context", ""),
         ("half.context", "[context:a]\ncontroller = x:1\n"),
         ("broken.context", "[context:a\n"),
+        ("prose.context", "[context:a]\nThis is prose.\n"),
     ] {
         fs::write(home.join(name), text).unwrap();
         fs::set_permissions(home.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
+    fs::write(home.join("s.conf"), "[program:x]\ncommand = cat\n").unwrap();
+    fs::write(home.join("notes"), "Buy milk.\n").unwrap();
+    fs::write(home.join("image"), [0xff, 0xd8, 0xff, 0xe0]).unwrap();
     for (line, words) in [
         ("--context ./open.context host ls", "open to everybody"),
         ("ctx import ./open.context", "open to everybody"),
-        ("ctx import empty.context", "holds no context"),
+        (
+            "ctx import empty.context",
+            "`empty.context` is not a context",
+        ),
+        ("ctx import s.conf", "`s.conf` is not a context"),
+        ("ctx import notes", "`notes` is not a context"),
+        ("ctx import image", "`image` is not a context"),
         ("ctx import half.context", "has no `ca`"),
-        ("ctx import broken.context", "broken.context"),
+        ("ctx import broken.context", "broken.context:1: a section's"),
+        (
+            "ctx import prose.context",
+            "prose.context:2: not a `key = value` line",
+        ),
         ("ctx import missing.context", "cannot read"),
         ("host ls", "no context"),
     ] {
@@ -96,4 +110,17 @@ async fn files_that_cannot_be_used_are_refused_with_a_hint() {
         assert!(ran.err.contains(words), "{line}: {}", ran.err);
     }
     assert!(!home.join(".config").exists());
+}
+
+#[tokio::test]
+async fn installed_contexts_that_are_not_ini_are_refused_with_file_and_line() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config");
+    fs::write(&config, "[rsv]\nnonsense\n").unwrap();
+    let mut command = rsv(home.path());
+    command.env("RSV_CONFIG", &config);
+    let ran = run(command, ["ctx", "ls"]).await;
+    assert_eq!(ran.result(), ("", 2));
+    let words = format!("rsv: {}:2: not a `key = value` line\n", config.display());
+    assert!(ran.err.starts_with(&words), "{}", ran.err);
 }
