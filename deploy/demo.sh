@@ -44,6 +44,12 @@ eventually() {
     done
 }
 
+# Bounded by what an agent may take to stop its programs.
+until_gone() {
+    local limit=$((SECONDS + 20))
+    while kill -0 "$1" 2>/dev/null && [ "$SECONDS" -lt "$limit" ]; do sleep 0.05; done
+}
+
 say 'Building the release binaries (the first time takes some minutes)'
 cargo build --release --locked --bin rsv --bin rsv-agent --bin rsv-keeper --bin rsv-controller
 PATH=${CARGO_TARGET_DIR:-$PWD/target}/release:$PATH
@@ -52,16 +58,18 @@ export PATH
 demo=$(mktemp -d "${TMPDIR:-/tmp}/rsv-demo.XXXXXX")
 declare -A agent=()
 controller=
+sleeper=
 
 stop_everything() {
     trap - EXIT INT TERM
+    [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null || true
     # An agent that is told to end stops its programs in order, and its keeper ends with it.
     local pid
     for pid in "${agent[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-    for pid in "${agent[@]}"; do wait "$pid" 2>/dev/null || true; done
+    for pid in "${agent[@]}"; do until_gone "$pid"; done
     if [ -n "$controller" ]; then
         kill -TERM "$controller" 2>/dev/null || true
-        wait "$controller" 2>/dev/null || true
+        until_gone "$controller"
     fi
     rm -rf "$demo"
 }
@@ -104,6 +112,8 @@ INI
 start_agent() {
     rsv-agent --nodaemon --configuration "$demo/$1/agent.conf" >>"$demo/$1/agent.out" 2>&1 &
     agent[$1]=$!
+    # The shell is not to report the end of what it did not start as a job of its own.
+    disown
 }
 
 connected() {
@@ -122,6 +132,7 @@ show rsv-controller init --state-dir "$demo/ctl" --name localhost --listen "127.
 export RSV_CONTEXT=$demo/ctl/admin.context
 rsv-controller run --state-dir "$demo/ctl" --listen "127.0.0.1:$port" >>"$demo/ctl.log" 2>&1 &
 controller=$!
+disown
 eventually 20 'the controller answers' rsv host ls
 
 say 'Four hosts join, each with a one-time token of its own'
@@ -154,7 +165,7 @@ show rsv -H web01 status app
 say 'An agent is killed with SIGKILL: its programs do not notice'
 app=$(pid_of web02 app)
 show kill -KILL "${agent[web02]}"
-wait "${agent[web02]}" 2>/dev/null || true
+until_gone "${agent[web02]}"
 eventually 20 'the fleet knows that web02 is gone' connected 3
 show rsv -H web02 status || true
 kill -0 "$app" 2>/dev/null || fail 'app of web02 died with its agent'
@@ -180,5 +191,9 @@ ${bold}The fleet runs until you press Ctrl-C.${plain} In another terminal:
   rsv host ls
   rsv -c $demo/web01/agent.conf status      # as supervisorctl would, on one host
 TEXT
-# A signal ends the wait at once, which waiting for a sleep would not.
-while :; do sleep 3600 & wait $!; done
+# A signal ends `wait` at once, and would leave a sleep in the foreground running to its end.
+while :; do
+    sleep 3600 &
+    sleeper=$!
+    wait "$sleeper"
+done
