@@ -4,6 +4,7 @@
 //! changes anything.
 
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -104,6 +105,15 @@ pub enum SettingsError {
     /// The state directory was not made by `init`.
     #[error("`{}` is not a controller's state directory", .0.display())]
     NotInitialised(PathBuf),
+    /// The state directory cannot be looked into.
+    #[error("cannot look for `{}`", .path.display())]
+    Unreachable {
+        /// What was looked for.
+        path: PathBuf,
+        /// Why that is not possible.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl SettingsError {
@@ -117,13 +127,17 @@ impl SettingsError {
             Self::Missing { .. } => Some(
                 "the file needs a [controller] section with `state_dir`, or use --state-dir".into(),
             ),
+            Self::Unreachable { .. } => Some(
+                "only the user who ran `rsv-controller init`, and root, may use the directory"
+                    .into(),
+            ),
             Self::File(_) | Self::Syntax { .. } | Self::Value { .. } => None,
         }
     }
 
     /// Whether the input of the user is at fault, and not the state of the machine.
     pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::NotInitialised(_))
+        !matches!(self, Self::NotInitialised(_) | Self::Unreachable { .. })
     }
 }
 
@@ -188,7 +202,14 @@ impl Recorded {
 
     fn read(state_dir: &Path) -> Result<Self, SettingsError> {
         let path = state_dir.join(RECORDED);
-        if !path.exists() {
+        // Whether it is missing, or out of this user's reach, are two different things to do.
+        let is_there = path
+            .try_exists()
+            .map_err(|source| SettingsError::Unreachable {
+                path: path.clone(),
+                source,
+            })?;
+        if !is_there {
             return Err(SettingsError::NotInitialised(state_dir.to_owned()));
         }
         let text = files::read(&path)?;
