@@ -81,7 +81,7 @@ fn read_token(args: &JoinArgs) -> Result<JoinToken, Failure> {
     text.trim()
         .parse()
         .map_err(|error: rsv_proto::token::TokenError| {
-            Failure::failed(error.to_string()).hint("make one with `rsv token create`")
+            Failure::unusable(format!("--token: {error}")).hint("make one with `rsv token create`")
         })
 }
 

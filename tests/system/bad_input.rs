@@ -68,6 +68,7 @@ fn a_plain_file_is_refused_whole_in_the_words_of_supervisor() {
     let ended = run(start.arg(&file)).expect_code(2);
     let text = "Error: not a valid boolean value: 'maybe' in section 'program:x'";
     assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    assert!(ended.stderr.contains("supervisord.conf:4"), "{}", ended.stderr);
     assert!(ended.stderr.contains("For help, use"), "{}", ended.stderr);
 }
 
@@ -100,7 +101,7 @@ fn without_an_agent_the_socket_is_named() {
 fn tokens_that_are_wrong_used_or_for_another_host_do_not_enrol() {
     let mut fleet = Fleet::start(&["web01"], PROGRAMS);
     let newcomer = Host::new(fleet.path(), "web02", &fleet.settings(), PROGRAMS);
-    refused(fleet.join(&newcomer, "nonsense"), 1, &["token"]);
+    refused(fleet.join(&newcomer, "nonsense"), 2, &["--token"]);
     let other = fleet.token("db*");
     refused(fleet.join(&newcomer, &other), 1, &["web02"]);
     let token = fleet.token("web*");
