@@ -45,6 +45,11 @@ pub(crate) struct StatusProgram {
     pub(crate) uptime_seconds: Option<u64>,
     /// The latest exit code; `128 + n` for a signal, as shells have it.
     pub(crate) exit_status: Option<i32>,
+    /// What keeps its output from its log; null when nothing does.
+    pub(crate) log_trouble: Option<String>,
+    pub(crate) log_trouble_since: Option<String>,
+    /// Bytes of its output that did not get to every place they were meant for.
+    pub(crate) log_dropped_bytes: u64,
     /// When all this was true.
     pub(crate) as_of: Option<String>,
     pub(crate) reachable: bool,

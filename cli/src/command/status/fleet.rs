@@ -129,6 +129,8 @@ fn headline(hosts: &[HostStatus]) -> (String, bool) {
     let answering = hosts.iter().filter(|h| is_reachable(h.state()));
     let programs: Vec<&ProcessStatus> = answering.flat_map(|h| &h.programs).collect();
     let in_trouble = programs.iter().filter(|p| is_trouble(p.state())).count();
+    let cannot_log = programs.iter().filter(|p| !p.log_trouble.is_empty());
+    let cannot_log = cannot_log.count();
     let moving = programs.iter().filter(|p| is_moving(p.state())).count();
     let mut problems = Vec::new();
     if unreachable > 0 {
@@ -140,6 +142,10 @@ fn headline(hosts: &[HostStatus]) -> (String, bool) {
     if in_trouble > 0 {
         let all = count(programs.len(), "program");
         problems.push(format!("{in_trouble} of {all} not running"));
+    }
+    if cannot_log > 0 {
+        let programs = count(cannot_log, "program");
+        problems.push(format!("{programs} with log trouble"));
     }
     if !problems.is_empty() {
         return (format!("PROBLEMS: {}", problems.join(", ")), false);
@@ -162,6 +168,11 @@ fn is_trouble(state: ProcessState) -> bool {
     is_down(state) || state == ProcessState::Backoff
 }
 
+/// The same, or its output does not get into its log.
+fn is_problem(program: &ProcessStatus) -> bool {
+    is_trouble(program.state()) || !program.log_trouble.is_empty()
+}
+
 fn is_moving(state: ProcessState) -> bool {
     matches!(state, ProcessState::Starting | ProcessState::Stopping)
 }
@@ -179,17 +190,27 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
     for wanted in [true, false] {
         for host in &answering {
             let programs = host.programs.iter();
-            for program in programs.filter(|p| is_trouble(p.state()) == wanted) {
+            for program in programs.filter(|p| is_problem(p) == wanted) {
                 table.row(vec![
                     Cell::new(&host.host),
                     Cell::new(display_name(&program.group, &program.name)),
                     state_cell(program.state()),
-                    Cell::new(description(program, now)),
+                    Cell::new(words(program, now)),
                 ]);
             }
         }
     }
     table
+}
+
+/// Supervisor's description, and what keeps the output from its log.
+fn words(program: &ProcessStatus, now: SystemTime) -> String {
+    let description = description(program, now);
+    match (description.as_str(), program.log_trouble.as_str()) {
+        (_, "") => description,
+        ("", trouble) => format!("log: {trouble}"),
+        (known, trouble) => format!("{known}; log: {trouble}"),
+    }
 }
 
 fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &TimeZone) {
@@ -238,10 +259,25 @@ fn state_cell(state: ProcessState) -> Cell {
     Cell::styled(state_word(state), style)
 }
 
+/// Hosts on which a program is in one state.
+struct Group {
+    is_fine: bool,
+    name: String,
+    state: ProcessState,
+    can_log: bool,
+    hosts: Vec<String>,
+}
+
+impl Group {
+    fn agrees(&self, other: &Self) -> bool {
+        (&self.name, self.state, self.can_log) == (&other.name, other.state, other.can_log)
+    }
+}
+
 /// One line for each program and state, with the hosts that agree on it.
 fn folded_table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
     let mut table = Table::new(&HEADER);
-    let mut groups: Vec<(bool, String, ProcessState, Vec<String>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for host in hosts {
         if !is_reachable(host.state()) {
             // Silent hosts are not folded: each has its own age.
@@ -249,22 +285,32 @@ fn folded_table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table
             continue;
         }
         for program in &host.programs {
-            let name = display_name(&program.group, &program.name);
-            let state = program.state();
-            let same = groups.iter_mut().find(|g| g.1 == name && g.2 == state);
-            match same {
-                Some(group) => group.3.push(host.host.clone()),
-                None => groups.push((!is_trouble(state), name, state, vec![host.host.clone()])),
+            let group = Group {
+                is_fine: !is_problem(program),
+                name: display_name(&program.group, &program.name),
+                state: program.state(),
+                can_log: program.log_trouble.is_empty(),
+                hosts: vec![host.host.clone()],
+            };
+            match groups.iter_mut().find(|known| known.agrees(&group)) {
+                Some(known) => known.hosts.extend(group.hosts),
+                None => groups.push(group),
             }
         }
     }
-    groups.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    for (_, name, state, hosts) in groups {
+    groups.sort_by(|a, b| (a.is_fine, &a.name).cmp(&(b.is_fine, &b.name)));
+    for group in groups {
+        let hosts = count(group.hosts.len(), "host");
+        let words = if group.can_log {
+            hosts
+        } else {
+            format!("{hosts}; log trouble")
+        };
         table.row(vec![
-            Cell::new(folded(&hosts)),
-            Cell::new(name),
-            state_cell(state),
-            Cell::new(count(hosts.len(), "host")),
+            Cell::new(folded(&group.hosts)),
+            Cell::new(group.name),
+            state_cell(group.state),
+            Cell::new(words),
         ]);
     }
     table

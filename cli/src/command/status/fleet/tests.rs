@@ -112,6 +112,29 @@ fn problems_come_first_and_silent_hosts_keep_their_last_known_state() {
 }
 
 #[test]
+fn a_program_that_runs_and_cannot_log_is_a_problem() {
+    let full = "`/var/log/side.log`: No space left on device (os error 28)";
+    let mut hosts = healthy();
+    hosts[1].programs[1].log_trouble = full.into();
+    insta::assert_snapshot!(page(&hosts, Fold::Auto), @r"
+    PROBLEMS: 1 program with log trouble
+    HOST   PROGRAM  STATE    DESCRIPTION
+    web01  side     RUNNING  pid 4242, uptime 1:00:00; log: `/var/log/side.log`: No space left on device (os error 28)
+    db01   app      RUNNING  pid 4242, uptime 1:00:00
+    db01   side     RUNNING  pid 4242, uptime 1:00:00
+    web01  app      RUNNING  pid 4242, uptime 1:00:00
+    ");
+    insta::assert_snapshot!(page(&hosts, Fold::Always), @r"
+    PROBLEMS: 1 program with log trouble
+    HOST        PROGRAM  STATE    DESCRIPTION
+    web01       side     RUNNING  1 host; log trouble
+    db01,web01  app      RUNNING  2 hosts
+    db01        side     RUNNING  1 host
+    ");
+    assert_eq!(exit_of(&hosts, false) as u8, 0);
+}
+
+#[test]
 fn hosts_that_agree_share_a_line_when_asked() {
     insta::assert_snapshot!(page(&troubled(), Fold::Always), @r"
     PROBLEMS: 1 host unreachable, 1 host never seen, 1 of 4 programs not running
