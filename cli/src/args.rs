@@ -105,6 +105,30 @@ pub(crate) enum Verb {
     /// Show the end of a program's output, or follow it
     #[command(after_help = words::TAIL)]
     Tail(Tail),
+    /// Empty the log files of programs
+    #[command(after_help = words::CLEAR)]
+    Clear(Programs),
+    /// Show the end of the agent's own log, or follow it
+    #[command(after_help = words::MAINTAIL)]
+    Maintail(MainTail),
+    /// Read the configuration files again and say what differs
+    #[command(after_help = words::REREAD)]
+    Reread(Reread),
+    /// Bring what is supervised in line with the configuration files
+    #[command(after_help = words::UPDATE)]
+    Update(Groups),
+    /// Begin to supervise groups of the configuration that was read last
+    #[command(after_help = words::ADD)]
+    Add(Groups),
+    /// Cease to supervise groups that are stopped
+    #[command(after_help = words::REMOVE)]
+    Remove(Groups),
+    /// List every configured process, and whether it is in use
+    #[command(after_help = words::AVAIL)]
+    Avail(Rest),
+    /// Stop everything and start anew with the configuration as it is now
+    #[command(after_help = words::RELOAD)]
+    Reload(Rest),
     /// Show the version of the agent, or of the agents of hosts
     #[command(after_help = words::VERSION)]
     Version(Rest),
@@ -155,6 +179,14 @@ impl Verb {
             Self::Signal(_) => "signal",
             Self::Pid(_) => "pid",
             Self::Tail(_) => "tail",
+            Self::Clear(_) => "clear",
+            Self::Maintail(_) => "maintail",
+            Self::Reread(_) => "reread",
+            Self::Update(_) => "update",
+            Self::Add(_) => "add",
+            Self::Remove(_) => "remove",
+            Self::Avail(_) => "avail",
+            Self::Reload(_) => "reload",
             Self::Version(_) => "version",
             Self::Shutdown(_) => "shutdown",
             Self::Host { verb } => match verb {
@@ -213,6 +245,35 @@ pub(crate) struct Tail {
     /// [-BYTES] PROGRAM [stdout|stderr]; on the fleet several programs and globs
     #[arg(value_name = "PROGRAM", allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,
+}
+
+/// What `maintail` takes.
+#[derive(Debug, Args)]
+pub(crate) struct MainTail {
+    /// Go on as the agent writes; Ctrl-C ends it
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// -BYTES; -0: all there is
+    #[arg(value_name = "-BYTES", allow_negative_numbers = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// What `reread` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Reread {
+    /// Say for each process what differs, and whether it needs a restart
+    #[arg(long)]
+    pub(crate) diff: bool,
+    #[arg(hide = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// Verbs that take groups.
+#[derive(Debug, Args)]
+pub(crate) struct Groups {
+    /// The name of a group; a program that is in none is a group of its own
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
 }
 
 /// What can be asked about hosts.

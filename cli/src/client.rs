@@ -9,9 +9,12 @@ use rsv_proto::{
     limits::MESSAGE_BYTES,
     telemetry,
     wire::{
-        ActRequest, ActResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
-        GetVersionRequest, GetVersionResponse, Host, HostSelection, HostStatus, ListHostsRequest,
-        ShutdownRequest, TailRequest, TailResponse, admin_client::AdminClient,
+        ActRequest, ActResponse, AddGroupRequest, AvailableProcess, ClearLogsRequest,
+        CreateTokenRequest, CreateTokenResponse, GetStatusRequest, GetVersionRequest,
+        GetVersionResponse, GroupOutcome, Host, HostSelection, HostStatus, ListAvailableRequest,
+        ListHostsRequest, ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest,
+        RereadResponse, ShutdownRequest, TailMainLogRequest, TailMainLogResponse, TailRequest,
+        TailResponse, TargetResult, UpdateRequest, UpdateResponse, admin_client::AdminClient,
         fleet_client::FleetClient,
     },
 };
@@ -105,14 +108,23 @@ impl Server {
         &self,
         request: GetStatusRequest,
     ) -> Result<Vec<HostStatus>, Failure> {
+        Ok(self.status_and_notice(request).await?.0)
+    }
+
+    /// As [`Server::status`], with what the server has to say to all who use it.
+    pub(crate) async fn status_and_notice(
+        &self,
+        request: GetStatusRequest,
+    ) -> Result<(Vec<HostStatus>, String), Failure> {
         let mut client = self.fleet();
         let pages = async {
             let mut pages = client.get_status(request).await?.into_inner();
-            let mut hosts = Vec::new();
+            let (mut hosts, mut notice) = (Vec::new(), String::new());
             while let Some(page) = pages.message().await? {
                 hosts.extend(page.hosts);
+                notice = page.notice;
             }
-            Ok(Response::new(hosts))
+            Ok(Response::new((hosts, notice)))
         };
         Ok(self.call("rsv.v1.Fleet/GetStatus", pages).await?.0)
     }
@@ -137,6 +149,80 @@ impl Server {
         let call = client.shutdown(ShutdownRequest {});
         self.call("rsv.v1.Fleet/Shutdown", call).await?;
         Ok(())
+    }
+
+    /// Has the configuration read again, and perhaps only looked at.
+    pub(crate) async fn reread(&self, look_only: bool) -> Result<RereadResponse, Failure> {
+        let mut client = self.fleet();
+        let call = client.reread(RereadRequest { look_only });
+        Ok(self.call("rsv.v1.Fleet/Reread", call).await?.0)
+    }
+
+    /// Begins an update of these groups, or of all.
+    pub(crate) async fn update(
+        &self,
+        groups: Vec<String>,
+    ) -> Result<Events<UpdateResponse>, Failure> {
+        let mut client = self.fleet();
+        let call = client.update(UpdateRequest { groups });
+        let (events, span) = self.call("rsv.v1.Fleet/Update", call).await?;
+        Ok(self.events(events, span))
+    }
+
+    /// Adds a group.
+    pub(crate) async fn add_group(&self, name: String) -> Result<GroupOutcome, Failure> {
+        let mut client = self.fleet();
+        let call = client.add_group(AddGroupRequest { name });
+        let answer = self.call("rsv.v1.Fleet/AddGroup", call).await?.0;
+        Ok(answer.outcome())
+    }
+
+    /// Removes a group.
+    pub(crate) async fn remove_group(&self, name: String) -> Result<GroupOutcome, Failure> {
+        let mut client = self.fleet();
+        let call = client.remove_group(RemoveGroupRequest { name });
+        let answer = self.call("rsv.v1.Fleet/RemoveGroup", call).await?.0;
+        Ok(answer.outcome())
+    }
+
+    /// Has the agent start anew.
+    pub(crate) async fn reload(&self) -> Result<ReloadResponse, Failure> {
+        let mut client = self.fleet();
+        let call = client.reload(ReloadRequest {});
+        Ok(self.call("rsv.v1.Fleet/Reload", call).await?.0)
+    }
+
+    /// Every configured process.
+    pub(crate) async fn available(&self) -> Result<Vec<AvailableProcess>, Failure> {
+        let mut client = self.fleet();
+        let call = client.list_available(ListAvailableRequest {});
+        let answer = self.call("rsv.v1.Fleet/ListAvailable", call).await?.0;
+        Ok(answer.processes)
+    }
+
+    /// Empties logs.
+    pub(crate) async fn clear(&self, programs: Vec<String>) -> Result<Vec<TargetResult>, Failure> {
+        let mut client = self.fleet();
+        let call = client.clear_logs(ClearLogsRequest { programs });
+        let answer = self.call("rsv.v1.Fleet/ClearLogs", call).await?.0;
+        Ok(answer.results)
+    }
+
+    /// Begins to read the agent's own log; none when it has none.
+    pub(crate) async fn main_log(
+        &self,
+        request: TailMainLogRequest,
+    ) -> Result<Option<Events<TailMainLogResponse>>, Failure> {
+        let mut client = self.fleet();
+        let call = async {
+            match client.tail_main_log(request).await {
+                Ok(response) => Ok(Response::new(Some(response.into_inner()))),
+                Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
+                Err(status) => Err(status),
+            }
+        };
+        let (pieces, span) = self.call("rsv.v1.Fleet/TailMainLog", call).await?;
+        Ok(pieces.map(|pieces| self.events(pieces, span)))
     }
 
     /// Makes a token.

@@ -1,15 +1,23 @@
 //! The verbs, one file each. What they share is which of them runs.
 
 mod act;
+mod avail;
+mod clear;
 mod completion;
 mod ctx;
+mod group;
 mod help;
+mod here;
 mod host;
+mod maintail;
 mod pid;
+mod reload;
+mod reread;
 mod shutdown;
 mod status;
 mod tail;
 mod token;
+mod update;
 mod version;
 
 use crate::{
@@ -28,6 +36,14 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Signal(args) => act::run_signal(invocation, args.words).await,
         Verb::Pid(args) => pid::run(invocation, args.programs).await,
         Verb::Tail(args) => tail::run(invocation, args).await,
+        Verb::Clear(args) => clear::run(invocation, args.programs).await,
+        Verb::Maintail(args) => maintail::run(invocation, args).await,
+        Verb::Reread(args) => reread::run(invocation, args).await,
+        Verb::Update(args) => update::run(invocation, args.groups).await,
+        Verb::Add(args) => group::run(invocation, group::Asked::Add, args.groups).await,
+        Verb::Remove(args) => group::run(invocation, group::Asked::Remove, args.groups).await,
+        Verb::Avail(args) => avail::run(invocation, &args.words).await,
+        Verb::Reload(args) => reload::run(invocation, &args.words).await,
         Verb::Version(args) => version::run(invocation, &args.words).await,
         Verb::Shutdown(args) => shutdown::run(invocation, &args.words).await,
         Verb::Host { verb } => match verb {

@@ -47,6 +47,8 @@ pub(crate) enum Exit {
     Precondition = 16,
     /// Not confirmed; nothing was done.
     Declined = 17,
+    /// `update --dry-run`: the plan has changes.
+    PlanHasChanges = 18,
     /// Interrupted from the keyboard.
     Interrupted = 130,
     /// Nobody reads the output any more.

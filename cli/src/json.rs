@@ -148,6 +148,124 @@ pub(crate) struct Version {
     pub(crate) host: Option<String>,
     /// Null when it is not known.
     pub(crate) version: Option<String>,
+    /// What all who use the agent should know; null when there is nothing, and on the fleet.
+    pub(crate) notice: Option<String>,
+}
+
+/// `reread`, and `update --dry-run`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reread {
+    pub(crate) schema: &'static str,
+    pub(crate) shutting_down: bool,
+    pub(crate) groups: Vec<PlannedGroup>,
+    pub(crate) refused: Vec<RefusedSection>,
+    /// Null unless the configuration is refused.
+    pub(crate) error: Option<ConfigurationError>,
+}
+
+/// What is to become of a group.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlannedGroup {
+    pub(crate) group: String,
+    /// `added`, `changed` or `removed`.
+    pub(crate) change: &'static str,
+    pub(crate) keys: Vec<String>,
+    pub(crate) processes: Vec<PlannedProcess>,
+}
+
+/// What is to become of a process.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlannedProcess {
+    pub(crate) program: String,
+    /// `added`, `removed`, `restarted` or `live`.
+    pub(crate) change: &'static str,
+    pub(crate) keys: Vec<String>,
+}
+
+/// A section that is refused alone.
+#[derive(Debug, Serialize)]
+pub(crate) struct RefusedSection {
+    pub(crate) program: String,
+    pub(crate) reason: String,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConfigurationError {
+    pub(crate) text: String,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
+    pub(crate) problems: Vec<String>,
+}
+
+/// `update`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Update<'a> {
+    pub(crate) schema: &'static str,
+    pub(crate) outcome: &'static str,
+    pub(crate) shutting_down: bool,
+    pub(crate) groups: &'a [UpdatedGroup],
+    pub(crate) refused: &'a [RefusedSection],
+    pub(crate) error: Option<&'a ConfigurationError>,
+}
+
+/// A group in `update`.
+#[derive(Debug, Serialize)]
+pub(crate) struct UpdatedGroup {
+    pub(crate) group: String,
+    /// `added`, `updated`, `removed`, `not_stopped` or `no_such_group`.
+    pub(crate) outcome: &'static str,
+    pub(crate) keys: Vec<String>,
+    pub(crate) processes: Vec<PlannedProcess>,
+}
+
+/// `add` and `remove`.
+#[derive(Debug, Serialize)]
+pub(crate) struct GroupOutcomes {
+    pub(crate) schema: String,
+    pub(crate) groups: Vec<GroupOutcome>,
+}
+
+/// A group in `add` and `remove`.
+#[derive(Debug, Serialize)]
+pub(crate) struct GroupOutcome {
+    pub(crate) group: String,
+    pub(crate) outcome: &'static str,
+}
+
+/// `reload`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reload {
+    pub(crate) schema: &'static str,
+    pub(crate) outcome: &'static str,
+    pub(crate) error: Option<ConfigurationError>,
+}
+
+/// `avail`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Available {
+    pub(crate) schema: &'static str,
+    pub(crate) programs: Vec<AvailableProgram>,
+}
+
+/// A process in `avail`.
+#[derive(Debug, Serialize)]
+pub(crate) struct AvailableProgram {
+    pub(crate) program: String,
+    pub(crate) group: String,
+    pub(crate) in_use: bool,
+    pub(crate) autostart: bool,
+    pub(crate) group_priority: i64,
+    pub(crate) priority: i64,
+}
+
+/// A piece of `maintail`, one a line.
+#[derive(Debug, Serialize)]
+pub(crate) struct MainLogPiece {
+    pub(crate) schema: &'static str,
+    pub(crate) data: String,
+    /// The file was emptied before this.
+    pub(crate) truncated: bool,
 }
 
 /// `ctx ls`.

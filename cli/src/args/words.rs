@@ -44,6 +44,7 @@ Exit codes:
    15  the selection names nothing
    16  a precondition such as --expect does not hold; nothing was done
    17  not confirmed; nothing was done
+   18  update --dry-run: there is something to do
   130  interrupted
 
 Environment:
@@ -123,6 +124,72 @@ Examples:
   rsv tail -f app
   rsv -H 'web*' tail -f app              all of them, interleaved by line
   rsv -H web01 tail --lines 50 app";
+
+pub(super) const CLEAR: &str = "\
+Rotated files stay.
+
+Examples:
+  rsv clear app
+  rsv clear 'web:*'
+  rsv clear all";
+
+pub(super) const MAINTAIL: &str = "\
+Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is.
+
+Examples:
+  rsv maintail
+  rsv maintail -5000
+  rsv maintail -f";
+
+pub(super) const REREAD: &str = "\
+No program is touched: `rsv update` carries out what differs. Files that are in error change
+nothing.
+
+Examples:
+  rsv reread
+  rsv reread --diff     which keys of which processes, and what needs a restart
+
+Exit codes: 0 read; 1 the configuration, or a section of it, is refused.";
+
+pub(super) const UPDATE: &str = "\
+Reads the files and carries out what differs: groups that are gone, then changed ones, then new
+ones. Only processes that differ are restarted; what a running process does not know of, such as
+autorestart, stopwaitsecs, priorities or the limits of its log, is applied as it runs, and said:
+
+  app: updated process group (nothing restarted: autorestart)
+
+Examples:
+  rsv update
+  rsv update app
+  rsv update --dry-run     only say what would be done
+
+Exit codes: 0 done; 1 something is refused, or could not be stopped; 18 with --dry-run: there is
+something to do.";
+
+pub(super) const ADD: &str = "\
+Examples:
+  rsv reread
+  rsv add app";
+
+pub(super) const REMOVE: &str = "\
+Examples:
+  rsv stop app
+  rsv remove app";
+
+pub(super) const AVAIL: &str = "\
+The columns: process, whether its group is supervised, whether it starts by itself, the priority
+of its group and its own.
+
+Examples:
+  rsv avail
+  rsv -o json avail";
+
+pub(super) const RELOAD: &str = "\
+Every program is stopped and started. A configuration that is refused is, before anything is
+stopped. To change only what differs use `rsv update`.
+
+Examples:
+  rsv reload";
 
 pub(super) const VERSION: &str = "\
 `rsv --version` is the version of this command.

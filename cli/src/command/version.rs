@@ -30,13 +30,15 @@ async fn local(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Fa
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
     };
-    let version = agent.server.version().await?.version;
+    let answer = agent.server.version().await?;
+    let version = answer.version;
     match invocation.ui.output() {
         Output::Table => invocation.ui.line(&version)?,
         Output::Json | Output::Jsonl => {
             let agent = json::Version {
                 host: None,
                 version: Some(version),
+                notice: json::text(&answer.notice),
             };
             json::print(&mut invocation.ui, &json::Versions::new(vec![agent]))?;
         }
@@ -64,6 +66,7 @@ async fn fleet(invocation: &mut Invocation, selection: HostSelection) -> Result<
         Output::Json | Output::Jsonl => {
             let agents = hosts.into_iter().map(|host| json::Version {
                 version: version(&host.version),
+                notice: None,
                 host: Some(host.name),
             });
             let agents = agents.collect();

@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod configuration;
 mod contexts;
 mod controller;
 mod ending;

@@ -37,7 +37,10 @@ pub(super) async fn status(
         hosts: None,
         programs: names.clone(),
     };
-    let hosts = agent.server.status(request).await?;
+    let (hosts, notice) = agent.server.status_and_notice(request).await?;
+    if !notice.is_empty() {
+        invocation.ui.warning(&notice);
+    }
     let host = merged(hosts);
     let selection = select(&names, &host.programs);
     let now = SystemTime::now();

@@ -1,0 +1,211 @@
+//! What the verbs about the configuration of this machine have in common: where they may go, how a
+//! refused configuration is told, and the words of a plan.
+
+use rsv_proto::{
+    process::display_name,
+    wire::{
+        ConfigurationRefusal, PlannedGroup, PlannedProcess, RefusedSection, planned_group,
+        planned_process,
+    },
+};
+
+use crate::{
+    client::Server,
+    error::{Exit, Failure},
+    invocation::{Invocation, Scope},
+    json,
+    ui::printable,
+};
+
+/// The agent of this machine, which is the only one that can be meant.
+pub(super) async fn agent(invocation: &mut Invocation, verb: &str) -> Result<Server, Failure> {
+    only_here(invocation, verb)?;
+    match invocation.agent().await {
+        Ok(agent) => Ok(agent.server),
+        Err(unconnected) => Err(unconnected.say(&mut invocation.ui)?),
+    }
+}
+
+/// Refuses a selection of hosts.
+pub(super) fn only_here(invocation: &Invocation, verb: &str) -> Result<(), Failure> {
+    match invocation.scope()? {
+        Scope::Local => Ok(()),
+        Scope::Fleet(_) => {
+            let what =
+                format!("`{verb}` reaches the agent of this machine, not hosts of the fleet");
+            Err(Failure::usage(what).hint(format!("run `rsv {verb}` on the host itself")))
+        }
+    }
+}
+
+/// Refuses words after a verb that takes none, as supervisorctl does.
+pub(super) fn no_arguments(
+    invocation: &mut Invocation,
+    verb: &str,
+    about: &str,
+    words: &[String],
+) -> Result<Option<Exit>, Failure> {
+    if words.is_empty() {
+        return Ok(None);
+    }
+    let text = format!("Error: {verb} accepts no arguments\n{verb}\t\t\t{about}");
+    invocation.ui.line(&text)?;
+    Ok(Some(Exit::Failed))
+}
+
+/// Supervisor's one line on a configuration that cannot be read.
+pub(super) fn cannot_reread(
+    invocation: &mut Invocation,
+    refusal: &ConfigurationRefusal,
+) -> Result<Exit, Failure> {
+    let line = format!("ERROR: CANT_REREAD: {}", printable(&refusal.text));
+    invocation.ui.line(&line)?;
+    say_problems(invocation, refusal);
+    Ok(Exit::Failed)
+}
+
+/// Every problem with its place, for a person.
+pub(super) fn say_problems(invocation: &mut Invocation, refusal: &ConfigurationRefusal) {
+    for problem in &refusal.problems {
+        for line in problem.lines() {
+            invocation.ui.terminal_hint(&printable(line));
+        }
+    }
+}
+
+/// A section that is refused alone.
+pub(super) fn refused_line(section: &RefusedSection) -> String {
+    let name = display_name(&section.group, &section.name);
+    format!(
+        "{}: ERROR ({})",
+        printable(&name),
+        printable(&section.reason)
+    )
+}
+
+/// What a plan means, one line for each thing that would be done.
+pub(super) fn plan_lines(groups: &[PlannedGroup]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in groups {
+        let name = printable(&group.name);
+        match group.kind() {
+            planned_group::Kind::Added => lines.push(format!("{name}: added")),
+            planned_group::Kind::Removed => lines.push(format!("{name}: removed")),
+            planned_group::Kind::Changed | planned_group::Kind::Unspecified => {
+                if !group.keys.is_empty() {
+                    let keys = group.keys.join(", ");
+                    lines.push(format!("{name}: changed, nothing restarted: {keys}"));
+                }
+                let of_process = |process| process_line(&group.name, process);
+                lines.extend(group.processes.iter().map(of_process));
+            }
+        }
+    }
+    lines
+}
+
+fn process_line(group: &str, process: &PlannedProcess) -> String {
+    let name = display_name(group, &process.name);
+    let name = printable(&name);
+    let keys = process.keys.join(", ");
+    match process.kind() {
+        planned_process::Kind::Added => format!("{name}: added"),
+        planned_process::Kind::Removed => format!("{name}: removed"),
+        planned_process::Kind::Live => format!("{name}: changed, nothing restarted: {keys}"),
+        planned_process::Kind::Restarted | planned_process::Kind::Unspecified => {
+            format!("{name}: changed, restarted: {keys}")
+        }
+    }
+}
+
+/// A plan for scripts.
+pub(super) fn plan_json(groups: &[PlannedGroup]) -> Vec<json::PlannedGroup> {
+    let group = |group: &PlannedGroup| json::PlannedGroup {
+        group: group.name.clone(),
+        change: match group.kind() {
+            planned_group::Kind::Added => "added",
+            planned_group::Kind::Removed => "removed",
+            planned_group::Kind::Changed | planned_group::Kind::Unspecified => "changed",
+        },
+        keys: group.keys.clone(),
+        processes: group
+            .processes
+            .iter()
+            .map(|process| json::PlannedProcess {
+                program: display_name(&group.name, &process.name),
+                change: match process.kind() {
+                    planned_process::Kind::Added => "added",
+                    planned_process::Kind::Removed => "removed",
+                    planned_process::Kind::Live => "live",
+                    planned_process::Kind::Restarted | planned_process::Kind::Unspecified => {
+                        "restarted"
+                    }
+                },
+                keys: process.keys.clone(),
+            })
+            .collect(),
+    };
+    groups.iter().map(group).collect()
+}
+
+/// Refused sections for scripts.
+pub(super) fn refused_json(sections: &[RefusedSection]) -> Vec<json::RefusedSection> {
+    let section = |section: &RefusedSection| json::RefusedSection {
+        program: display_name(&section.group, &section.name),
+        reason: section.reason.clone(),
+    };
+    sections.iter().map(section).collect()
+}
+
+/// A refused configuration for scripts.
+pub(super) fn refusal_json(refusal: &ConfigurationRefusal) -> json::ConfigurationError {
+    json::ConfigurationError {
+        text: refusal.text.clone(),
+        file: json::text(&refusal.file),
+        line: (refusal.line > 0).then_some(refusal.line),
+        problems: refusal.problems.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_says_what_is_restarted_and_what_is_not() {
+        let process = |name: &str, kind: planned_process::Kind, keys: &[&str]| PlannedProcess {
+            name: name.into(),
+            kind: kind.into(),
+            keys: keys.iter().map(ToString::to_string).collect(),
+        };
+        let group = |name: &str, kind: planned_group::Kind, processes| PlannedGroup {
+            name: name.into(),
+            kind: kind.into(),
+            keys: Vec::new(),
+            processes,
+        };
+        let plan = [
+            group("gone", planned_group::Kind::Removed, vec![]),
+            group(
+                "web",
+                planned_group::Kind::Changed,
+                vec![
+                    process("a", planned_process::Kind::Restarted, &["command", "umask"]),
+                    process("b", planned_process::Kind::Live, &["autorestart"]),
+                    process("c", planned_process::Kind::Added, &[]),
+                    process("d", planned_process::Kind::Removed, &[]),
+                ],
+            ),
+            group("new", planned_group::Kind::Added, vec![]),
+        ];
+        let expected = [
+            "gone: removed",
+            "web:a: changed, restarted: command, umask",
+            "web:b: changed, nothing restarted: autorestart",
+            "web:c: added",
+            "web:d: removed",
+            "new: added",
+        ];
+        assert_eq!(plan_lines(&plan), expected);
+    }
+}

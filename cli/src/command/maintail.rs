@@ -1,0 +1,118 @@
+//! `maintail`: the end of the agent's own log, and what comes after it.
+
+use rsv_proto::wire::{TailMainLogRequest, TailMainLogResponse};
+
+use super::here;
+use crate::{
+    args::{MainTail, Output},
+    error::{Exit, Failure},
+    invocation::Invocation,
+    json,
+};
+
+/// The last bytes that are shown, and those that following begins with, as with supervisorctl.
+const BYTES: u64 = 1600;
+const FOLLOW_BYTES: u64 = 1024;
+
+/// Shows it.
+pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<Exit, Failure> {
+    here::only_here(invocation, "maintail")?;
+    let agent = match invocation.agent().await {
+        Ok(agent) => agent,
+        Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
+    };
+    let bytes = match wanted(&args) {
+        Ok(bytes) => bytes,
+        Err(complaint) => {
+            invocation.ui.line(&format!("Error: {complaint}"))?;
+            return Ok(Exit::Failed);
+        }
+    };
+    let is_text = invocation.ui.output() == Output::Table;
+    if args.follow && is_text {
+        invocation.ui.line("==> Press Ctrl-C to exit <==")?;
+        invocation.ui.flush()?;
+    }
+    let request = TailMainLogRequest {
+        follow: args.follow,
+        bytes: Some(bytes),
+    };
+    let Some(mut pieces) = agent.server.main_log(request).await? else {
+        if args.follow {
+            let said = format!("{}/mainlogtail Cannot read, status code 404", agent.url);
+            invocation.ui.say(&said);
+            return Ok(Exit::Done);
+        }
+        invocation.ui.line("supervisord: ERROR (no log file)")?;
+        return Ok(Exit::Failed);
+    };
+    while let Some(piece) = pieces.next().await? {
+        show(invocation, &piece)?;
+        invocation.ui.flush()?;
+    }
+    if is_text && !args.follow {
+        // supervisorctl ends what it shows with a newline of its own.
+        invocation.ui.bytes(b"\n")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn show(invocation: &mut Invocation, piece: &TailMainLogResponse) -> Result<(), Failure> {
+    let ui = &mut invocation.ui;
+    if ui.output() == Output::Table {
+        if piece.truncated {
+            ui.line("==> File truncated <==")?;
+        }
+        return ui.bytes(&piece.data);
+    }
+    if piece.data.is_empty() && !piece.truncated {
+        return Ok(());
+    }
+    let object = json::MainLogPiece {
+        schema: "rsv/maintail/v1",
+        data: String::from_utf8_lossy(&piece.data).into_owned(),
+        truncated: piece.truncated,
+    };
+    json::print(ui, &object)
+}
+
+/// How many bytes are asked for: `-BYTES`, of which `-0` is all there is.
+fn wanted(args: &MainTail) -> Result<u64, String> {
+    match args.words.as_slice() {
+        [] if args.follow => Ok(FOLLOW_BYTES),
+        [] => Ok(BYTES),
+        [_] if args.follow => Err("too many arguments".to_owned()),
+        [word] => {
+            let bytes = word.strip_prefix('-').and_then(|word| word.parse().ok());
+            match bytes {
+                Some(0) => Ok(u64::MAX),
+                Some(bytes) => Ok(bytes),
+                None => Err(format!("bad argument {word}")),
+            }
+        }
+        _ => Err("too many arguments".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_supervisorctls() {
+        let of = |follow, words: &[&str]| {
+            let words = words.iter().map(ToString::to_string).collect();
+            wanted(&MainTail { follow, words })
+        };
+        assert_eq!(of(false, &[]), Ok(1600));
+        assert_eq!(of(true, &[]), Ok(1024));
+        assert_eq!(of(false, &["-100"]), Ok(100));
+        assert_eq!(of(false, &["-0"]), Ok(u64::MAX));
+        assert_eq!(of(false, &["-x"]), Err("bad argument -x".to_owned()));
+        assert_eq!(of(false, &["x"]), Err("bad argument x".to_owned()));
+        assert_eq!(
+            of(false, &["-1", "-2"]),
+            Err("too many arguments".to_owned())
+        );
+    }
+}
