@@ -2,7 +2,7 @@
 //! and refuses what it is told to refuse.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use rsv_config::host::FixedHost;
-use rsv_config::{Overrides, Strictness, load_str};
+use rsv_config::{Config, LogTarget, Overrides, Strictness, load_str};
 use rsv_keeper::message::Channel;
 use rsv_proto::wire::action::Verb;
 use rsv_proto::wire::{Outcome, ProcessState, ProcessStatus, Refusal, TargetResult};
@@ -20,7 +20,6 @@ use uuid::Uuid;
 use super::supervision::{Answer, Configured, Denied, End, Reread, Supervision};
 use crate::hub::Key;
 use crate::logbook::{Cursor, TailItem};
-use crate::spec;
 
 /// The fake.
 #[derive(Debug)]
@@ -54,7 +53,9 @@ impl Fake {
         let (file, text) = (directory.join("s.conf"), configuration(directory));
         let (overrides, host) = (Overrides::default(), FixedHost::default());
         let loaded = load_str(&text, &file, &overrides, Strictness::Lenient, &host).unwrap();
-        let programs = spec::load(&loaded.config, spec::Ambience::of_this_process());
+        let config = Arc::new(loaded.config);
+        let log_file = |key: &Key, channel| log_file(&config, directory, key, channel);
+        let configured = Configured::new(Arc::clone(&config), &config.groups, log_file);
         let processes = [
             process("a", "a", ProcessState::Running),
             process("b", "b", ProcessState::Stopped),
@@ -63,7 +64,7 @@ impl Fake {
         ];
         Self {
             processes: processes.into(),
-            configured: Arc::new(Configured::new(loaded.config, &programs)),
+            configured: Arc::new(configured),
             refusals: BTreeMap::new(),
             is_slow: false,
             is_ending: AtomicBool::new(false),
@@ -125,6 +126,21 @@ pub(crate) fn process(group: &str, name: &str, state: ProcessState) -> ProcessSt
         state: state.into(),
         pid: is_up.then_some(42),
         ..Default::default()
+    }
+}
+
+fn log_file(config: &Config, directory: &Path, key: &Key, channel: Channel) -> Option<PathBuf> {
+    let mut processes = config.processes();
+    let process = processes.find(|one| one.id.group == key.group && one.id.name == key.name)?;
+    let stream = match channel {
+        Channel::Stdout => &process.stdout,
+        Channel::Stderr => &process.stderr,
+        Channel::Stdin => return None,
+    };
+    match &stream.log {
+        LogTarget::File(path) => Some(path.clone()),
+        LogTarget::Auto => Some(directory.join(format!("{key}-auto.log"))),
+        LogTarget::Discard => None,
     }
 }
 
@@ -230,8 +246,8 @@ impl Supervision for Fake {
         })
     }
 
-    fn end(&self, how: End) -> Result<(), Denied> {
+    fn end(&self, how: End) -> Answer<'_, ()> {
         self.note(format!("{how:?}"));
-        Ok(())
+        ready(Ok(()))
     }
 }

@@ -1,23 +1,33 @@
 //! The agent itself, as the front for Supervisor's clients sees it.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use rsv_keeper::message::Channel;
-use rsv_proto::wire;
-use tokio::sync::{mpsc, watch};
+use rsv_proto::wire::{self, GroupOutcome};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::supervision::{Answer, Configured, Denied, End, Reread, Supervision};
 use crate::capture::Capture;
-use crate::hub::{ActOn, HubGone, HubHandle, Key};
+use crate::hub::{ActOn, HubGone, HubHandle, Key, NoStdin};
 use crate::local::DaemonAsk;
 use crate::logbook::{Follow, TailItem, TailStart};
 use crate::mainlog::{MainLog, SUPERVISOR};
+use crate::roster::{Keep, ReadError, RosterHandle, Standing};
+
+/// How long a process may take to read what a client sends it. The client waits meanwhile.
+const STDIN: Duration = Duration::from_secs(10);
 
 /// The agent.
 #[derive(Debug)]
@@ -28,17 +38,48 @@ pub struct Live {
     pub capture: Capture,
     /// The main log.
     pub log: MainLog,
-    /// What is configured now.
-    pub configured: watch::Receiver<Arc<Configured>>,
+    /// The owner of what is configured.
+    pub roster: RosterHandle,
     /// The daemon.
     pub daemon: mpsc::Sender<DaemonAsk>,
     /// Set when everything is being stopped.
     pub ending: Arc<AtomicBool>,
+    /// What was made of the roster's latest view.
+    pub view: View,
+}
+
+/// A view of the roster, and what the front makes of it; made once for each change.
+#[derive(Debug, Default)]
+pub struct View(Mutex<Option<(Arc<Standing>, Arc<Configured>)>>);
+
+impl View {
+    fn of(&self, standing: Arc<Standing>) -> Arc<Configured> {
+        let mut view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, configured)) = &*view
+            && Arc::ptr_eq(known, &standing)
+        {
+            return Arc::clone(configured);
+        }
+        let log_file = |key: &Key, channel| standing.log_file(key, channel);
+        let config = Arc::clone(&standing.config);
+        let configured = Arc::new(Configured::new(config, standing.active(), log_file));
+        *view = Some((standing, Arc::clone(&configured)));
+        configured
+    }
 }
 
 impl From<HubGone> for Denied {
     fn from(HubGone: HubGone) -> Self {
         Self::Ending
+    }
+}
+
+impl From<ReadError> for Denied {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Refused(refusal) => Self::Unreadable(refusal.text),
+            ReadError::Gone(gone) => gone.into(),
+        }
     }
 }
 
@@ -48,7 +89,7 @@ impl Supervision for Live {
     }
 
     fn configured(&self) -> Arc<Configured> {
-        Arc::clone(&self.configured.borrow())
+        self.view.of(self.roster.standing())
     }
 
     fn processes(&self) -> Answer<'_, Vec<wire::ProcessStatus>> {
@@ -94,84 +135,100 @@ impl Supervision for Live {
         .boxed()
     }
 
-    fn write_stdin(&self, _: &Key, _: Vec<u8>) -> Answer<'_, ()> {
-        not_yet("writing to the standard input of a program")
-    }
-
-    fn announce(&self, _: String, _: Vec<u8>) -> Answer<'_, ()> {
-        not_yet("publishing events")
-    }
-
-    fn reread(&self) -> Answer<'_, Reread> {
-        not_yet("reading the configuration again")
-    }
-
-    fn add_group(&self, name: &str) -> Answer<'_, ()> {
-        let configured = self.configured();
-        if configured.groups.contains(name) {
-            return denied(Denied::AlreadyAdded);
-        }
-        match configured.config.group(name) {
-            Some(_) => not_yet("adding a group"),
-            None => denied(Denied::NoSuchGroup),
-        }
-    }
-
-    fn remove_group(&self, name: &str) -> Answer<'_, ()> {
-        if !self.configured().groups.contains(name) {
-            return denied(Denied::NoSuchGroup);
-        }
-        let name = name.to_owned();
+    fn write_stdin(&self, key: &Key, bytes: Vec<u8>) -> Answer<'_, ()> {
+        let key = key.clone();
         async move {
-            let processes = self.processes().await?;
-            let mut members = processes.iter().filter(|process| process.group == name);
-            match members.any(|process| !is_at_rest(process.state())) {
-                true => Err(Denied::StillRunning),
-                false => not_yet("removing a group").await,
-            }
+            let stdin = self.hub.stdin_of(&key).await?;
+            let stdin = stdin.map_err(|none| match none {
+                NoStdin::NoSuchProcess | NoStdin::NotRunning => Denied::NotRunning,
+                NoStdin::NoPipe => Denied::NoFile,
+            })?;
+            write_all(stdin, &bytes).await
         }
         .boxed()
     }
 
-    fn end(&self, how: End) -> Result<(), Denied> {
-        if how == End::Restart {
-            return Err(Denied::Failed(unsupported("starting itself anew")));
+    fn announce(&self, _: String, _: Vec<u8>) -> Answer<'_, ()> {
+        let why = "publishing events is not supported by this agent";
+        std::future::ready(Err(Denied::Failed(why.to_owned()))).boxed()
+    }
+
+    fn reread(&self) -> Answer<'_, Reread> {
+        async {
+            let plan = self.roster.reread(Keep::Yes).await?.plan;
+            Ok(Reread {
+                added: plan.added,
+                changed: plan.changed.into_iter().map(|group| group.name).collect(),
+                removed: plan.removed,
+            })
         }
-        match self.daemon.try_send(DaemonAsk::Shutdown) {
-            // One that is waiting already does the same.
-            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {
-                self.ending.store(true, Ordering::Relaxed);
-                Ok(())
+        .boxed()
+    }
+
+    fn add_group(&self, name: &str) -> Answer<'_, ()> {
+        let name = name.to_owned();
+        async move { outcome(self.roster.add(&name).await?) }.boxed()
+    }
+
+    fn remove_group(&self, name: &str) -> Answer<'_, ()> {
+        let name = name.to_owned();
+        async move { outcome(self.roster.remove(&name).await?) }.boxed()
+    }
+
+    fn end(&self, how: End) -> Answer<'_, ()> {
+        async move {
+            let ask = match how {
+                End::Exit => DaemonAsk::Shutdown,
+                End::Restart => {
+                    self.roster.check().await?;
+                    DaemonAsk::Restart
+                }
+            };
+            match self.daemon.try_send(ask) {
+                // One that is waiting already ends this agent too.
+                Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.ending.store(true, Ordering::Relaxed);
+                    Ok(())
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(Denied::Ending),
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Denied::Ending),
         }
+        .boxed()
     }
 }
 
-fn is_at_rest(state: wire::ProcessState) -> bool {
-    use wire::ProcessState as S;
-    matches!(state, S::Stopped | S::Exited | S::Fatal | S::Unknown)
+fn outcome(outcome: GroupOutcome) -> Result<(), Denied> {
+    match outcome {
+        GroupOutcome::Done => Ok(()),
+        GroupOutcome::NoSuchGroup => Err(Denied::NoSuchGroup),
+        GroupOutcome::AlreadyActive => Err(Denied::AlreadyAdded),
+        GroupOutcome::StillRunning => Err(Denied::StillRunning),
+        GroupOutcome::ShuttingDown => Err(Denied::Ending),
+        GroupOutcome::Unspecified => Err(Denied::Failed(String::new())),
+    }
 }
 
-fn denied<T: Send + 'static>(denied: Denied) -> Answer<'static, T> {
-    std::future::ready(Err(denied)).boxed()
-}
-
-fn not_yet<T: Send + 'static>(what: &str) -> Answer<'static, T> {
-    denied(Denied::Failed(unsupported(what)))
-}
-
-fn unsupported(what: &str) -> String {
-    format!("{what} is not supported by this agent")
+/// Writes to a pipe that does not block, as far as its reader reads in time. What was written stays
+/// written when the rest is given up.
+async fn write_all(pipe: OwnedFd, bytes: &[u8]) -> Result<(), Denied> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Denied::NoFile,
+        _ => Denied::Failed(error.to_string()),
+    };
+    let mut pipe = pipe::Sender::from_owned_fd(pipe).map_err(failed)?;
+    match timeout(STDIN, pipe.write_all(bytes)).await {
+        Ok(written) => written.map_err(failed),
+        Err(_) => Err(Denied::Failed(
+            "the process does not read its input".to_owned(),
+        )),
+    }
 }
 
 /// Runs what waits for the disk off the runtime's own thread.
-async fn blocking(
-    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-) -> Result<(), Denied> {
+async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Denied> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Err(Denied::NoFile),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(Denied::NoFile),
         Ok(Err(error)) => Err(Denied::Failed(error.to_string())),
         Err(error) => Err(Denied::Failed(error.to_string())),
     }

@@ -153,8 +153,8 @@ impl Rpc {
 
     async fn administer(&self, method: Method, arguments: &Arguments) -> Given {
         match method {
-            Method::Shutdown => self.supervision.end(End::Exit)?,
-            Method::Restart => self.supervision.end(End::Restart)?,
+            Method::Shutdown => self.supervision.end(End::Exit).await?,
+            Method::Restart => self.supervision.end(End::Restart).await?,
             Method::ReloadConfig => return Ok(reread_value(self.supervision.reread().await?)),
             Method::AddProcessGroup => {
                 let name = arguments.text(0)?;

@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use rsv_config::{Config, MainLog};
+use rsv_config::{Config, Group, LogTarget, MainLog, Stream};
 use rsv_keeper::message::Channel;
 use rsv_proto::wire;
 use tokio::sync::mpsc;
 
-use crate::capture::{LogSpec, LogTarget};
 use crate::hub::Key;
 use crate::logbook::TailItem;
-use crate::spec::Program;
 
 /// The answer to an ask.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Denied>>;
@@ -26,7 +25,7 @@ pub trait Supervision: fmt::Debug + Send + Sync + 'static {
     fn is_ending(&self) -> bool;
 
     /// What is configured and what of it is in use. Cheap.
-    fn configured(&self) -> std::sync::Arc<Configured>;
+    fn configured(&self) -> Arc<Configured>;
 
     /// Every process, in the order of group and name.
     fn processes(&self) -> Answer<'_, Vec<wire::ProcessStatus>>;
@@ -63,8 +62,8 @@ pub trait Supervision: fmt::Debug + Send + Sync + 'static {
     /// Ceases to supervise a group whose processes are all at rest.
     fn remove_group(&self, name: &str) -> Answer<'_, ()>;
 
-    /// Stops every program and ends, or begins anew.
-    fn end(&self, how: End) -> Result<(), Denied>;
+    /// Begins to stop every program, in order to end, or to begin anew if the configuration is good.
+    fn end(&self, how: End) -> Answer<'_, ()>;
 }
 
 /// How the agent is to end.
@@ -112,55 +111,69 @@ pub struct Reread {
 #[derive(Debug, Clone)]
 pub struct Configured {
     /// The configuration as it was read last.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The names of the groups that are supervised.
     pub groups: BTreeSet<String>,
-    logs: BTreeMap<Key, [Option<PathBuf>; 2]>,
+    processes: BTreeMap<Key, Supervised>,
+}
+
+/// A process as it is supervised.
+#[derive(Debug, Clone)]
+struct Supervised {
+    /// The place in the order of starting.
+    place: usize,
+    stdout: Option<LogFile>,
+    stderr: Option<LogFile>,
+}
+
+#[derive(Debug, Clone)]
+struct LogFile {
+    path: PathBuf,
+    /// Whether the agent named it.
+    is_auto: bool,
 }
 
 impl Configured {
-    /// The configuration that was read last, and the programs that are supervised.
-    pub fn new(config: Config, programs: &[Program]) -> Self {
-        let supervised = programs.iter().map(|program| program.key.group.clone());
-        let empty = config.groups.iter().filter(|g| g.processes.is_empty());
-        let groups = supervised
-            .chain(empty.map(|group| group.name.clone()))
-            .collect();
-        let log_files = |program: &Program| {
-            let stdout = file(&program.stdout);
-            [stdout, program.stderr.as_ref().and_then(file)]
-        };
-        let logs = programs
-            .iter()
-            .map(|program| (program.key.clone(), log_files(program)))
-            .collect();
+    /// The configuration that was read last, the groups that are supervised, in the order of
+    /// starting, and the files that their streams are logged to.
+    pub fn new(
+        config: Arc<Config>,
+        supervised: &[Group],
+        log_file: impl Fn(&Key, Channel) -> Option<PathBuf>,
+    ) -> Self {
+        let processes = supervised.iter().flat_map(|group| &group.processes);
+        let processes = processes.enumerate().map(|(place, process)| {
+            let key = Key {
+                group: process.id.group.clone(),
+                name: process.id.name.clone(),
+            };
+            let file = |channel, stream: &Stream| {
+                let is_auto = stream.log == LogTarget::Auto;
+                log_file(&key, channel).map(|path| LogFile { path, is_auto })
+            };
+            let supervised = Supervised {
+                place,
+                stdout: file(Channel::Stdout, &process.stdout),
+                stderr: file(Channel::Stderr, &process.stderr),
+            };
+            (key, supervised)
+        });
         Self {
+            groups: supervised.iter().map(|group| group.name.clone()).collect(),
+            processes: processes.collect(),
             config,
-            groups,
-            logs,
         }
     }
 
     /// The file that a stream of a supervised process is logged to.
     pub fn log_file(&self, key: &Key, channel: Channel) -> Option<&PathBuf> {
-        let [stdout, stderr] = self.logs.get(key)?;
-        match channel {
-            Channel::Stdout => stdout.as_ref(),
-            Channel::Stderr => stderr.as_ref(),
-            Channel::Stdin => None,
-        }
+        self.file(key, channel).map(|file| &file.path)
     }
 
     /// Whether the agent names that file. To clients it is there as soon as its process is
     /// configured, even though it is made when the process first starts.
     pub fn is_auto(&self, key: &Key, channel: Channel) -> bool {
-        let mut processes = self.config.processes();
-        let process = processes.find(|one| one.id.group == key.group && one.id.name == key.name);
-        process.is_some_and(|process| match channel {
-            Channel::Stdout => process.stdout.log == rsv_config::LogTarget::Auto,
-            Channel::Stderr => process.stderr.log == rsv_config::LogTarget::Auto,
-            Channel::Stdin => false,
-        })
+        self.file(key, channel).is_some_and(|file| file.is_auto)
     }
 
     /// The file of the main log.
@@ -172,21 +185,16 @@ impl Configured {
     }
 
     /// The place of a process in the order of starting; those of no configuration come last.
-    pub fn order(&self) -> BTreeMap<Key, usize> {
-        let key = |process: &rsv_config::Process| Key {
-            group: process.id.group.clone(),
-            name: process.id.name.clone(),
-        };
-        let processes = self.config.processes().enumerate();
-        processes
-            .map(|(place, process)| (key(process), place))
-            .collect()
+    pub fn place(&self, key: &Key) -> usize {
+        self.processes.get(key).map_or(usize::MAX, |one| one.place)
     }
-}
 
-fn file(log: &LogSpec) -> Option<PathBuf> {
-    match &log.target {
-        LogTarget::File { path } => Some(path.clone()),
-        LogTarget::Null => None,
+    fn file(&self, key: &Key, channel: Channel) -> Option<&LogFile> {
+        let process = self.processes.get(key)?;
+        match channel {
+            Channel::Stdout => process.stdout.as_ref(),
+            Channel::Stderr => process.stderr.as_ref(),
+            Channel::Stdin => None,
+        }
     }
 }

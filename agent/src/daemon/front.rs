@@ -4,29 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rsv_config::{Config, HttpServer, MAIN_RPC_FACTORY};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::capture::Capture;
-use crate::compat::live::Live;
+use crate::compat::live::{Live, View};
 use crate::compat::server::{self, BindError, Bound, Servers, Site};
-use crate::compat::supervision::Configured;
 use crate::failure::Failure;
 use crate::hub::HubHandle;
 use crate::local::DaemonAsk;
 use crate::mainlog::{MainLog, SUPERVISOR};
+use crate::roster::RosterHandle;
 
 /// The running front.
 #[derive(Debug)]
 pub(super) struct Front {
     servers: Servers,
     ending: Arc<AtomicBool>,
-    /// Where a change of the configuration is told.
-    #[expect(
-        dead_code,
-        reason = "held so that the front's view of the configuration stays open"
-    )]
-    configured: watch::Sender<Arc<Configured>>,
 }
 
 /// The owners that the front asks.
@@ -34,6 +28,7 @@ pub(super) struct Owners {
     pub(super) hub: HubHandle,
     pub(super) capture: Capture,
     pub(super) log: MainLog,
+    pub(super) roster: RosterHandle,
     pub(super) daemon: mpsc::Sender<DaemonAsk>,
 }
 
@@ -49,30 +44,22 @@ pub(super) fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, Failure> {
 }
 
 impl Front {
-    pub(super) fn start(
-        bound: Vec<Bound>,
-        configured: Configured,
-        owners: Owners,
-    ) -> Result<Self, Failure> {
-        let namespaces = namespaces(&configured.config);
+    pub(super) fn start(bound: Vec<Bound>, owners: Owners) -> Result<Self, Failure> {
+        let namespaces = namespaces(&owners.roster.standing().config);
         let ending = Arc::new(AtomicBool::new(false));
-        let (sender, receiver) = watch::channel(Arc::new(configured));
         let live = Live {
             hub: owners.hub,
             capture: owners.capture,
             log: owners.log,
-            configured: receiver,
+            roster: owners.roster,
             daemon: owners.daemon,
             ending: Arc::clone(&ending),
+            view: View::default(),
         };
         let site = Arc::new(Site::new(Arc::new(live), namespaces));
         let servers = server::serve(bound, &site)
             .map_err(|error| Failure::failed(format!("cannot serve clients: {error}")))?;
-        Ok(Self {
-            servers,
-            ending,
-            configured: sender,
-        })
+        Ok(Self { servers, ending })
     }
 
     /// From now on clients are told that everything is being stopped.

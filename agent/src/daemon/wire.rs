@@ -20,7 +20,6 @@ use super::signals::{Asked, Signals};
 use super::{Ending, logging, systemd};
 use crate::args::DaemonArgs;
 use crate::capture::Capture;
-use crate::compat::supervision::Configured;
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
 use crate::identity::{StateDir, StateLock};
@@ -129,7 +128,6 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         .await
         .map_err(|error| no_keeper(&error))?;
     let settings = settings(&config, epoch).await?;
-    let configured = Configured::new(config.clone(), &settings.programs);
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     tokio::spawn(client.run());
     let hub_task = tokio::spawn(hub.run());
@@ -144,6 +142,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         hub: handle.clone(),
         capture: capture.clone(),
         log: log.clone(),
+        roster: roster.clone(),
         daemon: asking.clone(),
     };
     let local = local::Owners {
@@ -155,7 +154,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
     };
     let local = local::serve(listener, local)
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
-    let front = Front::start(bound, configured, owners)?;
+    let front = Front::start(bound, owners)?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
     let link = start_link(&config, state, &handle, &capture, argv0);
     let pid = std::process::id();

@@ -211,8 +211,8 @@ impl Rpc {
     /// Every process in the order of starting.
     pub(super) async fn in_order(&self) -> Result<Vec<ProcessStatus>, Fault> {
         let mut statuses = self.supervision.processes().await?;
-        let order = self.config().order();
-        statuses.sort_by_key(|status| order.get(&key(status)).copied().unwrap_or(usize::MAX));
+        let configured = self.config();
+        statuses.sort_by_key(|status| configured.place(&key(status)));
         Ok(statuses)
     }
 

@@ -360,6 +360,10 @@ mod tests {
             let bound = bind(&[on(host, insecure)]);
             assert_eq!(bound.is_ok(), is_bound, "{host} {insecure} {bound:?}");
         }
+        // A machine without IPv6 has nothing to bind.
+        if TcpListener::bind(("::1", 0)).is_ok() {
+            bind(&[on("[::1]", false)]).unwrap();
+        }
         let mut guarded = on("", false);
         guarded.credentials = Some(Credentials {
             username: "a".into(),
