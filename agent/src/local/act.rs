@@ -62,7 +62,7 @@ pub(super) async fn begin(
     }
     let key = request.idempotency_key.clone();
     if let Some(operation) = operations.find(&key) {
-        return Ok(events(operation));
+        return Ok(events(operation).map(as_joined).boxed());
     }
     // What the action will reach is settled before it is accepted.
     let resolved = hub.resolve(&request.programs).await.map_err(ended)?;
@@ -148,7 +148,16 @@ fn accepted() -> Event {
     Event::Accepted(Accepted {
         operation: uuid::Uuid::now_v7().to_string(),
         hosts: Vec::new(),
+        joined: false,
     })
+}
+
+/// Tells a reader that what is accepted was begun earlier.
+fn as_joined(mut response: ActResponse) -> ActResponse {
+    if let Some(Event::Accepted(accepted)) = &mut response.event {
+        accepted.joined = true;
+    }
+    response
 }
 
 /// Every target has a result, also one whose fate is not known here.

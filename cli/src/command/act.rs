@@ -9,11 +9,15 @@ mod local;
 mod verdict;
 
 use rsv_config::Signal;
-use rsv_proto::wire::{Action, RestartAction, SignalAction, StartAction, StopAction, action::Verb};
+use rsv_proto::wire::{
+    Action, RestartAction, SignalAction, StartAction, StopAction, act_response::Accepted,
+    action::Verb,
+};
 
 use crate::{
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
+    ui::printable,
 };
 
 /// What is asked of programs.
@@ -93,6 +97,14 @@ pub(super) async fn run_signal(
             Err(Failure::usage(format!("`{name}` is no signal"))
                 .hint("a name such as HUP or SIGUSR1, or a number"))
         }
+    }
+}
+
+/// Says that nothing new was begun: the key is that of an earlier operation.
+fn joined(invocation: &mut Invocation, accepted: &Accepted) {
+    if accepted.joined {
+        let words = format!("joined operation {}", printable(&accepted.operation));
+        invocation.ui.note(&words);
     }
 }
 

@@ -165,7 +165,13 @@ impl Fleet for Fake {
     async fn act(&self, request: Request<ActRequest>) -> Result<Response<Self::ActStream>, Status> {
         self.allowed()?;
         let request = request.into_inner();
-        self.acts.lock().unwrap().push(request.clone());
+        let joined = {
+            let mut acts = self.acts.lock().unwrap();
+            let key = &request.idempotency_key;
+            let joined = !key.is_empty() && acts.iter().any(|act| act.idempotency_key == *key);
+            acts.push(request.clone());
+            joined
+        };
         let reached = self.answers.reached.len();
         if request.expect_hosts.is_some_and(|n| n as usize != reached) {
             let text = format!("the selection is {reached} hosts");
@@ -174,6 +180,7 @@ impl Fleet for Fake {
         let mut events = vec![Event::Accepted(Accepted {
             operation: "01JDG7M2".into(),
             hosts: self.answers.reached.clone(),
+            joined,
         })];
         if !request.dry_run {
             let asked = |pattern: &str| request.programs.iter().any(|p| p == pattern);

@@ -93,6 +93,20 @@ async fn a_restart_by_glob_is_folded() {
 }
 
 #[tokio::test]
+async fn joining_an_earlier_operation_is_said() {
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01"]),
+        results: vec![("app", done("web01"))],
+        ..Default::default()
+    })
+    .await;
+    for said in ["", "joined operation 01JDG7M2\n"] {
+        let ran = controller.rsv("-H web01 restart app --id deploy-7").await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, said));
+    }
+}
+
+#[tokio::test]
 async fn a_missing_host_is_named_and_exits_11() {
     let controller = Controller::with(Answers {
         reached: reached(&["web01", "web02"]),

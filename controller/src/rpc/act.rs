@@ -56,18 +56,20 @@ pub(super) async fn act(
     let own = span.in_scope(telemetry::traceparent);
     // Without traces of its own a controller passes the caller's on.
     submission.trace = if own.0.is_empty() { trace } else { own };
+    let own_id = submission.id.clone();
     let submitted = shared
         .hub
         .submit(submission)
         .instrument(span.clone())
         .await??;
     span.record("rsv.command.targets", submitted.hosts.len());
+    let joined = submitted.id != own_id;
     let (events, stream) = mpsc::channel(EVENTS);
     let shared = shared.clone();
     let reader = async move {
         let told = shared
             .stopping
-            .run_until_cancelled(tell(&shared, submitted, &events))
+            .run_until_cancelled(tell(&shared, submitted, joined, &events))
             .await;
         let failed = match told {
             Some(Ok(())) => return,
@@ -97,6 +99,7 @@ pub(super) fn callers_trace(metadata: &tonic::metadata::MetadataMap) -> (String,
 async fn tell(
     shared: &Shared,
     submitted: Submitted,
+    joined: bool,
     events: &mpsc::Sender<Result<ActResponse, Status>>,
 ) -> Result<(), Status> {
     use act_response::Event;
@@ -111,6 +114,7 @@ async fn tell(
     if !say(Event::Accepted(Accepted {
         operation: id.clone(),
         hosts,
+        joined,
     }))
     .await
     {

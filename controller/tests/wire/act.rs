@@ -167,7 +167,15 @@ async fn an_action_goes_on_without_its_caller_and_its_key_finds_it_again() {
     drop(action);
     agent.answer(&command, vec![restarted("app")]).await;
     let mut again = Acting::submit(&fleet, keyed.clone()).await.unwrap();
-    assert_eq!(again.accepted().await.0, operation);
+    match again.event().await {
+        Event::Accepted(accepted) => {
+            assert_eq!(
+                (accepted.operation, accepted.joined),
+                (operation.clone(), true)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
     assert_eq!(words(&again.result().await), "web01 app Done");
     again.finished().await;
     let other = ActRequest {

@@ -10,7 +10,7 @@ use rsv_proto::{
     },
 };
 
-use super::{Asked, care, verdict};
+use super::{Asked, care, joined, verdict};
 use crate::{
     args::{Fold, Output},
     client::{Events, Server},
@@ -187,6 +187,7 @@ async fn next(events: &mut Events<ActResponse>) -> Result<Option<Event>, Failure
 }
 
 fn begin(invocation: &mut Invocation, report: &mut Report, accepted: Accepted) {
+    joined(invocation, &accepted);
     let words = count(accepted.hosts.len(), "host");
     invocation
         .ui

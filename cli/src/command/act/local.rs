@@ -8,7 +8,7 @@ use rsv_proto::{
     wire::{ActRequest, Outcome, Refusal, Step, TargetResult, act_response::Event},
 };
 
-use super::{Asked, verdict};
+use super::{Asked, joined, verdict};
 use crate::{
     args::Output,
     client::Server,
@@ -128,7 +128,8 @@ async fn ask(
                 results.sort_by(|a, b| a.program.cmp(&b.program));
                 return Ok(results);
             }
-            Some(Event::Accepted(_)) | None => {}
+            Some(Event::Accepted(accepted)) => joined(invocation, &accepted),
+            None => {}
         }
     }
     Err(may_go_on(Failure::new(
