@@ -377,34 +377,31 @@ impl Roster {
         if self.active.is_none() {
             self.active = Some(former.groups.clone());
         }
-        self.simplify();
     }
 
     fn put_active(&mut self, group: Group) {
-        let mut groups = self.active().to_vec();
+        let groups = self.active_mut();
         groups.retain(|known| known.name != group.name);
         groups.push(group);
         groups.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
-        self.active = Some(groups);
-        self.simplify();
     }
 
     fn drop_active(&mut self, name: &str) {
-        let mut groups = self.active().to_vec();
-        groups.retain(|known| known.name != name);
-        self.active = Some(groups);
+        self.active_mut().retain(|known| known.name != name);
         self.refused.retain(|(key, _)| key.group != name);
-        self.simplify();
     }
 
-    /// One copy is enough when both are the same.
-    fn simplify(&mut self) {
+    fn active_mut(&mut self) -> &mut Vec<Group> {
+        let candidate = &self.candidate;
+        self.active.get_or_insert_with(|| candidate.groups.clone())
+    }
+
+    /// Lets everybody see what is so now. One copy of the groups is enough when what is supervised is
+    /// what is configured.
+    fn publish(&mut self) {
         if self.active.as_ref() == Some(&self.candidate.groups) {
             self.active = None;
         }
-    }
-
-    fn publish(&self) {
         let standing = Standing {
             config: Arc::clone(&self.candidate),
             active: self.active.clone().map(Arc::from),

@@ -5,7 +5,7 @@
 //! the stop is under way: one operation, so that whatever starts it next starts the new one. What only
 //! gets other rules is never touched; its log is brought in line while it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rsv_proto::wire;
 use rsv_supervise::{Ask as MachineAsk, Attempt, Autorestart, Event, Opened, Phase, Retries, Wait};
@@ -72,7 +72,7 @@ impl Core {
                 ProgramChange::Add(_) | ProgramChange::Adjust(_) => {}
             }
         }
-        let mut added = Vec::new();
+        let mut added = BTreeSet::new();
         for change in going_on {
             match change {
                 ProgramChange::Add(program) => added.extend(self.add(program)),
@@ -81,10 +81,9 @@ impl Core {
             }
         }
         self.put_in_order();
-        for key in self.order.clone() {
-            if added.contains(&key) {
-                self.start_new(&key);
-            }
+        let in_order = self.order.iter().filter(|key| added.contains(key));
+        for key in in_order.cloned().collect::<Vec<_>>() {
+            self.start_new(&key);
         }
         receiver
     }

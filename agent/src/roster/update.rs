@@ -11,7 +11,7 @@ use rsv_proto::wire::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::words::{changed_group, is_known, key_and_reason, programs_of, refused_section};
+use super::words::{changed_group, is_known, key_and_reason, refused_section};
 use super::{ReadError, Roster};
 use crate::capacity;
 use crate::hub::{HubGone, Key, ProgramChange};
@@ -94,19 +94,34 @@ impl Roster {
                 self.change_group(change, group, &programs, events).await?;
             }
         }
-        for name in plan.added.iter().filter(|name| selection.has(name)) {
-            if let Some(group) = wanted.group(name) {
-                let added = programs_of(name, &programs).map(ProgramChange::Add);
-                self.stop_for(added.collect()).await?;
-                self.put_active(group.clone());
-                events.say(Event::Added(name.clone()));
-            }
-        }
+        let added = plan.added.iter().filter(|name| selection.has(name));
+        let added: Vec<&Group> = added.filter_map(|name| wanted.group(name)).collect();
+        self.add_groups(&added, &programs, events).await?;
         self.show_refused(&wanted, &programs, &selection, events)
             .await?;
         if matches!(selection, Selection::All) && !self.notice.is_empty() {
             tracing::info!("the present configuration is in force again");
             self.notice.clear();
+        }
+        Ok(())
+    }
+
+    /// All at once, so that they are started in the order of their priorities.
+    async fn add_groups(
+        &mut self,
+        groups: &[&Group],
+        programs: &[Program],
+        events: &Events,
+    ) -> Result<(), Ending> {
+        let names: BTreeSet<&str> = groups.iter().map(|group| &*group.name).collect();
+        let members = programs
+            .iter()
+            .filter(|program| names.contains(&*program.key.group));
+        let added = members.cloned().map(ProgramChange::Add);
+        self.stop_for(added.collect()).await?;
+        for group in groups {
+            self.put_active(Group::clone(group));
+            events.say(Event::Added(group.name.clone()));
         }
         Ok(())
     }
