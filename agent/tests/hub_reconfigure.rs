@@ -28,7 +28,11 @@ fn key(name: &str) -> Key {
 
 /// Carries out changes and waits until what had to stop is at rest.
 async fn changed(agent: &Agent, changes: Vec<ProgramChange>) -> Vec<TargetResult> {
-    let mut receiver = agent.hub.reconfigure(changes).await.unwrap();
+    let mut receiver = agent
+        .hub
+        .reconfigure(changes)
+        .await
+        .expect("the hub is there");
     within(async {
         let mut results = Vec::new();
         while let Some(result) = receiver.recv().await {
@@ -41,7 +45,7 @@ async fn changed(agent: &Agent, changes: Vec<ProgramChange>) -> Vec<TargetResult
 
 async fn pid(agent: &Agent, name: &str) -> u32 {
     let shown = agent.until_state(name, ProcessState::Running).await;
-    shown.pid.unwrap()
+    shown.pid.expect("what is up has a process")
 }
 
 #[tokio::test]

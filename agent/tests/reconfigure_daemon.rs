@@ -319,7 +319,7 @@ async fn groups_are_added_and_removed_by_name() {
     let available = client.list_available(wire::ListAvailableRequest {}).await;
     let available = available.unwrap().into_inner().processes;
     assert!(available.iter().all(|process| process.in_use));
-    let stop = wire::action::Verb::Stop(wire::StopAction {});
+    let stop = Verb::Stop(wire::StopAction {});
     let request = ActRequest {
         programs: vec!["other".into()],
         action: Some(Action { verb: Some(stop) }),
