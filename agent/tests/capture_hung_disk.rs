@@ -10,12 +10,14 @@
 #[path = "capture_support/rig.rs"]
 mod rig;
 
+#[path = "capture_support/disk.rs"]
+mod disk;
+
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use disk::Disk;
 use rig::{Rig, assert_same, eventually, lines, run};
 use rsv_agent::capture::LogSpec;
 use rsv_keeper::message::Channel;
@@ -24,7 +26,6 @@ use rsv_keeper::message::Channel;
 fn a_hung_disk_holds_nobody_who_asks_and_loses_nothing() {
     let rig = Rig::new();
     let Some(disk) = Disk::mount(rig.directory.path()) else {
-        println!("no file system that can be frozen, nothing tested");
         return;
     };
     let path = disk.directory.join("app.log");
@@ -65,59 +66,4 @@ fn a_hung_disk_holds_nobody_who_asks_and_loses_nothing() {
     eventually("so has the other", || {
         rig::contents(&rig.path()) == b"while it hung"
     });
-}
-
-/// A small file system in a file, which thaws and goes away with this.
-struct Disk {
-    directory: PathBuf,
-}
-
-impl Disk {
-    fn mount(under: &Path) -> Option<Self> {
-        let (image, directory) = (under.join("image"), under.join("disk"));
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::File::create(&image)
-            .unwrap()
-            .set_len(16 * 1024 * 1024)
-            .unwrap();
-        let is_mounted = succeeds("mkfs.ext4", &["-q".as_ref(), &image])
-            && succeeds(
-                "mount",
-                &["-o".as_ref(), "loop".as_ref(), &image, &directory],
-            );
-        let disk = is_mounted.then_some(Self { directory })?;
-        if !disk.set_frozen("-f") {
-            return None;
-        }
-        disk.thaw();
-        Some(disk)
-    }
-
-    fn freeze(&self) {
-        assert!(self.set_frozen("-f"));
-    }
-
-    fn thaw(&self) {
-        assert!(self.set_frozen("-u"));
-    }
-
-    fn set_frozen(&self, option: &str) -> bool {
-        succeeds("fsfreeze", &[option.as_ref(), &self.directory])
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.set_frozen("-u");
-        succeeds("umount", &["-l".as_ref(), &self.directory]);
-    }
-}
-
-fn succeeds(program: &str, arguments: &[&Path]) -> bool {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

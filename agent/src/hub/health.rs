@@ -23,7 +23,10 @@ pub(super) struct Health {
 #[derive(Debug)]
 struct Stream {
     channel: Channel,
+    /// What the capture says.
     trouble: Option<(String, SystemTime)>,
+    /// It is not even open.
+    closed: Option<(String, SystemTime)>,
     dropped: u64,
 }
 
@@ -40,12 +43,12 @@ impl Health {
     pub(super) fn cannot_open(&mut self, channel: Channel, error: &io::Error) -> bool {
         let stream = self.stream(channel);
         let text = format!("the log cannot be opened: {error}");
-        if let Some((known, _)) = &mut stream.trouble {
+        if let Some((known, _)) = &mut stream.closed {
             let is_new = *known != text;
             *known = text;
             return is_new;
         }
-        stream.trouble = Some((text, SystemTime::now()));
+        stream.closed = Some((text, SystemTime::now()));
         true
     }
 
@@ -53,21 +56,21 @@ impl Health {
     pub(super) fn has_opened(&mut self, channel: Channel) -> bool {
         let mut streams = self.streams.iter_mut();
         let stream = streams.find(|stream| stream.channel == channel);
-        let is_end = stream.is_some_and(|stream| stream.trouble.take().is_some());
+        let is_end = stream.is_some_and(|stream| stream.closed.take().is_some());
         self.tidy();
         is_end
     }
 
     /// Puts it into what is shown.
     pub(super) fn show(&self, status: &mut wire::ProcessStatus) {
-        let troubled = || {
-            self.streams
-                .iter()
-                .filter_map(|stream| stream.trouble.as_ref())
-        };
-        let texts: Vec<&str> = troubled().map(|(text, _)| text.as_str()).collect();
+        let all = self.streams.iter();
+        let troubles: Vec<&(String, SystemTime)> = all
+            .flat_map(|stream| [&stream.closed, &stream.trouble])
+            .flatten()
+            .collect();
+        let texts: Vec<&str> = troubles.iter().map(|(text, _)| text.as_str()).collect();
         status.log_trouble = texts.join("; ");
-        let since = troubled().map(|(_, since)| *since).min();
+        let since = troubles.iter().map(|(_, since)| *since).min();
         status.log_trouble_since = since.map(to_wire);
         status.log_dropped_bytes = self.streams.iter().map(|stream| stream.dropped).sum();
     }
@@ -81,6 +84,7 @@ impl Health {
             self.streams.push(Stream {
                 channel,
                 trouble: None,
+                closed: None,
                 dropped: 0,
             });
             self.streams.len() - 1
@@ -89,8 +93,9 @@ impl Health {
     }
 
     fn tidy(&mut self) {
-        self.streams
-            .retain(|stream| stream.trouble.is_some() || stream.dropped > 0);
+        self.streams.retain(|stream| {
+            stream.trouble.is_some() || stream.closed.is_some() || stream.dropped > 0
+        });
     }
 }
 
