@@ -164,20 +164,27 @@ fn a_cleared_log_begins_anew_while_its_program_writes_and_when_it_does_not() {
 #[test]
 fn automatic_logs_outlive_the_agent_and_go_with_its_next_start() {
     let program = "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 600\"\nstartsecs=0\n";
-    let logs = |agent: &Agent| -> Vec<String> {
+    let paths = |agent: &Agent| -> Vec<PathBuf> {
         let names = fs::read_dir(agent.directory.path()).unwrap();
         let names = names.map(|name| name.unwrap().path());
         let logs = names.filter(|path| path.to_str().unwrap().contains("/a-stdout---test-"));
-        logs.map(|path| fs::read_to_string(path).unwrap()).collect()
+        logs.collect()
+    };
+    let logs = |agent: &Agent| -> Vec<String> {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        paths(agent).into_iter().map(read).collect()
     };
     let agent = Agent::start(program);
     eventually("it has written", || logs(&agent) == ["hello\n"]);
+    let first = paths(&agent);
     let agent = Agent::start_in(agent.stop(), "nocleanup=true\n", program);
     eventually("it has written again", || {
         logs(&agent).concat() == "hello\nhello\n"
     });
+    assert!(first[0].exists());
     let agent = Agent::start_in(agent.stop(), "", program);
-    eventually("the old one is gone", || logs(&agent) == ["hello\n"]);
+    eventually("it has written once more", || logs(&agent) == ["hello\n"]);
+    assert!(!first[0].exists());
 }
 
 #[test]

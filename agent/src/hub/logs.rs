@@ -63,6 +63,7 @@ pub(super) struct Logs {
     port: KeeperPort,
     /// Old files, to be removed before the first log is opened.
     purge: Option<AutoLogs>,
+    auto: Option<AutoLogs>,
 }
 
 impl Logs {
@@ -90,6 +91,7 @@ impl Logs {
                 generation: 0,
                 answers,
                 port,
+                auto: purge.clone(),
                 purge,
             },
             received,
@@ -103,6 +105,11 @@ impl Logs {
     /// Programs are taken over: their files are no old ones.
     pub(super) fn keep_old(&mut self) {
         self.purge = None;
+    }
+
+    /// The files that the next start removes.
+    pub(super) fn auto(&self) -> Option<AutoLogs> {
+        self.auto.clone()
     }
 
     /// Asks for a log, after all that were asked for before. Done with the next [`Logs::go`].

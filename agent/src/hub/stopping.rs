@@ -141,7 +141,16 @@ impl Core {
             );
         }
         let capture = self.gear.logs.capture().clone();
-        match tokio::task::spawn_blocking(move || capture.detach_all()).await {
+        let ended = self.gear.logs.auto();
+        let ended = ended.filter(|_| mode == Shutdown::StopPrograms);
+        let close = move || {
+            let result = capture.detach_all();
+            if let Some(auto) = ended {
+                auto.renew();
+            }
+            result
+        };
+        match tokio::task::spawn_blocking(close).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;

@@ -31,6 +31,10 @@ pub struct AutoLogs {
     identifier: String,
     /// Four characters that are this agent's.
     own: String,
+    /// What the names are made from besides, until the next orderly end.
+    generation: String,
+    /// Where that is kept.
+    generation_file: PathBuf,
 }
 
 /// Users and their groups, each looked up once.
@@ -152,13 +156,31 @@ impl Common<'_> {
 impl AutoLogs {
     /// The scheme of an agent: Supervisor's, with eight characters that are not random but belong to
     /// the agent (by its state directory) and to the process, so that a new agent goes on with the
-    /// files of the former one.
+    /// files of the former one. After an orderly end they are others, as there is nothing to go on
+    /// with. Reads a small file: for a blocking thread.
     pub fn of(config: &Config) -> Self {
+        let generation_file = config.locations.state_dir.join("auto-logs");
         let state_dir = config.locations.state_dir.as_os_str().as_encoded_bytes();
         Self {
             directory: config.supervisord.childlogdir.clone(),
             identifier: config.supervisord.identifier.clone(),
             own: four_characters(state_dir),
+            generation: std::fs::read_to_string(&generation_file).unwrap_or_default(),
+            generation_file,
+        }
+    }
+
+    /// All programs have ended: the next ones get files of other names, so that whoever still has
+    /// one of the former names finds the former file or none. For a blocking thread.
+    pub fn renew(&self) {
+        let generation = uuid::Uuid::new_v4().to_string();
+        // Half a generation is a generation, and without one the former names come again.
+        if let Err(error) = std::fs::write(&self.generation_file, generation) {
+            let (path, error) = (
+                self.generation_file.display(),
+                &error as &dyn std::error::Error,
+            );
+            tracing::debug!(%path, error, "the names of automatic logs stay as they are");
         }
     }
 
@@ -168,9 +190,11 @@ impl AutoLogs {
             directory,
             identifier,
             own,
+            generation,
+            ..
         } = self;
         let (name, group) = (&process.id.name, &process.id.group);
-        let process = four_characters(format!("{group}:{name}").as_bytes());
+        let process = four_characters(format!("{group}:{name}{generation}").as_bytes());
         directory.join(format!(
             "{name}-{channel}---{identifier}-{own}{process}.log"
         ))
@@ -402,6 +426,26 @@ mod tests {
         );
         assert_eq!(name.len(), "app-stdout---me-12345678.log".len());
         assert_ne!(first[0].stdout, first[0].stderr.clone().unwrap());
+    }
+
+    #[test]
+    fn automatic_logs_have_other_names_after_an_orderly_end() {
+        let state = tempfile::tempdir().unwrap();
+        let at = state.path().display();
+        let text = format!(
+            "[agent]\nname=a\nstate_dir={at}\n[supervisord]\n[program:app]\ncommand=/bin/app\n"
+        );
+        let former = AutoLogs::of(&config(&text));
+        let (config, process) = (config(&text), &programs(&text)[0]);
+        assert_eq!(process.stdout, programs(&text)[0].stdout);
+        former.renew();
+        let next = AutoLogs::of(&config);
+        assert_ne!(process.stdout, programs(&text)[0].stdout);
+        let LogTarget::File { path } = &process.stdout.target else {
+            panic!("no file")
+        };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(next.is_own(name), "{name} is purged");
     }
 
     #[test]
