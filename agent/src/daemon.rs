@@ -127,7 +127,13 @@ enum Dialect {
 
 fn refuse(errors: &ConfigErrors, argv0: &str, dialect: Dialect) -> ExitCode {
     match dialect {
-        Dialect::Supervisor => eprintln!("{}", errors.render_supervisor(argv0)),
+        Dialect::Supervisor => {
+            // The place and what is accepted, which Supervisor's own text lacks.
+            if errors.first().fault().place.line.is_some() {
+                eprintln!("{}", errors.first().render());
+            }
+            eprintln!("{}", errors.render_supervisor(argv0));
+        }
         Dialect::Own => eprintln!("{}", errors.render()),
     }
     ExitCode::from(2)

@@ -59,7 +59,8 @@ fn a_plain_configuration_is_refused_in_supervisors_words() {
         "Error: not a valid boolean value: 'maybe' in section 'program:x' (file: 'a.conf')\n\
          For help, use {AGENT} -h\n"
     );
-    assert_eq!(said, expected);
+    assert!(said.ends_with(&expected), "{said}");
+    assert!(said.starts_with("a.conf:3: "), "{said}");
 }
 
 #[test]
