@@ -5,6 +5,7 @@
 
 mod duration;
 mod global;
+mod typed;
 mod words;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -13,8 +14,8 @@ use clap::{
     Arg, ArgMatches, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
 };
 
-pub(crate) use duration::parse_duration;
-pub(crate) use global::{Color, Fold, Global, Output};
+pub(crate) use duration::{parse_duration, parse_span};
+pub(crate) use global::{Color, Fold, Form, Global, Output};
 
 /// Programs on this machine, or on every machine of a fleet.
 #[derive(Debug, Parser)]
@@ -58,7 +59,17 @@ impl Arguments {
     ) -> Result<Self, clap::Error> {
         let mut matches = Self::grammar().try_get_matches_from(words)?;
         let [host, exclude] = ADDED_UP.map(|flag| gather(&matches, flag));
+        let by_hand = matches.clone();
         let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
+        arguments.verb.take_apart();
+        match &mut arguments.verb {
+            Verb::Tail(tail) => tail.typed = typed::typed(&by_hand),
+            Verb::Maintail(tail) => {
+                tail.words = typed::typed(&by_hand);
+                tail.words.retain(|word| word != "-f");
+            }
+            _ => {}
+        }
         arguments.global.host = host;
         arguments.global.exclude = exclude;
         Ok(arguments)
@@ -67,7 +78,11 @@ impl Arguments {
 
 /// A verb and the verbs below it, each with these flags.
 fn with_flags(verb: Command, flags: &[Arg]) -> Command {
-    verb.args(flags)
+    let own: Vec<Arg> = flags
+        .iter()
+        .map(|flag| typed::lenient(&verb, flag.clone()))
+        .collect();
+    verb.args(own)
         .mut_subcommands(|below| with_flags(below, flags))
 }
 
@@ -245,6 +260,9 @@ pub(crate) struct Tail {
     /// [-BYTES] PROGRAM [stdout|stderr]; on the fleet several programs and globs
     #[arg(value_name = "PROGRAM", allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,
+    /// All of it as supervisorctl would see it.
+    #[arg(skip)]
+    pub(crate) typed: Vec<String>,
 }
 
 /// What `maintail` takes.
@@ -296,7 +314,7 @@ pub(crate) enum TokenVerb {
 #[derive(Debug, Args)]
 pub(crate) struct TokenCreate {
     /// How long it is good for; at most 7 days
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_span)]
     pub(crate) ttl: std::time::Duration,
     /// How many hosts may join with it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]

@@ -68,11 +68,12 @@ fn unknown(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failur
     let line = words.join(" ");
     match invocation.scope()? {
         Scope::Local => {
-            invocation.ui.line(&format!("*** Unknown syntax: {line}"))?;
+            let text = format!("*** Unknown syntax: {line}");
+            let exit = invocation.ui.complaint(&text, Exit::Failed)?;
             invocation
                 .ui
                 .terminal_hint("`rsv help` lists what there is");
-            Ok(Exit::Failed)
+            Ok(exit)
         }
         Scope::Fleet(_) => {
             Err(Failure::usage(format!("no verb `{line}`")).hint("`rsv help` lists what there is"))

@@ -43,8 +43,10 @@ pub(crate) struct StatusProgram {
     pub(crate) description: String,
     pub(crate) pid: Option<u32>,
     pub(crate) uptime_seconds: Option<u64>,
-    /// The latest exit code; `128 + n` for a signal, as shells have it.
+    /// The latest exit code; -1 when a signal ended it, as Supervisor has it.
     pub(crate) exit_status: Option<i32>,
+    /// That signal, such as `SIGTERM`.
+    pub(crate) exit_signal: Option<String>,
     /// What keeps its output from its log; null when nothing does.
     pub(crate) log_trouble: Option<String>,
     pub(crate) log_trouble_since: Option<String>,
@@ -273,6 +275,37 @@ pub(crate) struct MainLogPiece {
 pub(crate) struct Contexts {
     schema: &'static str,
     pub(crate) contexts: Vec<Context>,
+}
+
+/// `ctx import`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Imported {
+    pub(crate) schema: &'static str,
+    /// The file of installed contexts.
+    pub(crate) file: String,
+    pub(crate) contexts: Vec<Installed>,
+}
+
+/// A context in `ctx import`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Installed {
+    pub(crate) name: String,
+    pub(crate) current: bool,
+}
+
+/// `ctx use`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Chosen<'a> {
+    pub(crate) schema: &'static str,
+    pub(crate) name: &'a str,
+}
+
+/// `shutdown`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shutdown {
+    pub(crate) schema: &'static str,
+    /// The shutdown has begun.
+    pub(crate) outcome: &'static str,
 }
 
 /// An installed context.

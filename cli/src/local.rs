@@ -4,6 +4,7 @@
 use std::{io, time::Duration};
 
 use rsv_proto::dial::{DialError, dial_unix};
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     args::Global,
@@ -47,6 +48,9 @@ pub(crate) enum Unconnected {
 
 /// Connects to the agent that the flags mean.
 pub(crate) async fn connect(global: &Global) -> Result<Agent, Unconnected> {
+    if let Some(url) = &global.serverurl {
+        refuse_unreachable(url).await?;
+    }
     let Location { socket, url } = location::find(global).map_err(Unconnected::Other)?;
     let error = match dial_unix(&socket).await {
         Ok(channel) => {
@@ -69,6 +73,23 @@ pub(crate) async fn connect(global: &Global) -> Result<Agent, Unconnected> {
             ..Failure::from(&error)
         }),
     })
+}
+
+/// Says of a server of XML-RPC that is not there what supervisorctl says. One that is there cannot
+/// be spoken to, which is said by whoever looks for the socket.
+async fn refuse_unreachable(url: &str) -> Result<(), Unconnected> {
+    let Some(address) = location::server_address(url) else {
+        return Ok(());
+    };
+    let connecting = timeout(PATIENCE, TcpStream::connect(address)).await;
+    let refused = || Unconnected::Refused {
+        url: url.to_owned(),
+        hint: Some("nothing answers there"),
+    };
+    match connecting {
+        Ok(Ok(_there)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(refused()),
+    }
 }
 
 impl From<Unconnected> for Failure {

@@ -23,6 +23,26 @@ pub(crate) fn find(global: &Global) -> Result<Location, Failure> {
     }
 }
 
+/// The host and the port of a server's URL; none when it is not that of one.
+pub(crate) fn server_address(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let address = authority.rsplit('@').next().unwrap_or_default();
+    let has_port = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match (address.is_empty(), has_port) {
+        (true, _) => None,
+        (false, true) => Some(address.to_owned()),
+        (false, false) => Some(format!("{}:{port}", address.trim_end_matches(':'))),
+    }
+}
+
 fn from_url(url: &str) -> Result<Location, Failure> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     match scheme {
@@ -30,7 +50,11 @@ fn from_url(url: &str) -> Result<Location, Failure> {
             socket: PathBuf::from(rest),
             url: url.to_owned(),
         }),
-        "http" | "https" | "unix" => Err(Failure::usage(format!(
+        "http" | "https" => Err(Failure::usage(format!(
+            "`--serverurl {url}` is a server of XML-RPC, which this version does not speak yet"
+        ))
+        .hint("write unix:///PATH of an agent's socket, or name hosts of the fleet with --host")),
+        "unix" => Err(Failure::usage(format!(
             "`--serverurl {url}` is not the socket of an agent on this machine"
         ))
         .hint("write unix:///PATH, or name hosts of the fleet with --host")),
@@ -77,4 +101,25 @@ fn searched(host: &SystemHost) -> Option<PathBuf> {
     search_paths(Path::new(&argv0), host)
         .into_iter()
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_at_a_host_and_a_port() {
+        for (url, address) in [
+            ("http://127.0.0.1:9001", Some("127.0.0.1:9001")),
+            ("http://user:pass@host:9001/RPC2", Some("host:9001")),
+            ("http://host", Some("host:80")),
+            ("https://[::1]/", Some("[::1]:443")),
+            ("https://[::1]:1", Some("[::1]:1")),
+            ("http://", None),
+            ("unix:///run/x", None),
+            ("bogus", None),
+        ] {
+            assert_eq!(server_address(url).as_deref(), address, "{url}");
+        }
+    }
 }

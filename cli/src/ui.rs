@@ -12,8 +12,8 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use crate::{
-    args::{Color, Global, Output},
-    error::Failure,
+    args::{Color, Form, Global, Output},
+    error::{Exit, Failure},
 };
 
 pub(crate) use words::{age_words, count, printable};
@@ -36,6 +36,7 @@ pub(crate) struct Ui {
     color: bool,
     quiet: bool,
     verbose: bool,
+    form: Form,
     output: Output,
     progress_shown: bool,
 }
@@ -57,7 +58,8 @@ impl Ui {
             },
             quiet: global.quiet,
             verbose: global.verbose,
-            output: global.output,
+            form: global.output,
+            output: global.output.into(),
             progress_shown: false,
         }
     }
@@ -65,6 +67,11 @@ impl Ui {
     /// The form asked for.
     pub(crate) fn output(&self) -> Output {
         self.output
+    }
+
+    /// The form asked for in detail, for those who have more than one for people.
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// Whether results are coloured.
@@ -88,6 +95,24 @@ impl Ui {
         self.out.write_all(text.as_bytes())?;
         self.out.write_all(b"\n")?;
         Ok(())
+    }
+
+    /// Names, one a line.
+    pub(crate) fn names(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+        names
+            .into_iter()
+            .try_for_each(|name| self.line(&printable(&name)))
+    }
+
+    /// A complaint in supervisorctl's words, which are a result to people; scripts that read JSON
+    /// find its first line beside it.
+    pub(crate) fn complaint(&mut self, text: &str, exit: Exit) -> Result<Exit, Failure> {
+        if self.output.is_text() {
+            self.line(text)?;
+            return Ok(exit);
+        }
+        let first = text.lines().next().unwrap_or_default();
+        Err(Failure::new(exit, first.trim_start_matches("Error: ")))
     }
 
     /// A part of the result, as it is.

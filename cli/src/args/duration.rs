@@ -1,4 +1,5 @@
-//! Durations as people write them: `90s`, `10m`, `1h30m`, or a bare number of seconds.
+//! Durations as people write them: `90s`, `10m`, `1h30m`, or, for waiting, a bare number of
+//! seconds.
 
 use std::time::Duration;
 
@@ -8,7 +9,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
-    humantime::parse_duration(text)
+    parse_span(text)
+}
+
+/// Reads a duration that may be long, where a bare number would leave open what it counts.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim())
         .map_err(|_| "a duration is a number with a unit, such as 30s, 10m or 1h30m".to_owned())
 }
 
@@ -24,5 +30,7 @@ mod tests {
         for text in ["", "m", "-1s", "10x", "1e3"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }
+        assert_eq!(parse_span("10m"), Ok(Duration::from_secs(600)));
+        assert!(parse_span("10").is_err());
     }
 }

@@ -39,6 +39,19 @@ pub(crate) struct Global {
     #[arg(short = 's', long, global = true, value_name = "URL", help_heading = LOCAL)]
     pub(crate) serverurl: Option<String>,
 
+    /// A user, as supervisorctl has it; a socket knows who connects
+    #[arg(short = 'u', long, global = true, value_name = "USER", hide = true)]
+    pub(crate) username: Option<String>,
+    /// A password, as supervisorctl has it
+    #[arg(short = 'p', long, global = true, value_name = "PASSWORD", hide = true)]
+    pub(crate) password: Option<String>,
+    /// A prompt, which with a verb runs the verb alone, as supervisorctl has it
+    #[arg(short = 'i', long, global = true, hide = true)]
+    pub(crate) interactive: bool,
+    /// Where a prompt keeps its history, as supervisorctl has it
+    #[arg(short = 'r', long, global = true, value_name = "FILE", hide = true)]
+    pub(crate) history_file: Option<PathBuf>,
+
     /// Answer yes to every question
     #[arg(short = 'y', long, global = true, help_heading = CARE)]
     pub(crate) yes: bool,
@@ -58,9 +71,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "KEY", help_heading = CARE)]
     pub(crate) id: Option<String>,
 
-    /// For people, as one JSON object with a `schema`, or one JSON object a line
-    #[arg(short = 'o', long, global = true, value_name = "table|json|jsonl", hide_possible_values = true, value_enum, default_value_t, help_heading = SHOW)]
-    pub(crate) output: Output,
+    /// table; wide: more columns; name: names alone; json: one object with a `schema`; jsonl: one a
+    /// line
+    #[arg(short = 'o', long, global = true, value_name = "FORM", hide_possible_values = true, value_enum, default_value_t, help_heading = SHOW)]
+    pub(crate) output: Form,
     /// Whether hosts that agree share a line; auto: outcomes do, states do not
     #[arg(long, global = true, value_name = "auto|always|never", hide_possible_values = true, value_enum, default_value_t, help_heading = SHOW)]
     pub(crate) fold: Fold,
@@ -75,16 +89,41 @@ pub(crate) struct Global {
     pub(crate) verbose: bool,
 }
 
-/// The form of the output.
+/// The form of the output, in detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Output {
+pub(crate) enum Form {
     /// For people
     #[default]
+    Table,
+    /// For people, with more columns where there are more
+    Wide,
+    /// The names alone, where the result is a list
+    Name,
+    /// One object with a `schema`
+    Json,
+    /// One object a line
+    Jsonl,
+}
+
+/// The form of the output: text, or one of those for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Text, which a verb may have in more than one form
     Table,
     /// One object with a `schema`
     Json,
     /// One object a line
     Jsonl,
+}
+
+impl From<Form> for Output {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Table | Form::Wide | Form::Name => Self::Table,
+            Form::Json => Self::Json,
+            Form::Jsonl => Self::Jsonl,
+        }
+    }
 }
 
 /// Whether hosts share a line.

@@ -23,7 +23,7 @@ fn global_flags_may_stand_anywhere() {
         "rsv host ls -A -o json",
     ] {
         let global = parsed(line).global;
-        assert!(global.all_hosts && global.output == Output::Json, "{line}");
+        assert!(global.all_hosts && global.output == Form::Json, "{line}");
     }
     let global = parsed("rsv -c FILE shutdown -y").global;
     assert!(global.yes && global.configuration.is_some());
@@ -57,6 +57,52 @@ fn tail_takes_supervisorctls_modifiers() {
     let (follows, words, hosts) = tail_words("rsv tail app side -f -H web01");
     assert!(follows);
     assert_eq!((words.len(), hosts.len()), (2, 1));
+}
+
+#[test]
+fn the_words_of_tail_keep_their_order_with_options_among_them() {
+    for (line, typed) in [
+        ("rsv tail -x app", "-x app"),
+        ("rsv tail -x", "-x"),
+        ("rsv tail app -n 30", "app -n 30"),
+        ("rsv tail app -f", "app -f"),
+        ("rsv tail -f app stderr", "-f app stderr"),
+        ("rsv tail --lines 30 app", "app"),
+        ("rsv -c f tail -5 app -q", "-5 app"),
+    ] {
+        match parsed(line).verb {
+            Verb::Tail(tail) => assert_eq!(tail.typed.join(" "), typed, "{line}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    match parsed("rsv maintail -x").verb {
+        Verb::Maintail(tail) => assert_eq!(tail.words, ["-x"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn names_are_taken_apart_at_blanks() {
+    let programs = |words: &[&str]| match Arguments::read(words).unwrap().verb {
+        Verb::Status(args) | Verb::Start(args) => args.programs,
+        other => panic!("{other:?}"),
+    };
+    assert!(programs(&["rsv", "status", ""]).is_empty());
+    assert!(programs(&["rsv", "start", " "]).is_empty());
+    assert_eq!(programs(&["rsv", "start", "a b", "c"]), ["a", "b", "c"]);
+}
+
+#[test]
+fn supervisorctls_other_flags_are_accepted() {
+    let global = parsed("rsv -u chris -p 123 -i -r history status").global;
+    assert!(global.interactive && global.username.is_some());
+}
+
+#[test]
+fn the_life_of_a_token_has_a_unit() {
+    let read = |ttl: &str| Arguments::read(["rsv", "token", "create", "--ttl", ttl]);
+    assert!(read("10m").is_ok());
+    assert!(read("10").is_err());
 }
 
 #[test]

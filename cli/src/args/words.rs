@@ -47,6 +47,10 @@ Exit codes:
    18  update --dry-run: there is something to do
   130  interrupted
 
+With -o json every verb prints one object with \"schema\": \"rsv/VERB/v1\"; complaints go to
+standard error. A program that a signal has ended has exit_status -1 and its exit_signal.
+-u USER, -p PASSWORD, -i and -r FILE are accepted as supervisorctl has them, and do nothing here.
+
 Environment:
   RSV_CONTEXT   a context's name, or a context file
   RSV_CONFIG    the file of installed contexts [default: ~/.config/rsv/config]
@@ -63,6 +67,7 @@ Examples:
   rsv status                     every program of this machine
   rsv status app 'web:*'         one program and one group
   rsv -A status                  the fleet
+  rsv -o wide status             also pid, uptime, latest exit, restarts
   rsv -H 'web*' -o json status   for scripts
 
 Exit codes: 0 all up; 3 something is STOPPED, EXITED, FATAL or UNKNOWN; 4 unknown program or

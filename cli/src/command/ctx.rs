@@ -5,13 +5,13 @@ use std::path::Path;
 use rsv_proto::{context::Context, identity::Identity};
 
 use crate::{
-    args::Output,
+    args::{Form, Output},
     context::{Installed, holds_none, read_contexts},
     error::{Exit, Failure},
     invocation::Invocation,
     json,
     table::{Cell, Table},
-    ui::{BAD, GOOD},
+    ui::{BAD, GOOD, printable},
 };
 
 /// Installs every context of a file.
@@ -26,12 +26,25 @@ pub(super) fn import(invocation: &mut Invocation, file: &Path) -> Result<Exit, F
     }
     installed.write()?;
     let current = installed.current_name().unwrap_or_default().to_owned();
+    if !invocation.ui.output().is_text() {
+        let of = |context: &Context| json::Installed {
+            name: context.name.clone(),
+            current: current == context.name,
+        };
+        let imported = json::Imported {
+            schema: "rsv/ctx-import/v1",
+            file: installed.path().display().to_string(),
+            contexts: contexts.iter().map(of).collect(),
+        };
+        json::print(&mut invocation.ui, &imported)?;
+        return Ok(Exit::Done);
+    }
     for context in &contexts {
         let in_use = match current == context.name {
             true => ", in use",
             false => "",
         };
-        let line = format!("{}: installed{in_use}", context.name);
+        let line = format!("{}: installed{in_use}", printable(&context.name));
         invocation.ui.line(&line)?;
     }
     let path = installed.path().display().to_string();
@@ -61,6 +74,10 @@ pub(super) fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
         Output::Table if rows.is_empty() => invocation
             .ui
             .note("no context is installed; `rsv ctx import FILE` installs one"),
+        Output::Table if invocation.ui.form() == Form::Name => {
+            let names = rows.into_iter().map(|row| row.name);
+            invocation.ui.names(names)?;
+        }
         Output::Table => {
             let text = contexts_table(&rows).render(invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
@@ -79,6 +96,11 @@ pub(super) fn choose(invocation: &mut Invocation, name: &str) -> Result<Exit, Fa
             .hint("`rsv ctx ls` lists them, `rsv ctx import FILE` installs one"));
     }
     installed.choose(name)?.write()?;
+    if !invocation.ui.output().is_text() {
+        let schema = "rsv/ctx-use/v1";
+        json::print(&mut invocation.ui, &json::Chosen { schema, name })?;
+        return Ok(Exit::Done);
+    }
     invocation.ui.line(&format!("{name}: in use"))?;
     Ok(Exit::Done)
 }

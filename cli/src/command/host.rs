@@ -1,6 +1,6 @@
 //! `host`: the hosts of the fleet.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use rsv_proto::{
     time::{age, duration_from_wire, from_wire},
@@ -8,7 +8,7 @@ use rsv_proto::{
 };
 
 use crate::{
-    args::Output,
+    args::{Form, Output},
     error::{Exit, Failure},
     invocation::{Invocation, no_hosts},
     json,
@@ -29,8 +29,13 @@ pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
         Output::Table if hosts.is_empty() => invocation
             .ui
             .note("no host is enrolled; `rsv token create --host NAME` makes a token to join with"),
+        Output::Table if invocation.ui.form() == Form::Name => {
+            let names = hosts.into_iter().map(|host| host.name);
+            invocation.ui.names(names)?;
+        }
         Output::Table => {
-            let text = table(&hosts, SystemTime::now()).render(invocation.ui.color());
+            let is_wide = invocation.ui.form() == Form::Wide;
+            let text = table(&hosts, SystemTime::now(), is_wide).render(invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
         }
         Output::Json => json::print(&mut invocation.ui, &json::Hosts::new(rows().collect()))?,
@@ -68,16 +73,23 @@ fn row(host: &Host) -> json::Host {
 
 const UNKNOWN: &str = "-";
 
-fn table(hosts: &[Host], now: SystemTime) -> Table {
-    let mut table = Table::new(&[
-        "NAME",
-        "STATE",
-        "LAST SEEN",
-        "RTT",
-        "VERSION",
-        "PROGRAMS",
-        "CERTIFICATE",
-    ]);
+const HEADER: [&str; 9] = [
+    "NAME",
+    "STATE",
+    "LAST SEEN",
+    "RTT",
+    "VERSION",
+    "PROGRAMS",
+    "CERTIFICATE",
+    "LABELS",
+    "REASON",
+];
+/// How many of these are shown unless more is wanted.
+const NARROW: usize = 7;
+
+fn table(hosts: &[Host], now: SystemTime, is_wide: bool) -> Table {
+    let columns = if is_wide { HEADER.len() } else { NARROW };
+    let mut table = Table::new(&HEADER[..columns]);
     for host in hosts {
         let style = match host.state() {
             HostState::Connected => GOOD,
@@ -88,7 +100,7 @@ fn table(hosts: &[Host], now: SystemTime) -> Table {
             "" => UNKNOWN,
             version => version,
         };
-        table.row(vec![
+        let mut cells = vec![
             Cell::new(&host.name),
             Cell::styled(state_name(host.state()), style),
             Cell::new(seen_words(host, now)),
@@ -96,9 +108,22 @@ fn table(hosts: &[Host], now: SystemTime) -> Table {
             Cell::new(version),
             Cell::new(programs_words(host)),
             certificate_cell(host, now),
-        ]);
+            Cell::new(labels_words(host)),
+            Cell::new(&host.reason),
+        ];
+        cells.truncate(columns);
+        table.row(cells);
     }
     table
+}
+
+fn labels_words(host: &Host) -> String {
+    let labels: BTreeMap<&String, &String> = host.labels.iter().collect();
+    let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    match labels.is_empty() {
+        true => UNKNOWN.to_owned(),
+        false => labels.join(","),
+    }
 }
 
 fn seen_words(host: &Host, now: SystemTime) -> String {
@@ -173,7 +198,7 @@ mod tests {
                 ..Default::default()
             },
         ];
-        insta::assert_snapshot!(table(&hosts, now).render(false), @r"
+        insta::assert_snapshot!(table(&hosts, now, false).render(false), @r"
         NAME   STATE        LAST SEEN  RTT    VERSION  PROGRAMS  CERTIFICATE
         db01   connected    1s ago     0.3ms  0.1.0    2/3       11h06m left
         web02  unreachable  3m12s ago  -      0.1.0    -         ended 1m00s ago

@@ -16,7 +16,11 @@ const FOLLOW_BYTES: u64 = 1024;
 
 /// Shows it.
 pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<Exit, Failure> {
-    here::only_here(invocation, "maintail")?;
+    let global = &invocation.global;
+    // Without hosts `-x` is a word like any other, and a wrong one.
+    if !global.host.is_empty() || global.all_hosts {
+        here::only_here(invocation, "maintail")?;
+    }
     let agent = match invocation.agent().await {
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),

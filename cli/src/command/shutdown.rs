@@ -3,6 +3,7 @@
 use crate::{
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
+    json,
 };
 
 /// Asks for the shutdown; answered when it has begun.
@@ -14,16 +15,22 @@ pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result
         .hint("stop programs of hosts with: rsv -H SEL stop all"));
     }
     if !words.is_empty() {
-        invocation
-            .ui
-            .line("Error: shutdown accepts no arguments\nshutdown\t\tends programs and agent")?;
-        return Ok(Exit::Failed);
+        let text = "Error: shutdown accepts no arguments\nshutdown\t\tends programs and agent";
+        return invocation.ui.complaint(text, Exit::Failed);
     }
     let agent = match invocation.agent().await {
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say_for_shutdown(&mut invocation.ui)?),
     };
     agent.server.shutdown().await?;
+    if !invocation.ui.output().is_text() {
+        let begun = json::Shutdown {
+            schema: "rsv/shutdown/v1",
+            outcome: "begun",
+        };
+        json::print(&mut invocation.ui, &begun)?;
+        return Ok(Exit::Done);
+    }
     invocation.ui.line("Shut down")?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@
 mod fleet;
 mod local;
 mod report;
+mod wide;
 
 use rsv_proto::wire::{HostState, ProcessState};
 

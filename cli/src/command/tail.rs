@@ -22,6 +22,7 @@ use crate::{
     args::Tail,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
+    ui::printable,
 };
 
 /// The last bytes that `tail -f` begins with on this machine, as supervisorctl does.
@@ -29,8 +30,17 @@ const FOLLOW_BYTES: u64 = 1024;
 
 /// Shows output.
 pub(super) async fn run(invocation: &mut Invocation, args: Tail) -> Result<Exit, Failure> {
+    let global = &invocation.global;
+    // Without hosts `-x` is a word like any other, and a wrong one.
+    if global.host.is_empty() && !global.all_hosts {
+        return local(invocation, &args).await;
+    }
     match invocation.scope()? {
         Scope::Local => local(invocation, &args).await,
+        Scope::Fleet(_) if invocation.global.dry_run => Err(Failure::usage(
+            "`tail` does nothing that could be left undone",
+        )
+        .hint("--lines N begins with the last N lines, -BYTES with the last bytes")),
         Scope::Fleet(hosts) => fleet(invocation, &args, hosts).await,
     }
 }
@@ -70,9 +80,9 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
     let mut exit = Exit::Done;
     for (program, end) in &ends {
         if let Some(refusal) = refusal_of(end) {
+            let program = printable(program);
             let line = format!("{program}: ERROR ({})", refusal_words(refusal));
-            invocation.ui.line(&line)?;
-            exit = Exit::Failed;
+            exit = invocation.ui.complaint(&line, Exit::Failed)?;
         }
     }
     let is_text = invocation.ui.output().is_text();
@@ -170,12 +180,17 @@ fn channel_name(channel: Channel) -> &'static str {
 }
 
 fn complain(invocation: &mut Invocation, complaint: &Complaint) -> Result<Exit, Failure> {
-    let ui = &mut invocation.ui;
-    ui.line(&format!("Error: {}", complaint.text))?;
+    let mut text = format!("Error: {}", printable(&complaint.text));
     if complaint.with_usage {
-        ui.line("tail [-f|-BYTES] NAME [stdout|stderr]\t\tshows the end of a program's output")?;
+        text.push_str(
+            "\ntail [-f|-BYTES] NAME [stdout|stderr]\t\tshows the end of a program's output",
+        );
     }
-    Ok(Exit::Failed)
+    let exit = invocation.ui.complaint(&text, Exit::Failed)?;
+    invocation
+        .ui
+        .terminal_hint("options come before the name; --lines N begins with the last N lines");
+    Ok(exit)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     error::{Exit, Failure},
     invocation::Invocation,
     json,
+    ui::printable,
 };
 
 /// Makes a token; it is the last line of the output.
@@ -31,7 +32,7 @@ pub(super) async fn create(
             let words =
                 format!("for {hosts}, until {until}; on the host: rsv-agent join --token TOKEN");
             invocation.ui.note(&words);
-            invocation.ui.line(&made.token)?;
+            invocation.ui.line(&printable(&made.token))?;
         }
         Output::Json | Output::Jsonl => {
             let token = json::Token::new(made.token, host, expires, args.uses);

@@ -8,6 +8,7 @@ use crate::{
     fold::{fold_lines, render_lines},
     invocation::{Invocation, Scope, no_hosts},
     json,
+    ui::printable,
 };
 
 /// Shows versions.
@@ -21,10 +22,8 @@ pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result
 
 async fn local(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
     if !words.is_empty() {
-        invocation
-            .ui
-            .line("Error: version accepts no arguments\nversion\t\t\tthe version of the agent")?;
-        return Ok(Exit::Failed);
+        let text = "Error: version accepts no arguments\nversion\t\t\tthe version of the agent";
+        return invocation.ui.complaint(text, Exit::Failed);
     }
     let agent = match invocation.agent().await {
         Ok(agent) => agent,
@@ -33,7 +32,7 @@ async fn local(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Fa
     let answer = agent.server.version().await?;
     let version = answer.version;
     match invocation.ui.output() {
-        Output::Table => invocation.ui.line(&version)?,
+        Output::Table => invocation.ui.line(&printable(&version))?,
         Output::Json | Output::Jsonl => {
             let agent = json::Version {
                 host: None,

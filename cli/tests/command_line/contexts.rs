@@ -52,6 +52,15 @@ async fn one_of_several_contexts_is_chosen() {
     let ran = plain(&home, "ctx import admin.context").await;
     let out = "admin: installed, in use\nsecond: installed\n";
     assert_eq!(ran.result(), (out, 0), "{}", ran.err);
+    for (line, schema) in [
+        ("-o json ctx import admin.context", "rsv/ctx-import/v1"),
+        ("-o json ctx ls", "rsv/ctx-ls/v1"),
+        ("-o json ctx use admin", "rsv/ctx-use/v1"),
+    ] {
+        let ran = plain(&home, line).await;
+        let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(value["schema"], schema, "{}", ran.err);
+    }
     let ran = plain(&home, "ctx use second").await;
     assert_eq!(ran.result(), ("second: in use\n", 0), "{}", ran.err);
     let ran = plain(&home, "ctx ls").await;

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use rsv_proto::{
     time::to_wire,
     wire::{
-        Cursor, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step, TailResponse,
-        TargetResult, UnmatchedProgram,
+        Cursor, ExitStatus, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step,
+        TailResponse, TargetResult, UnmatchedProgram,
+        exit_status::Kind,
         tail_response::{Chunk, End, Event, Gap},
     },
 };
@@ -347,6 +348,10 @@ async fn tail_complains_as_supervisorctl_does() {
         (&no_file, "tail a", "a: ERROR (no log file)\n", 1),
         (&unknown, "tail a", "a: ERROR (no such process name)\n", 1),
         (&unknown, "tail a bogus", "Error: bad channel 'bogus'\n", 1),
+        (&unknown, "tail -x a", "Error: bad argument -x\n", 1),
+        (&unknown, "tail a -n 30", "Error: bad channel '30'\n", 1),
+        (&unknown, "tail a -n", "Error: bad channel '-n'\n", 1),
+        (&unknown, "maintail -x", "Error: bad argument -x\n", 1),
         (
             &unknown,
             "tail -f",
@@ -397,9 +402,100 @@ async fn the_socket_can_be_named_without_a_configuration() {
     let url = format!("unix://{}", agent.socket().display());
     let ran = crate::run::run(crate::run::rsv(agent.path()), ["-s", &url, "version"]).await;
     assert_eq!(ran.result(), ("9.8.7\n", 0), "{}", ran.err);
-    for url in ["http://localhost:9001", "bogus"] {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = format!("http://{}", listener.local_addr().unwrap());
+    for url in [there.as_str(), "bogus"] {
         let ran = crate::run::run(crate::run::rsv(agent.path()), ["-s", url, "version"]).await;
-        assert_eq!(ran.code, 2);
+        assert_eq!(ran.result(), ("", 2), "{}", ran.err);
         assert!(ran.err.contains("hint: "), "{}", ran.err);
+    }
+    let url = "http://127.0.0.1:1";
+    let ran = crate::run::run(crate::run::rsv(agent.path()), ["-s", url, "status"]).await;
+    let out = "http://127.0.0.1:1 refused connection\n";
+    assert_eq!(ran.result(), (out, 4), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_blank_name_is_none() {
+    let agent = Agent::with(status(vec![process(
+        "up",
+        "up",
+        ProcessState::Running,
+        None,
+    )]));
+    for (words, start, code) in [
+        (["status", ""], "up   ", 0),
+        (["start", ""], "Error: start requires a process name\n", 2),
+        (["start", " "], "Error: start requires a process name\n", 2),
+    ] {
+        let words = ["-c", "s.conf"].into_iter().chain(words);
+        let ran = crate::run::run(crate::run::rsv(agent.path()), words).await;
+        assert_eq!(ran.code, code, "{}", ran.out);
+        assert!(ran.out.starts_with(start), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn more_columns_or_names_alone_are_shown_when_asked_for() {
+    let agent = Agent::with(status(vec![
+        process("grp", "grp_00", ProcessState::Running, Some(7)),
+        process("off", "off", ProcessState::Stopped, None),
+    ]));
+    let ran = agent.rsv("-o name status").await;
+    assert_eq!(ran.result(), ("grp:grp_00\noff\n", 3), "{}", ran.err);
+    let ran = agent.rsv("-o wide status").await;
+    let head: Vec<&str> = ran.out.lines().next().unwrap().split_whitespace().collect();
+    let columns = "PROGRAM STATE PID UPTIME EXIT RESTARTS DESCRIPTION";
+    assert_eq!((head.join(" ").as_str(), ran.code), (columns, 3));
+}
+
+#[tokio::test]
+async fn json_tells_what_ended_a_program() {
+    let ended = |kind| ProcessStatus {
+        exit: Some(ExitStatus {
+            kind,
+            ..Default::default()
+        }),
+        ..process("a", "a", ProcessState::Exited, None)
+    };
+    let agent = Agent::with(status(vec![
+        ended(Some(Kind::Code(3))),
+        ended(Some(Kind::Signal(15))),
+        process("b", "b", ProcessState::Stopped, None),
+    ]));
+    let ran = agent.rsv("-o json status").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let said: Vec<String> = value["programs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| format!("{} {}", p["exit_status"], p["exit_signal"]))
+        .collect();
+    assert_eq!(said, ["3 null", "-1 \"SIGTERM\"", "null null"]);
+}
+
+#[tokio::test]
+async fn what_is_done_is_told_in_json_and_complaints_beside_it() {
+    let agent = Agent::with(Answers::default());
+    for (line, schema) in [
+        ("-o json shutdown", "rsv/shutdown/v1"),
+        ("-o json version", "rsv/version/v1"),
+        ("-o json pid", "rsv/pid/v1"),
+        ("-o json stop a --dry-run", "rsv/stop/v1"),
+    ] {
+        let ran = agent.rsv(line).await;
+        let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((value["schema"].as_str(), ran.code), (Some(schema), 0));
+    }
+    for (line, code) in [
+        ("-o json start", 2),
+        ("-o json stop", 1),
+        ("-o json tail -x a", 1),
+        ("-o json version x", 1),
+        ("-o json frobnicate", 1),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), ("", code), "{line}");
+        assert!(ran.err.starts_with("rsv: "), "{line}: {}", ran.err);
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     error::{Exit, Failure},
     invocation::Invocation,
     json,
+    ui::printable,
 };
 
 /// Does it, and shows what came of it.
@@ -34,6 +35,16 @@ pub(super) async fn act(
         true => vec!["all".to_owned()],
         false => programs,
     };
+    if invocation.global.dry_run && !invocation.ui.output().is_text() {
+        let plan = json::Plan {
+            schema: format!("rsv/{}/v1", asked.word()),
+            dry_run: true,
+            hosts: Vec::new(),
+            programs: names,
+        };
+        json::print(&mut invocation.ui, &plan)?;
+        return Ok(Exit::Done);
+    }
     if invocation.global.dry_run {
         let line = format!("would {} {}", asked.word(), names.join(" "));
         invocation.ui.line(&line)?;
@@ -72,7 +83,7 @@ pub(super) async fn refuse_signal(
     }
     for program in programs {
         let line = format!("{program}: ERROR (bad signal name)");
-        invocation.ui.line(&line)?;
+        invocation.ui.complaint(&line, Exit::Failed)?;
     }
     Ok(Exit::Failed)
 }
@@ -88,12 +99,11 @@ fn usage(invocation: &mut Invocation, asked: Asked) -> Result<Exit, Failure> {
             Exit::Failed,
         ),
     };
-    let ui = &mut invocation.ui;
-    ui.line(&format!("Error: {word} requires {needs}"))?;
-    ui.line(&format!(
-        "{word} {form}\t\tNAME is a program, GROUP:PROGRAM, GROUP:*, or all"
-    ))?;
-    Ok(exit)
+    let text = format!(
+        "Error: {word} requires {needs}\n\
+         {word} {form}\t\tNAME is a program, GROUP:PROGRAM, GROUP:*, or all"
+    );
+    invocation.ui.complaint(&text, exit)
 }
 
 /// One action on what one list of names means, to its end.
@@ -236,7 +246,7 @@ fn line(asked: Asked, named: bool, result: &TargetResult) -> Option<Line> {
         return None;
     }
     if result.outcome() == Outcome::Done && !nothing_to_do {
-        let text = format!("{}: {done}", result.program);
+        let text = format!("{}: {done}", printable(&result.program));
         return Some(Line {
             text,
             exit: Exit::Done,
@@ -261,7 +271,7 @@ fn error_line(asked: Asked, result: &TargetResult) -> Line {
         }
     };
     Line {
-        text: format!("{name}: ERROR ({words})"),
+        text: format!("{}: ERROR ({})", printable(name), printable(&words)),
         exit: exit_of(asked, result.refusal()),
     }
 }

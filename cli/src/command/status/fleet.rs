@@ -12,9 +12,9 @@ use rsv_proto::{
     wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::{is_down, is_reachable, report};
+use super::{is_down, is_reachable, report, wide};
 use crate::{
-    args::{Fold, Output},
+    args::{Fold, Form, Output},
     error::{Exit, Failure},
     fold::folded,
     invocation::{Invocation, no_hosts},
@@ -41,10 +41,16 @@ pub(super) async fn status(
     let now = SystemTime::now();
     let nowhere = named_nowhere(&hosts);
     match invocation.ui.output() {
+        Output::Table if invocation.ui.form() == Form::Name => {
+            invocation.ui.names(wide::names(&hosts))?;
+        }
         Output::Table => {
             let zone = TimeZone::system();
-            let fold = invocation.global.fold;
-            let text = render(&hosts, now, &zone, fold, invocation.ui.color());
+            let shape = Shape {
+                fold: invocation.global.fold,
+                is_wide: invocation.ui.form() == Form::Wide,
+            };
+            let text = render(&hosts, now, &zone, shape, invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
         }
         Output::Json => {
@@ -100,21 +106,28 @@ fn exit_of(hosts: &[HostStatus], unknown_names: bool) -> Exit {
     }
 }
 
+/// How a page is laid out.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    fold: Fold,
+    is_wide: bool,
+}
+
 /// The whole page.
 fn render(
     hosts: &[HostStatus],
     now: SystemTime,
     zone: &TimeZone,
-    fold: Fold,
+    shape: Shape,
     color: bool,
 ) -> String {
     let (headline, is_fine) = headline(hosts);
     let style = if is_fine { GOOD } else { BAD };
     let mut text = paint(color, style, &headline).into_owned();
     text.push('\n');
-    let table = match fold {
+    let table = match shape.fold {
         Fold::Always => folded_table(hosts, now, zone),
-        Fold::Auto | Fold::Never => table(hosts, now, zone),
+        Fold::Auto | Fold::Never => table(hosts, now, zone, shape.is_wide),
     };
     if !table.is_empty() {
         text.push_str(&table.render(color));
@@ -180,8 +193,11 @@ fn is_moving(state: ProcessState) -> bool {
 const HEADER: [&str; 4] = ["HOST", "PROGRAM", "STATE", "DESCRIPTION"];
 
 /// Silent hosts, then programs in trouble, then the rest; within each the order of hosts.
-fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
-    let mut table = Table::new(&HEADER);
+fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone, is_wide: bool) -> Table {
+    let mut table = match is_wide {
+        true => Table::new(&[&HEADER[..3], &wide::HEADER, &HEADER[3..]].concat()),
+        false => Table::new(&HEADER),
+    };
     let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) =
         hosts.iter().partition(|host| is_reachable(host.state()));
     for host in silent {
@@ -191,12 +207,16 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table {
         for host in &answering {
             let programs = host.programs.iter();
             for program in programs.filter(|p| is_problem(p) == wanted) {
-                table.row(vec![
+                let mut cells = vec![
                     Cell::new(&host.host),
                     Cell::new(display_name(&program.group, &program.name)),
                     state_cell(program.state()),
-                    Cell::new(words(program, now)),
-                ]);
+                ];
+                if is_wide {
+                    cells.extend(wide::cells(program, now));
+                }
+                cells.push(Cell::new(words(program, now)));
+                table.row(cells);
             }
         }
     }

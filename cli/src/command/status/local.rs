@@ -8,12 +8,13 @@ use rsv_proto::{
     wire::{GetStatusRequest, HostStatus, ProcessStatus},
 };
 
-use super::{is_down, report};
+use super::{is_down, report, wide};
 use crate::{
-    args::Output,
+    args::{Form, Output},
     error::{Exit, Failure},
     invocation::Invocation,
     json,
+    table::{Cell, Table},
     ui::printable,
 };
 
@@ -47,7 +48,11 @@ pub(super) async fn status(
     match invocation.ui.output() {
         Output::Table => {
             invocation.ui.bytes(selection.errors.as_bytes())?;
-            let text = render(&selection.shown, now);
+            let text = match invocation.ui.form() {
+                Form::Wide => wide_table(&selection.shown, now).render(invocation.ui.color()),
+                Form::Name => name_lines(&selection.shown),
+                Form::Table | Form::Json | Form::Jsonl => render(&selection.shown, now),
+            };
             invocation.ui.bytes(text.as_bytes())?;
         }
         Output::Json => {
@@ -122,6 +127,30 @@ fn select<'a>(names: &[String], processes: &'a [ProcessStatus]) -> Selection<'a>
         selection.unmatched.push(name.into_owned());
     }
     selection
+}
+
+/// With more columns than supervisorctl has.
+fn wide_table(processes: &[&ProcessStatus], now: SystemTime) -> Table {
+    let header = [&["PROGRAM", "STATE"][..], &wide::HEADER, &["DESCRIPTION"]].concat();
+    let mut table = Table::new(&header);
+    for process in processes {
+        let mut cells = vec![
+            Cell::new(display_name(&process.group, &process.name)),
+            Cell::new(state_word(process.state())),
+        ];
+        cells.extend(wide::cells(process, now));
+        cells.push(Cell::new(description(process, now)));
+        table.row(cells);
+    }
+    table
+}
+
+/// The names alone, one a line.
+fn name_lines(processes: &[&ProcessStatus]) -> String {
+    let names = processes.iter().map(|p| display_name(&p.group, &p.name));
+    names
+        .map(|name| format!("{}\n", printable(&name)))
+        .collect()
 }
 
 /// The lines; trailing blanks are part of the form.

@@ -3,13 +3,16 @@
 use std::time::SystemTime;
 
 use rsv_proto::{
-    process::{description, display_name, state_word},
+    process::{description, display_name, signal_name, state_word},
     time::{age, from_wire},
     wire::{HostStatus, ProcessState, ProcessStatus, exit_status::Kind},
 };
 
 use super::is_reachable;
 use crate::{command::host::state_name, json};
+
+/// The exit status of a program that a signal has ended, as Supervisor has it.
+const BY_SIGNAL: i32 = -1;
 
 /// What a host answered, or what was last known of it.
 pub(super) fn host(status: &HostStatus) -> json::StatusHost {
@@ -35,6 +38,7 @@ pub(super) fn programs(
 
 fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> json::StatusProgram {
     let is_up = process.state() == ProcessState::Running;
+    let kind = process.exit.as_ref().and_then(|exit| exit.kind);
     let started = process.started_at.as_ref().and_then(from_wire);
     json::StatusProgram {
         host: json::text(&status.host),
@@ -44,10 +48,13 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         description: description(process, as_of),
         pid: process.pid,
         uptime_seconds: started.filter(|_| is_up).map(|at| age(at, as_of).as_secs()),
-        exit_status: process.exit.as_ref().and_then(|exit| match exit.kind {
-            Some(Kind::Code(code)) => Some(code),
-            Some(Kind::Signal(signal)) => Some(128 + signal),
-            None => None,
+        exit_status: kind.map(|kind| match kind {
+            Kind::Code(code) => code,
+            Kind::Signal(_) => BY_SIGNAL,
+        }),
+        exit_signal: kind.and_then(|kind| match kind {
+            Kind::Code(_) => None,
+            Kind::Signal(signal) => Some(signal_name(signal)),
         }),
         log_trouble: json::text(&process.log_trouble),
         log_trouble_since: json::time(process.log_trouble_since.as_ref()),

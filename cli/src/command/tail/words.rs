@@ -52,8 +52,8 @@ pub(super) fn for_one(args: &Tail) -> Result<Wanted, Complaint> {
         text: text.to_owned(),
         with_usage,
     };
-    let (modifier, words) = split_modifier(&args.words);
-    let given = args.words.len() + usize::from(args.follow);
+    let (modifier, words) = split_modifier(&args.typed);
+    let given = args.typed.len();
     if given == 0 {
         return Err(complaint("too few arguments", true));
     }
@@ -71,17 +71,18 @@ pub(super) fn for_one(args: &Tail) -> Result<Wanted, Complaint> {
             }
         },
     };
-    let bytes = match modifier.map(|modifier| (modifier, bytes_of(modifier))) {
+    let (follow, bytes) = match modifier.map(|modifier| (modifier, bytes_of(modifier))) {
+        None => (false, None),
+        Some(("-f", _)) => (true, None),
+        Some((_, Some(bytes))) => (false, Some(bytes)),
         Some((modifier, None)) => {
             return Err(complaint(&format!("bad argument {modifier}"), false));
         }
-        Some((_, bytes)) => bytes,
-        None => None,
     };
     Ok(Wanted {
         programs: vec![name.clone()],
         channel,
-        follow: args.follow,
+        follow,
         bytes,
         lines: args.lines,
     })
@@ -107,6 +108,10 @@ pub(super) fn for_many(args: &Tail) -> Result<Wanted, Failure> {
         },
         _ => (Channel::Stdout, words),
     };
+    if let Some(option) = words.iter().find(|word| word.starts_with('-')) {
+        return Err(Failure::usage(format!("`tail` knows no option `{option}`"))
+            .hint("`rsv help tail` lists what there is"));
+    }
     if programs.is_empty() {
         return Err(Failure::usage("`tail` needs a program").hint("rsv -H 'web*' tail -f app"));
     }
@@ -156,6 +161,7 @@ mod tests {
             lines: None,
             raw: false,
             words: rest.map(ToString::to_string).collect(),
+            typed: words.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -166,6 +172,10 @@ mod tests {
             ("-f", "tail requires process name"),
             ("-5", "tail requires process name"),
             ("-x a", "bad argument -x"),
+            ("-n a", "bad argument -n"),
+            ("a -n 30", "bad channel '30'"),
+            ("a -n", "bad channel '-n'"),
+            ("a -f", "bad channel '-f'"),
             ("a bogus", "bad channel 'bogus'"),
             ("a stdout x y", "too many arguments"),
         ] {

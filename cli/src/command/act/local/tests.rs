@@ -46,6 +46,16 @@ fn each_refusal_has_supervisors_words_and_code() {
 }
 
 #[test]
+fn what_hosts_say_cannot_command_a_terminal() {
+    let evil = TargetResult {
+        detail: "\x1b]0;x\x07".into(),
+        ..failed("a\x1b[2J", Refusal::Other)
+    };
+    let line = line(Asked::Start, true, &evil).unwrap();
+    assert_eq!(line.text, "a\\x1b[2J: ERROR (\\x1b]0;x\\x07)");
+}
+
+#[test]
 fn a_missing_group_is_named_without_its_star() {
     for program in ["g:*", "g:", "g"] {
         let line = line(Asked::Stop, true, &failed(program, Refusal::NoSuchGroup)).unwrap();

@@ -80,7 +80,11 @@ fn troubled() -> Vec<HostStatus> {
 }
 
 fn page(hosts: &[HostStatus], fold: Fold) -> String {
-    render(hosts, now(), &TimeZone::UTC, fold, false)
+    let shape = Shape {
+        fold,
+        is_wide: false,
+    };
+    render(hosts, now(), &TimeZone::UTC, shape, false)
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! The words after `tail` and `maintail` as supervisorctl would see them: in the order in which
+//! they were typed, options included. And words that supervisorctl takes apart at blanks.
+
+use clap::{Arg, ArgMatches, Command, builder::ValueRange};
+
+use super::Verb;
+
+/// Verbs of which supervisorctl reads the words itself.
+const READ_BY_HAND: [&str; 2] = ["tail", "maintail"];
+
+/// Lets an option that needs a value stand without one, where supervisorctl knows no such option.
+pub(super) fn lenient(verb: &Command, flag: Arg) -> Arg {
+    match flag.get_id() == "exclude" && READ_BY_HAND.contains(&verb.get_name()) {
+        true => flag
+            .num_args(ValueRange::new(0..=1))
+            .default_missing_value(""),
+        false => flag,
+    }
+}
+
+/// The words after the verb in their order, with the options that supervisorctl would take for
+/// words of its own.
+pub(super) fn typed(matches: &ArgMatches) -> Vec<String> {
+    let Some((_, verb)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let mut found: Vec<(usize, String)> = Vec::new();
+    for (id, option) in [("words", None), ("exclude", Some("-x"))] {
+        let indices = verb.indices_of(id).into_iter().flatten();
+        let values = verb.get_many::<String>(id).into_iter().flatten();
+        for (index, value) in indices.zip(values) {
+            found.extend(option.map(|option| (index, option.to_owned())));
+            if !value.is_empty() || option.is_none() {
+                found.push((index, value.clone()));
+            }
+        }
+    }
+    for (id, option) in [("follow", "-f"), ("dry_run", "-n")] {
+        if verb.get_flag(id) {
+            let index = verb.index_of(id).unwrap_or(0);
+            found.push((index, option.to_owned()));
+        }
+    }
+    found.sort_by_key(|(index, _)| *index);
+    let words: Vec<String> = found.into_iter().map(|(_, word)| word).collect();
+    apart(&words)
+}
+
+/// Takes words apart at blanks; an empty one is none.
+fn apart(words: &[String]) -> Vec<String> {
+    let parts = words.iter().flat_map(|word| word.split_whitespace());
+    parts.map(ToOwned::to_owned).collect()
+}
+
+impl Verb {
+    /// Takes the names after the verb apart at blanks, as supervisorctl does.
+    pub(super) fn take_apart(&mut self) {
+        let words = match self {
+            Self::Status(args)
+            | Self::Start(args)
+            | Self::Stop(args)
+            | Self::Restart(args)
+            | Self::Pid(args)
+            | Self::Clear(args) => &mut args.programs,
+            Self::Signal(args) => &mut args.words,
+            Self::Tail(args) => &mut args.words,
+            Self::Update(args) | Self::Add(args) | Self::Remove(args) => &mut args.groups,
+            Self::Maintail(_)
+            | Self::Reread(_)
+            | Self::Avail(_)
+            | Self::Reload(_)
+            | Self::Version(_)
+            | Self::Shutdown(_)
+            | Self::Host { .. }
+            | Self::Token { .. }
+            | Self::Ctx { .. }
+            | Self::Completion { .. }
+            | Self::Help { .. }
+            | Self::Unknown(_) => return,
+        };
+        *words = apart(words);
+    }
+}

@@ -1,0 +1,105 @@
+//! The columns that `-o wide` adds, and the names of `-o name`. Pure.
+
+use std::time::SystemTime;
+
+use rsv_proto::{
+    process::{display_name, exit_words, uptime_words},
+    time::{age, from_wire},
+    wire::{HostStatus, ProcessState, ProcessStatus},
+};
+
+use super::is_reachable;
+use crate::table::Cell;
+
+/// The heads of the columns.
+pub(super) const HEADER: [&str; 4] = ["PID", "UPTIME", "EXIT", "RESTARTS"];
+
+/// What stands for what there is not.
+const NONE: &str = "-";
+
+/// The columns of a process.
+pub(super) fn cells(process: &ProcessStatus, now: SystemTime) -> Vec<Cell> {
+    let is_up = process.state() == ProcessState::Running;
+    let started = process.started_at.as_ref().and_then(from_wire);
+    let uptime = started.filter(|_| is_up).map(|at| age(at, now).as_secs());
+    let or_none = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(NONE));
+    vec![
+        or_none(process.pid.map(|pid| pid.to_string())),
+        or_none(uptime.map(uptime_words)),
+        or_none(process.exit.as_ref().map(exit_words)),
+        Cell::new(process.restarts.to_string()),
+    ]
+}
+
+/// The programs of hosts, one a line: `HOST:NAME`, and on this machine the name alone. What was
+/// last known of a silent host is none of them.
+pub(super) fn names(hosts: &[HostStatus]) -> Vec<String> {
+    let answering = hosts.iter().filter(|host| is_reachable(host.state()));
+    let names = answering.flat_map(|host| {
+        host.programs.iter().map(|process| {
+            let name = display_name(&process.group, &process.name);
+            match host.host.as_str() {
+                "" => name,
+                host => format!("{host}:{name}"),
+            }
+        })
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use rsv_proto::{
+        time::to_wire,
+        wire::{ExitStatus, HostState, exit_status::Kind},
+    };
+
+    use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn pid_uptime_exit_and_restarts_are_shown() {
+        let now = UNIX_EPOCH + Duration::from_secs(100_000);
+        let up = ProcessStatus {
+            state: ProcessState::Running.into(),
+            pid: Some(7),
+            started_at: Some(to_wire(now - Duration::from_secs(61))),
+            exit: Some(ExitStatus {
+                kind: Some(Kind::Signal(9)),
+                ..Default::default()
+            }),
+            restarts: 2,
+            ..Default::default()
+        };
+        let mut table = Table::new(&HEADER);
+        table.row(cells(&up, now));
+        table.row(cells(&ProcessStatus::default(), now));
+        insta::assert_snapshot!(table.render(false), @r"
+        PID  UPTIME   EXIT                   RESTARTS
+        7    0:01:01  terminated by SIGKILL  2
+        -    -        -                      0
+        ");
+    }
+
+    #[test]
+    fn only_hosts_that_answer_have_names() {
+        let host = |host: &str, state: HostState| HostStatus {
+            host: host.into(),
+            state: state.into(),
+            programs: vec![ProcessStatus {
+                group: "g".into(),
+                name: "p".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let hosts = [
+            host("web01", HostState::Connected),
+            host("web02", HostState::Unreachable),
+        ];
+        assert_eq!(names(&hosts), ["web01:g:p"]);
+        assert_eq!(names(&[host("", HostState::Unspecified)]), ["g:p"]);
+    }
+}
