@@ -70,14 +70,10 @@ pub struct LocalHandle {
 /// # Errors
 ///
 /// When the socket cannot be watched.
-pub fn serve(
-    listener: UnixListener,
-    owners: Owners,
-) -> io::Result<LocalHandle> {
+pub fn serve(listener: UnixListener, owners: Owners) -> io::Result<LocalHandle> {
     listener.set_nonblocking(true)?;
     let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
-    let fleet = FleetServer::new(LocalFleet::new(owners))
-        .max_decoding_message_size(MESSAGE_BYTES);
+    let fleet = FleetServer::new(LocalFleet::new(owners)).max_decoding_message_size(MESSAGE_BYTES);
     let guarded = InterceptedService::new(fleet, admit);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = Server::builder()

@@ -68,7 +68,11 @@ fn a_plain_file_is_refused_whole_in_the_words_of_supervisor() {
     let ended = run(start.arg(&file)).expect_code(2);
     let text = "Error: not a valid boolean value: 'maybe' in section 'program:x'";
     assert!(ended.stderr.contains(text), "{}", ended.stderr);
-    assert!(ended.stderr.contains("supervisord.conf:4"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("supervisord.conf:4"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("For help, use"), "{}", ended.stderr);
 }
 
