@@ -9,6 +9,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+/// Where the system's log listens.
+const SYSLOG_SOCKET: &str = "/dev/log";
+
 /// Facility "daemon", severity "info": what syslog(3) callers of this kind use.
 const SYSLOG_PRIORITY: &str = "<30>";
 
@@ -26,7 +29,10 @@ enum Output {
     Rotated(Rotated),
     /// Written as it is and never reopened.
     Plain(File),
-    Syslog(UnixDatagram),
+    Syslog {
+        socket: UnixDatagram,
+        path: PathBuf,
+    },
 }
 
 #[derive(Debug)]
@@ -88,10 +94,15 @@ impl LogFile {
     ///
     /// When nothing listens on `/dev/log`.
     pub fn syslog() -> io::Result<Self> {
+        Self::syslog_at(Path::new(SYSLOG_SOCKET))
+    }
+
+    fn syslog_at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        socket.connect("/dev/log")?;
+        socket.connect(path)?;
+        let path = path.to_path_buf();
         Ok(Self {
-            output: Output::Syslog(socket),
+            output: Output::Syslog { socket, path },
         })
     }
 
@@ -105,11 +116,16 @@ impl LogFile {
         match &mut self.output {
             Output::Rotated(rotated) => rotated.write(line),
             Output::Plain(file) => file.write_all(line.as_bytes()),
-            Output::Syslog(socket) => {
+            Output::Syslog { socket, path } => {
                 let message = line.get(STAMP..).unwrap_or(line).trim_end();
                 let pid = std::process::id();
                 let packet = format!("{SYSLOG_PRIORITY}rsv-agent[{pid}]: {message}");
-                socket.send(packet.as_bytes()).map(|_| ())
+                if socket.send(packet.as_bytes()).is_ok() {
+                    return Ok(());
+                }
+                // Whoever listened has gone; the next one has another socket under the same name.
+                socket.connect(&*path)?;
+                socket.send(packet.as_bytes()).map(drop)
             }
         }
     }
@@ -117,7 +133,7 @@ impl LogFile {
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         match &mut self.output {
             Output::Rotated(rotated) => rotated.reopen(),
-            Output::Plain(_) | Output::Syslog(_) => Ok(()),
+            Output::Plain(_) | Output::Syslog { .. } => Ok(()),
         }
     }
 }
@@ -200,6 +216,26 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         log.write("7\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "7\n");
+    }
+
+    #[test]
+    fn a_system_log_that_was_started_anew_gets_the_next_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let former = UnixDatagram::bind(&path).unwrap();
+        let mut log = LogFile::syslog_at(&path).unwrap();
+        log.write("2026-01-01 00:00:00,000 INFO one\n").unwrap();
+        let mut packet = [0; 100];
+        let length = former.recv(&mut packet).unwrap();
+        let expected = format!("<30>rsv-agent[{}]: INFO one", std::process::id());
+        assert_eq!(packet[..length], *expected.as_bytes());
+        drop(former);
+        fs::remove_file(&path).unwrap();
+        log.write("2026-01-01 00:00:00,000 INFO lost\n")
+            .unwrap_err();
+        let next = UnixDatagram::bind(&path).unwrap();
+        log.write("2026-01-01 00:00:00,000 INFO two\n").unwrap();
+        assert!(next.recv(&mut packet).is_ok());
     }
 
     #[test]
