@@ -1,15 +1,16 @@
 //! Starting a program at a cost that does not depend on what the keeper holds.
 //!
-//! The child is made with the keeper's memory shared and the keeper suspended until the program runs
-//! (or in the program's cgroup, with a copy of it). It shares the descriptor table too, until it takes
-//! a table of its own that has only the lowest entries: neither memory nor descriptors are copied.
-//! Everything is prepared before; the child makes system calls and nothing else, and tells in a shared
-//! page which of them failed. All signals are blocked in the keeper for ever, so no handler can run in
-//! a child, and their dispositions are the default ones, so none has to be reset.
+//! The child is made with the keeper's memory shared and the keeper suspended until the program runs.
+//! It shares the descriptor table too, until it takes a table of its own that has only the lowest
+//! entries: neither memory nor descriptors are copied. Everything is prepared before; the child makes
+//! system calls and nothing else, and tells in a shared page which of them failed. All signals are
+//! blocked in the keeper for ever, so no handler can run in a child, and their dispositions are the
+//! default ones, so none has to be reset.
 #![expect(unsafe_code, reason = "making a process")]
 
 mod area;
 mod child;
+mod clone3;
 
 use std::ffi::c_void;
 use std::io;
@@ -22,6 +23,7 @@ use rustix::io::DupFlags;
 
 use self::area::Area;
 use self::child::{Image, run_child};
+use self::clone3::clone3;
 use crate::os::{self, Whom};
 use crate::program::Program;
 
@@ -198,33 +200,30 @@ impl Spawner {
         self.conclude(pid.unsigned_abs(), pidfd)
     }
 
-    /// Makes the child in a cgroup, with a copy of the keeper's memory: the call that can do it has
-    /// no form that gives the child another stack.
+    /// Makes the child in a cgroup, with the keeper's memory.
     fn make_in(&mut self, program: &Program, cgroup: BorrowedFd<'_>) -> Result<Child, Refusal> {
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
         let image = Image::new(self, program, false);
+        let dumpable = program.credentials.is_some().then(os::dumpable);
         let mut pidfd: RawFd = -1;
         // SAFETY: plain data for which zero means "not given".
         let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-        arguments.flags = (libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_PIDFD) as u64;
-        arguments.flags |= CLONE_INTO_CGROUP;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_PIDFD;
+        arguments.flags = flags as u64 | CLONE_INTO_CGROUP;
         arguments.pidfd = (&raw mut pidfd) as u64;
         arguments.exit_signal = libc::SIGCHLD as u64;
         arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
-        let size = size_of::<libc::clone_args>();
-        // SAFETY: without `CLONE_VM` the child has its own copy of everything, as after a fork, and it
-        // never leaves `become_program` but by executing the program or ending. This process has one
-        // thread, so no lock can be held in the copy.
-        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size) };
-        if pid == 0 {
-            image.run();
+        (arguments.stack, arguments.stack_size) = self.area.stack();
+        let argument = ptr::from_ref(&image).cast_mut().cast::<c_void>();
+        // SAFETY: as in `make_sharing`.
+        let made = unsafe { clone3(&arguments, run_child, argument) };
+        if let Some(value) = dumpable {
+            os::set_dumpable(value);
         }
-        if pid < 0 {
-            return Err(clone3_refusal(&io::Error::last_os_error()));
-        }
+        let pid = made.map_err(|error| clone3_refusal(&error))?;
         // SAFETY: the kernel has just opened it for us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        self.conclude(u32::try_from(pid).unwrap_or(0), pidfd)
+        self.conclude(pid, pidfd)
     }
 
     /// Reads the child's report.

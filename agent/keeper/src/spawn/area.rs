@@ -87,6 +87,11 @@ impl Area {
         unsafe { self.start.byte_add(GUARD + STACK) }
     }
 
+    /// The stack by its lowest address and its size, as numbers for the kernel.
+    pub(super) fn stack(&self) -> (u64, u64) {
+        (self.start as u64 + GUARD as u64, STACK as u64)
+    }
+
     pub(super) fn report(&self) -> &Report {
         // SAFETY: inside the mapping and aligned to a page; made of zeroes, which is a valid report;
         // only accessed as atomics, by this process and its children.

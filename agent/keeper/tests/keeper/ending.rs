@@ -12,7 +12,8 @@ fn await_terminating(agent: &mut Agent) {
 fn told_to_end_the_keeper_leaves_the_stopping_to_the_agent() {
     let mut rig = Rig::start();
     let mut agent = rig.agent();
-    let running = agent.spawn(&Program::shell("app", "sleep 600"));
+    // A shell that is just forking would survive a signal to its group.
+    let running = agent.spawn(&Program::shell("app", "exec sleep 600"));
     rig.signal(libc::SIGTERM);
     await_terminating(&mut agent);
     assert!(is_running(running.pid()));
