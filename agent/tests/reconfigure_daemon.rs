@@ -110,19 +110,27 @@ impl Host {
         (page.hosts[0].programs.clone(), page.notice)
     }
 
+    /// `None` also while the agent starts or stops, when it answers nothing.
     async fn shown(&self, name: &str) -> Option<ProcessStatus> {
-        let (programs, _) = self.status().await;
-        programs.into_iter().find(|program| program.name == name)
+        let channel = dial_unix(&self.path("agent.sock")).await.ok()?;
+        let request = wire::GetStatusRequest::default();
+        let pages = FleetClient::new(channel).get_status(request).await.ok()?;
+        let page = pages.into_inner().message().await.ok()??;
+        let mut programs = page.hosts.into_iter().flat_map(|host| host.programs);
+        programs.find(|program| program.name == name)
     }
 
     /// The process id of a program as soon as it is up.
     async fn up(&self, name: &str) -> u32 {
+        let mut pid = None;
         eventually(name, async || {
             let shown = self.shown(name).await;
-            shown.is_some_and(|shown| shown.state() == ProcessState::Running)
+            let running = shown.filter(|shown| shown.state() == ProcessState::Running);
+            pid = running.and_then(|running| running.pid);
+            pid.is_some()
         })
         .await;
-        self.shown(name).await.unwrap().pid.unwrap()
+        pid.unwrap()
     }
 
     async fn update(&self, groups: &[&str]) -> Vec<Event> {
@@ -371,19 +379,16 @@ async fn a_reload_is_refused_before_anything_is_stopped_or_done_in_the_same_proc
         !PathBuf::from(format!("/proc/{app}/exe")).exists()
     })
     .await;
-    host.served().await;
-    assert_ne!(host.up("app").await, app);
+    eventually("another program", async || host.up("app").await != app).await;
     let pid = fs::read_to_string(host.path("agent.pid")).unwrap();
     assert_eq!(pid.trim(), agent.to_string());
     let app = host.up("app").await;
     host.signal(Signal::HUP);
-    eventually("another program", async || {
-        let connected = dial_unix(&host.path("agent.sock")).await.is_ok();
-        connected && !PathBuf::from(format!("/proc/{app}/exe")).exists()
+    eventually("the end of the former program", async || {
+        !PathBuf::from(format!("/proc/{app}/exe")).exists()
     })
     .await;
-    host.served().await;
-    assert_ne!(host.up("app").await, app);
+    eventually("another program", async || host.up("app").await != app).await;
 }
 
 #[tokio::test]

@@ -173,10 +173,10 @@ fn joining_with_a_bad_token_or_no_controller_is_one_line_and_a_hint() {
         )
     };
     let nonsense = join("nonsense");
-    assert_eq!(nonsense.status.code(), Some(1));
+    assert_eq!(nonsense.status.code(), Some(2));
     let said = String::from_utf8(nonsense.stderr).unwrap();
     assert!(
-        said.starts_with("rsv-agent: a token begins with `rsv1.`\nhint: "),
+        said.starts_with("rsv-agent: --token: a token begins with `rsv1.`\nhint: "),
         "{said}"
     );
     let token = rsv_proto::token::JoinToken {

@@ -90,7 +90,7 @@ pub(super) async fn run(
     systemd::ready();
     let farewell = running.serve(&mut signals, args).await;
     systemd::stopping();
-    Ok(running.end(farewell, &mut signals).await)
+    Ok(attentively(running.end(farewell), &mut signals).await)
 }
 
 async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Running, Failure> {
@@ -370,16 +370,13 @@ impl Running {
     }
 
     /// Takes everything apart in order.
-    async fn end(mut self, farewell: Farewell, signals: &mut Signals) -> Ending {
+    async fn end(mut self, farewell: Farewell) -> Ending {
         let Farewell { mode, ending } = farewell;
         self.asks.close();
         self.front.end_is_near();
         let hub = self.hub.clone();
-        let stopped = async move {
-            // The hub has gone: there is nothing left to stop.
-            hub.shutdown(mode).await.ok();
-        };
-        patiently(stopped, signals).await;
+        // An error says that the hub has gone: there is nothing left to stop.
+        hub.shutdown(mode).await.ok();
         if let Err(error) = self.hub_task.await {
             error!(%error, "the supervising task has failed");
         }
@@ -408,14 +405,19 @@ impl Running {
     }
 }
 
-/// Waits for the programs; more signals meanwhile change nothing, as with Supervisor.
-async fn patiently(stopped: impl Future<Output = ()>, signals: &mut Signals) {
-    tokio::pin!(stopped);
+/// Takes everything apart and hears signals meanwhile. They hurry nothing, as with Supervisor, but
+/// one that asks for the end turns a restart into one.
+async fn attentively(end: impl Future<Output = Ending>, signals: &mut Signals) -> Ending {
+    tokio::pin!(end);
+    let mut is_over = false;
     loop {
         tokio::select! {
-            () = &mut stopped => return,
+            ending = &mut end => return if is_over { Ending::Exit } else { ending },
             asked = signals.next() => match asked {
-                Asked::End(name) => warn!("{name} again: the programs are being stopped"),
+                Asked::End(name) => {
+                    is_over = true;
+                    warn!("{name}: the programs are being stopped already");
+                }
                 Asked::Restart => warn!("SIGHUP is ignored: the programs are being stopped"),
                 Asked::ReopenLogs => {}
             },
