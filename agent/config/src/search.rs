@@ -68,8 +68,8 @@ mod tests {
                 "/etc/rsv/agent.conf",
                 "/opt/x/etc/supervisord.conf",
                 "/opt/x/supervisord.conf",
-                "/work/supervisord.conf",
-                "/work/etc/supervisord.conf",
+                "/srv/supervisord.conf",
+                "/srv/etc/supervisord.conf",
                 "/etc/supervisord.conf",
                 "/etc/supervisor/supervisord.conf",
             ]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Host, UnixGroup, User};
 
 /// A host whose facts are fixed. The default has the users `root` and `nobody`, a current directory
-/// `/work`, and every directory except those below `/nonexistent`.
+/// `/srv`, and every directory except those below `/nonexistent`.
 #[derive(Debug, Clone)]
 pub struct FixedHost {
     environment: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ impl Host for FixedHost {
     }
 
     fn current_dir(&self) -> &Path {
-        Path::new("/work")
+        Path::new("/srv")
     }
 
     fn effective_uid(&self) -> u32 {

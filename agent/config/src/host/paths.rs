@@ -189,7 +189,7 @@ mod tests {
         let host = FixedHost::default();
         assert_eq!(
             absolute(&host, Path::new("a/../b/./c")),
-            Path::new("/work/b/c")
+            Path::new("/srv/b/c")
         );
         assert_eq!(absolute(&host, Path::new("/../x//y")), Path::new("/x/y"));
         assert_eq!(expand_home(&host, "~/x"), Path::new("/root/x"));

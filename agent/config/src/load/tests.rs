@@ -41,15 +41,15 @@ fn a_small_configuration_gives_absolute_and_resolved_values() {
     let config = load_text(text, &FixedHost::default()).unwrap().config;
     assert_eq!(
         config.supervisord.logfile,
-        MainLog::File("/work/main.log".into())
+        MainLog::File("/srv/main.log".into())
     );
     let id = ProcessId {
         group: "w".into(),
         name: "w_04".into(),
     };
     let process = config.process(&id).unwrap();
-    assert_eq!(process.command, "/work/w --n=04 l4");
-    assert_eq!(process.stdout.log, LogTarget::File("/work/1.log".into()));
+    assert_eq!(process.command, "/srv/w --n=04 l4");
+    assert_eq!(process.stdout.log, LogTarget::File("/srv/1.log".into()));
     let env: Vec<_> = process.environment.iter().collect();
     assert_eq!(
         env,
@@ -61,7 +61,7 @@ fn a_small_configuration_gives_absolute_and_resolved_values() {
     assert_eq!(id.to_string(), "w:w_04");
     assert_eq!(
         config.locations.socket,
-        PathBuf::from("/work/supervisord.rsv/agent.sock")
+        PathBuf::from("/srv/supervisord.rsv/agent.sock")
     );
 }
 
@@ -289,7 +289,7 @@ fn programs_know_the_server_they_can_reach() {
     for (servers, url) in [
         (String::new(), None),
         (inet.to_owned(), Some("http://h:2")),
-        (format!("{inet}{unix}"), Some("unix:///work/s.sock")),
+        (format!("{inet}{unix}"), Some("unix:///srv/s.sock")),
         (
             "[inet_http_server]\nport=*:9001\n".to_owned(),
             Some("http://localhost:9001"),
@@ -322,7 +322,7 @@ fn streams_are_files_automatic_or_nothing() {
     );
     assert_eq!(
         stdout("stdout_logfile=100%%%%"),
-        (LogTarget::File("/work/100%".into()), false)
+        (LogTarget::File("/srv/100%".into()), false)
     );
 }
 
