@@ -1,8 +1,15 @@
-//! The units in `deploy/systemd` are what systemd understands.
+//! The units in `deploy/systemd` are what systemd understands, and an agent says that it is ready
+//! when it is.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::net::UnixDatagram, process::Command};
 
-use rsv_tests::{binaries::checkout, command::run};
+use rsv_tests::{
+    binaries::checkout,
+    command::{command, run},
+    daemon::Daemon,
+    eventually::PATIENCE,
+    host::Host,
+};
 
 /// A unit names binaries under /usr/bin, which a checkout has not installed: the check is run on
 /// copies that name one that is there.
@@ -33,4 +40,27 @@ fn systemd_finds_nothing_to_complain_about() {
     assert!(units.len() >= 3, "keeper, agent and controller: {units:?}");
     let verified = run(Command::new("systemd-analyze").arg("verify").args(&units)).expect_code(0);
     assert_eq!(verified.both().trim(), "");
+}
+
+#[test]
+fn an_agent_that_says_it_is_ready_answers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let programs = "[program:app]\ncommand = /bin/sleep 1000\nstartsecs = 0\n";
+    let host = Host::new(directory.path(), "h", "", programs);
+    let path = host.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let mut agent = command("rsv-agent", ["-n", "-c"]);
+    agent.arg(host.configuration()).env("NOTIFY_SOCKET", &path);
+
+    let _agent = Daemon::start(&mut agent, &host.path("agent.out"));
+
+    let mut word = [0; 256];
+    let length = socket.recv(&mut word).expect("the agent says something");
+    assert!(
+        word[..length].starts_with(b"READY=1"),
+        "{:?}",
+        &word[..length]
+    );
+    host.rsv(["version"]).expect_code(0);
 }
