@@ -5,6 +5,7 @@
 
 mod duration;
 mod global;
+mod hosts;
 mod typed;
 mod words;
 
@@ -16,6 +17,7 @@ use clap::{
 
 pub(crate) use duration::{parse_duration, parse_span};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
+pub(crate) use hosts::{Limit, parse_limit};
 
 /// Programs on this machine, or on every machine of a fleet.
 #[derive(Debug, Parser)]
@@ -42,7 +44,7 @@ pub(crate) struct Arguments {
 
 /// Flags whose values add up wherever they stand. A global flag of clap's cannot do that: what
 /// stands behind the verb would replace what stands before it.
-const ADDED_UP: [&str; 2] = ["host", "exclude"];
+const ADDED_UP: [&str; 3] = ["host", "exclude", "label"];
 
 impl Arguments {
     /// The whole grammar.
@@ -58,7 +60,7 @@ impl Arguments {
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
         let mut matches = Self::grammar().try_get_matches_from(words)?;
-        let [host, exclude] = ADDED_UP.map(|flag| gather(&matches, flag));
+        let [host, exclude, label] = ADDED_UP.map(|flag| gather(&matches, flag));
         let by_hand = matches.clone();
         let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
         arguments.verb.take_apart();
@@ -72,14 +74,20 @@ impl Arguments {
         }
         arguments.global.host = host;
         arguments.global.exclude = exclude;
+        arguments.global.label = label;
         Ok(arguments)
     }
 }
 
-/// A verb and the verbs below it, each with these flags.
+/// A verb and the verbs below it, each with these flags; where a verb has one of that name, it keeps it.
 fn with_flags(verb: Command, flags: &[Arg]) -> Command {
+    let is_new = |flag: &&Arg| {
+        verb.get_arguments()
+            .all(|a| a.get_long() != flag.get_long())
+    };
     let own: Vec<Arg> = flags
         .iter()
+        .filter(is_new)
         .map(|flag| typed::lenient(&verb, flag.clone()))
         .collect();
     verb.args(own)

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use rsv_proto::{
-    dial::dial, select::HostPattern, time::duration_to_wire, tls::client_config,
-    wire::HostSelection,
+    dial::dial,
+    select::{HostSelector, LabelExpression},
+    time::duration_to_wire,
+    tls::client_config,
+    wire::{HostLimit, HostSelection},
 };
 
 use crate::{
@@ -36,6 +39,25 @@ pub(crate) enum Scope {
 }
 
 impl Invocation {
+    /// Settles once what the flags leave to the run: host names from standard input, and by which lots
+    /// hosts are drawn.
+    pub(crate) fn choose_hosts(&mut self) -> Result<(), Failure> {
+        let taken = self.global.take_hosts_from(std::io::stdin().lock());
+        taken.map_err(|error| {
+            Failure::usage("cannot read hosts from standard input")
+                .because(&error)
+                .hint(
+                    "`--host -` reads names and selectors, such as those of `rsv host ls -o name`",
+                )
+        })?;
+        if self.global.choose_seed()
+            && let Some(seed) = &self.global.seed
+        {
+            self.ui.note(&format!("drawn with --seed {seed}"));
+        }
+        Ok(())
+    }
+
     /// The scope that the flags say; a fleet is only ever meant when it is typed.
     pub(crate) fn scope(&self) -> Result<Scope, Failure> {
         scope_of(&self.global)
@@ -115,12 +137,19 @@ impl Invocation {
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 fn scope_of(global: &Global) -> Result<Scope, Failure> {
-    if global.host.is_empty() && !global.all_hosts {
-        return match global.exclude.first() {
-            Some(_) => Err(
-                Failure::usage("`--exclude` leaves hosts out of a selection")
-                    .hint("add --host or --all-hosts"),
+    let is_fleet = !global.host.is_empty() || !global.label.is_empty() || global.all_hosts;
+    if !is_fleet {
+        let narrowing = [
+            (
+                !global.exclude.is_empty(),
+                "--exclude",
+                "leaves hosts out of",
             ),
+            (global.limit.is_some(), "--limit", "draws hosts from"),
+        ];
+        return match narrowing.iter().find(|(is_there, ..)| *is_there) {
+            Some((_, flag, what)) => Err(Failure::usage(format!("`{flag}` {what} a selection"))
+                .hint("add --host, --label or --all-hosts")),
             None => Ok(Scope::Local),
         };
     }
@@ -130,25 +159,38 @@ fn scope_of(global: &Global) -> Result<Scope, Failure> {
         )
         .hint("leave one of them out"));
     }
-    for pattern in global.host.iter().chain(&global.exclude) {
-        if let Err(error) = pattern.parse::<HostPattern>() {
+    for selector in global.host.iter().chain(&global.exclude) {
+        if let Err(error) = selector.parse::<HostSelector>() {
             return Err(Failure::usage(error.to_string()).hint(
-                "host patterns are globs 'web*', sets 'web[01-20,33]', or several with commas",
+                "hosts are globs 'web*', sets 'web[01-20,33]', @GROUP, @state:STATE or @op:ID:OUTCOME, \
+                 joined by `,` (or), `!` (without) and `&` (and)",
             ));
+        }
+    }
+    for expression in &global.label {
+        if let Err(error) = expression.parse::<LabelExpression>() {
+            return Err(Failure::usage(error.to_string())
+                .hint("labels are narrowed by 'role=web,dc!=fra', 'canary' or '!canary'"));
         }
     }
     Ok(Scope::Fleet(HostSelection {
         include: global.host.clone(),
         exclude: global.exclude.clone(),
         all: global.all_hosts,
+        labels: global.label.clone(),
+        limit: global.limit.map(|limit| HostLimit {
+            size: Some(limit.0),
+            seed: global.seed.clone().unwrap_or_default(),
+        }),
     }))
 }
 
 /// The failure of a selection without hosts.
 pub(crate) fn no_hosts(selection: &HostSelection) -> Failure {
-    let what = match (selection.all, selection.exclude.is_empty()) {
-        (true, true) => "no host is enrolled".to_owned(),
-        (true, false) => "every enrolled host is left out".to_owned(),
+    let is_narrowed = !selection.exclude.is_empty() || !selection.labels.is_empty();
+    let what = match (selection.all || selection.include.is_empty(), is_narrowed) {
+        (true, false) => "no host is enrolled".to_owned(),
+        (true, true) => "every enrolled host is left out".to_owned(),
         (false, _) => format!(
             "no enrolled host is named `{}`",
             selection.include.join(",")
@@ -177,6 +219,12 @@ mod tests {
         assert_eq!(hosts.include, ["web*", "db1"]);
         assert_eq!(hosts.exclude, ["web2"]);
         assert!(!hosts.all);
+        let Scope::Fleet(hosts) = scope("rsv -l role=web status -l dc=fra --limit 10%").unwrap()
+        else {
+            panic!("local");
+        };
+        assert_eq!(hosts.labels, ["role=web", "dc=fra"]);
+        assert!(hosts.limit.is_some());
     }
 
     #[test]
@@ -185,6 +233,9 @@ mod tests {
             "rsv -x web1 status",
             "rsv -H web[1 status",
             "rsv -H a,,b status",
+            "rsv -H @state:up status",
+            "rsv -l =x status",
+            "rsv --limit 3 status",
             "rsv -A -s unix:///x status",
         ] {
             let failure = scope(line).unwrap_err();

@@ -67,7 +67,10 @@ fn interrupted(invocation: &mut Invocation) -> Exit {
 
 /// Runs the verb, says what went wrong, and lets the output be seen.
 async fn finished(invocation: &mut Invocation, verb: Verb) -> Exit {
-    let result = command::run(invocation, verb).await;
+    let result = match invocation.choose_hosts() {
+        Ok(()) => command::run(invocation, verb).await,
+        Err(failure) => Err(failure),
+    };
     let result = result.and_then(|exit| invocation.ui.flush().map(|()| exit));
     match result {
         Ok(exit) => exit,

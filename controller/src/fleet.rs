@@ -170,6 +170,11 @@ impl Fleet {
         self.hosts.keys()
     }
 
+    /// What is known of one host; absent: it is not enrolled.
+    pub fn host(&self, name: &HostName) -> Option<&Host> {
+        self.hosts.get(name)
+    }
+
     /// One host as it is to be shown.
     pub fn view(&self, now: Moment, host: &HostName) -> Option<HostView> {
         self.hosts.get(host).map(|h| h.view(now, host))

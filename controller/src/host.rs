@@ -356,28 +356,38 @@ impl Host {
         Verdict::Fine
     }
 
-    /// The host as it is to be shown.
-    pub fn view(&self, now: Moment, name: &HostName) -> HostView {
-        let (state, reason, session) = match &self.link {
-            Link::Never => (HostState::Never, String::new(), None),
-            Link::Up(session) => (HostState::Connected, String::new(), Some(session)),
-            Link::Down { reason } => (HostState::Unreachable, reason.clone(), None),
-        };
-        let live = session.is_some_and(|s| matches!(s.sync, Sync::Live));
-        let known = self.knowledge.as_ref();
+    /// What is known of the link to it.
+    pub fn state(&self) -> HostState {
+        match &self.link {
+            Link::Never => HostState::Never,
+            Link::Up(_) => HostState::Connected,
+            Link::Down { .. } => HostState::Unreachable,
+        }
+    }
+
+    /// Labels of its own configuration, and over them those of its enrolment.
+    pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.own_labels.clone();
         labels.extend(self.enrolment.labels.clone());
+        labels
+    }
+
+    /// The host as it is to be shown.
+    pub fn view(&self, now: Moment, name: &HostName) -> HostView {
+        let session = self.session();
+        let live = session.is_some_and(|s| matches!(s.sync, Sync::Live));
+        let known = self.knowledge.as_ref();
         HostView {
             name: name.clone(),
-            state,
+            state: self.state(),
             last_seen: self.last_seen,
-            labels,
+            labels: self.labels(),
             version: self.version.clone(),
             programs: known.map(|k| Arc::clone(&k.programs)),
             as_of: known.map(|k| if live { now.wall } else { k.as_of }),
             certificate_expires: self.enrolment.certificate_expires,
             round_trip: session.and_then(|s| s.round_trip),
-            reason,
+            reason: self.down_reason().unwrap_or_default().to_owned(),
         }
     }
 

@@ -4,13 +4,13 @@
 //! without waiting for anybody: a peer that does not take what it is told is cut off.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
 use rsv_proto::{
     name::HostName,
-    wire::{ControllerMessage, controller_message::Message},
+    wire::{ControllerMessage, HostState, controller_message::Message},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
@@ -18,10 +18,10 @@ use tokio_util::sync::DropGuard;
 use crate::{
     clock::Clock,
     fleet::{Change, Fleet, Input, NotConnected, Refused},
-    host::SessionId,
+    host::{Host, SessionId},
     moment::Moment,
     operation::Reach,
-    targets::select,
+    targets::{Inventory, Outcomes, select},
 };
 
 mod handle;
@@ -132,7 +132,7 @@ impl Hub {
     fn answer(&mut self, now: Moment, ask: Ask) {
         match ask {
             Ask::View(selection, answer) => {
-                let selected = select(&selection, self.fleet.names());
+                let selected = select(&selection, &self.inventory());
                 reply(answer, selected.map(|s| self.view(now, s)));
             }
             Ask::Submit(submission, answer) => reply(answer, self.submit(now, &submission)),
@@ -181,6 +181,13 @@ impl Hub {
         }
     }
 
+    fn inventory(&self) -> Stock<'_> {
+        Stock {
+            fleet: &self.fleet,
+            operations: &self.operations,
+        }
+    }
+
     fn view(&self, now: Moment, selected: crate::targets::Selected) -> View {
         let hosts = selected
             .hosts
@@ -197,7 +204,7 @@ impl Hub {
         if let Some(id) = self.operations.find(submission)? {
             return self.submitted(id).ok_or(SubmitError::TooMany);
         }
-        let selected = select(&submission.selection, self.fleet.names())?;
+        let selected = select(&submission.selection, &self.inventory())?;
         let found = selected.hosts.len();
         if let Some(expected) = submission.expect_hosts.filter(|&n| n as usize != found) {
             return Err(SubmitError::Count { found, expected });
@@ -335,6 +342,30 @@ impl Hub {
         if self.epochs.try_send((host, epoch)).is_err() {
             tracing::debug!("an epoch was not remembered");
         }
+    }
+}
+
+/// The hub's knowledge, as far as selections need it.
+struct Stock<'a> {
+    fleet: &'a Fleet,
+    operations: &'a Operations,
+}
+
+impl Inventory for Stock<'_> {
+    fn names(&self) -> impl Iterator<Item = &HostName> {
+        self.fleet.names()
+    }
+
+    fn state(&self, host: &HostName) -> Option<HostState> {
+        self.fleet.host(host).map(Host::state)
+    }
+
+    fn labels(&self, host: &HostName) -> BTreeMap<String, String> {
+        self.fleet.host(host).map(Host::labels).unwrap_or_default()
+    }
+
+    fn outcomes(&self, operation: &str) -> Option<Outcomes> {
+        self.operations.outcomes(operation)
     }
 }
 

@@ -22,7 +22,10 @@ impl From<SelectionError> for Status {
             SelectionError::Nothing
             | SelectionError::TooMany(_)
             | SelectionError::TooLong(_)
-            | SelectionError::Pattern(_) => Self::invalid_argument(text),
+            | SelectionError::Selector(_)
+            | SelectionError::Label(_)
+            | SelectionError::Limit => Self::invalid_argument(text),
+            SelectionError::NoOperation(_) => Self::not_found(format!("{text}; see `rsv op ls`")),
             SelectionError::NoMatch(_) => Self::not_found(format!("{text}; see `rsv host ls`")),
             SelectionError::NoHosts => {
                 Self::not_found(format!("{text}; begin with `rsv token create`"))

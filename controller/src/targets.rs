@@ -1,20 +1,47 @@
 //! Which hosts a selection means. Pure.
 
-use rsv_proto::{
-    name::HostName,
-    select::{HostPattern, PatternError},
-    wire::HostSelection,
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
 };
 
-/// The most patterns in one selection: more than any person types, and a bound for what one call can
-/// make the controller compare.
-const MAX_PATTERNS: usize = 10_000;
+use rsv_proto::{
+    name::{HostName, natural_order},
+    select::{Fate, HostSelector, LabelError, LabelExpression, Lookup, SelectorError, Term},
+    wire::{HostLimit, HostSelection, HostState, Outcome, host_limit::Size},
+};
+use sha2::{Digest, Sha256};
 
-/// The longest pattern.
-const MAX_PATTERN: usize = 4096;
+/// The most selectors in one selection: more than any person types, and a bound for what one call can
+/// make the controller compare.
+const MAX_SELECTORS: usize = 10_000;
+
+/// The longest selector or expression.
+const MAX_SELECTOR: usize = 64 * 1024;
 
 /// The most names said in full that are looked for.
 const MAX_NAMES: usize = 100_000;
+
+/// The longest seed of a limit.
+const MAX_SEED: usize = 64;
+
+/// The label by whose value a host is in a group; several groups are joined by `+`.
+const GROUP: &str = "group";
+
+/// What has to be known of the fleet to resolve a selection.
+pub trait Inventory {
+    /// Every enrolled host, in natural order.
+    fn names(&self) -> impl Iterator<Item = &HostName>;
+    /// What is known of the link to a host; absent: it is not enrolled.
+    fn state(&self, host: &HostName) -> Option<HostState>;
+    /// The labels of a host.
+    fn labels(&self, host: &HostName) -> BTreeMap<String, String>;
+    /// The targets of an operation with every outcome that each has so far; absent: no such operation.
+    fn outcomes(&self, operation: &str) -> Option<Outcomes>;
+}
+
+/// What came of an operation, host by host.
+pub type Outcomes = HashMap<String, Vec<Outcome>>;
 
 /// The hosts that a selection means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,18 +55,29 @@ pub struct Selected {
 /// Why a selection means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// No pattern, and not all.
+    /// No selector, and not all.
     #[error("no hosts are selected: a controller has no host of its own")]
     Nothing,
     /// Too long.
-    #[error("{0} patterns in one selection, {MAX_PATTERNS} are accepted")]
+    #[error("{0} selectors in one selection, {MAX_SELECTORS} are accepted")]
     TooMany(usize),
-    /// A pattern that is too long.
-    #[error("a host pattern of {0} characters, {MAX_PATTERN} are accepted")]
+    /// A selector that is too long.
+    #[error("a host selector of {0} characters, {MAX_SELECTOR} are accepted")]
     TooLong(usize),
-    /// A pattern that is not one.
+    /// A selector that is not one.
     #[error(transparent)]
-    Pattern(#[from] PatternError),
+    Selector(#[from] SelectorError),
+    /// An expression over labels that is not one.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// An operation that is not known.
+    #[error("`@op:{0}`: no operation of this id is known")]
+    NoOperation(String),
+    /// A limit that leaves nothing, or more than there can be.
+    #[error(
+        "a limit is a number of hosts from 1, or 1 to 100 %, with a seed of at most {MAX_SEED} bytes"
+    )]
+    Limit,
     /// No enrolled host has such a name.
     #[error("no enrolled host matches {0}")]
     NoMatch(String),
@@ -48,31 +86,27 @@ pub enum SelectionError {
     NoHosts,
 }
 
+/// A selection whose every part has been read.
+struct Selectors {
+    include: Vec<HostSelector>,
+    exclude: Vec<HostSelector>,
+    labels: Vec<LabelExpression>,
+    all: bool,
+}
+
 /// Resolves a selection against the enrolled hosts. One that names no enrolled host is an error.
-pub fn select<'a>(
+pub fn select(
     selection: &HostSelection,
-    enrolled: impl Iterator<Item = &'a HostName>,
+    inventory: &impl Inventory,
 ) -> Result<Selected, SelectionError> {
-    let count = selection.include.len() + selection.exclude.len();
-    if count > MAX_PATTERNS {
-        return Err(SelectionError::TooMany(count));
-    }
-    let mut patterns = selection.include.iter().chain(&selection.exclude);
-    if let Some(long) = patterns.find(|p| p.len() > MAX_PATTERN) {
-        return Err(SelectionError::TooLong(long.len()));
-    }
-    if selection.include.is_empty() && !selection.all {
-        return Err(SelectionError::Nothing);
-    }
-    let include = parse(&selection.include)?;
-    let exclude = parse(&selection.exclude)?;
-    let excluded = |name: &str| exclude.iter().any(|p| p.matches(name));
-    let included = |name: &str| selection.all || include.iter().any(|p| p.matches(name));
+    check(selection)?;
+    let selectors = Selectors::read(selection)?;
+    let facts = Facts::gather(&selectors, inventory)?;
     let mut any_enrolled = false;
     let mut hosts = Vec::new();
-    for name in enrolled {
+    for name in inventory.names() {
         any_enrolled = true;
-        if included(name.as_str()) && !excluded(name.as_str()) {
+        if selectors.mean(name, &facts) {
             hosts.push(name.clone());
         }
     }
@@ -80,91 +114,180 @@ pub fn select<'a>(
         return Err(SelectionError::NoHosts);
     }
     if hosts.is_empty() {
-        return Err(SelectionError::NoMatch(describe(selection)));
+        return Err(SelectionError::NoMatch(Described(selection).to_string()));
     }
-    // Only the names that are not among the hosts found: a long list costs its length alone.
-    let found: std::collections::HashSet<&str> = hosts.iter().map(HostName::as_str).collect();
-    let literal = include
-        .iter()
-        .filter_map(HostPattern::literal_names)
-        .flatten()
-        .take(MAX_NAMES);
-    let mut missing: Vec<String> = literal
-        .filter(|name| !found.contains(name.as_str()) && !excluded(name))
-        .collect();
-    missing.sort_by(|a, b| rsv_proto::name::natural_order(a, b));
-    missing.dedup();
-    Ok(Selected { hosts, missing })
+    if let Some(limit) = &selection.limit {
+        hosts = draw(hosts, limit)?;
+    }
+    Ok(Selected {
+        hosts,
+        missing: selectors.missing(&facts),
+    })
 }
 
-fn parse(patterns: &[String]) -> Result<Vec<HostPattern>, PatternError> {
-    patterns.iter().map(|p| p.parse()).collect()
-}
-
-fn describe(selection: &HostSelection) -> String {
-    let include = if selection.all {
-        "all".to_owned()
-    } else {
-        selection.include.join(",")
+fn check(selection: &HostSelection) -> Result<(), SelectionError> {
+    let HostSelection {
+        include,
+        exclude,
+        labels,
+        all,
+        limit,
+    } = selection;
+    let count = include.len() + exclude.len() + labels.len();
+    if count > MAX_SELECTORS {
+        return Err(SelectionError::TooMany(count));
+    }
+    let mut selectors = include.iter().chain(exclude).chain(labels);
+    if let Some(long) = selectors.find(|s| s.len() > MAX_SELECTOR) {
+        return Err(SelectionError::TooLong(long.len()));
+    }
+    if include.is_empty() && labels.is_empty() && !all {
+        return Err(SelectionError::Nothing);
+    }
+    let is_fine = |limit: &HostLimit| {
+        let has_size = match limit.size {
+            Some(Size::Count(count)) => count > 0,
+            Some(Size::Percent(percent)) => (1..=100).contains(&percent),
+            None => false,
+        };
+        has_size && limit.seed.len() <= MAX_SEED
     };
-    if selection.exclude.is_empty() {
-        return format!("`{include}`");
+    match limit.as_ref().is_none_or(is_fine) {
+        true => Ok(()),
+        false => Err(SelectionError::Limit),
     }
-    format!("`{include}` without `{}`", selection.exclude.join(","))
+}
+
+impl Selectors {
+    fn read(selection: &HostSelection) -> Result<Self, SelectionError> {
+        let read = |texts: &[String]| -> Result<Vec<HostSelector>, SelectorError> {
+            texts.iter().map(|text| text.parse()).collect()
+        };
+        let labels = selection.labels.iter().map(|text| text.parse());
+        Ok(Self {
+            include: read(&selection.include)?,
+            exclude: read(&selection.exclude)?,
+            labels: labels.collect::<Result<_, LabelError>>()?,
+            // Labels alone narrow the whole fleet.
+            all: selection.all || selection.include.is_empty(),
+        })
+    }
+
+    fn mean(&self, host: &HostName, facts: &Facts<'_, impl Inventory>) -> bool {
+        self.names(host.as_str(), facts) && {
+            let labels = || facts.inventory.labels(host);
+            self.labels.is_empty() || {
+                let labels = labels();
+                self.labels.iter().all(|l| l.matches(&labels))
+            }
+        }
+    }
+
+    /// Whether a name is selected, labels aside.
+    fn names(&self, host: &str, facts: &Facts<'_, impl Inventory>) -> bool {
+        let any = |selectors: &[HostSelector]| selectors.iter().any(|s| s.matches(host, facts));
+        (self.all || any(&self.include)) && !any(&self.exclude)
+    }
+
+    /// Names that are said in full, selected, and not enrolled.
+    fn missing(&self, facts: &Facts<'_, impl Inventory>) -> Vec<String> {
+        let literal = self.include.iter().flat_map(HostSelector::literal_names);
+        let mut missing: Vec<String> = literal
+            .take(MAX_NAMES)
+            .filter(|name| !facts.enrolled.contains(name.as_str()) && self.names(name, facts))
+            .collect();
+        missing.sort_by(|a, b| natural_order(a, b));
+        missing.dedup();
+        missing
+    }
+}
+
+/// The inventory, with what would be costly to ask for each host anew.
+struct Facts<'a, I> {
+    inventory: &'a I,
+    enrolled: HashSet<&'a str>,
+    outcomes: HashMap<String, Outcomes>,
+}
+
+impl<'a, I: Inventory> Facts<'a, I> {
+    fn gather(selectors: &Selectors, inventory: &'a I) -> Result<Self, SelectionError> {
+        let mut outcomes = HashMap::new();
+        let all = selectors.include.iter().chain(&selectors.exclude);
+        for term in all.flat_map(HostSelector::terms) {
+            if let Term::Operation { id, .. } = term
+                && !outcomes.contains_key(id)
+            {
+                let found = inventory.outcomes(id);
+                let found = found.ok_or_else(|| SelectionError::NoOperation(id.clone()))?;
+                outcomes.insert(id.clone(), found);
+            }
+        }
+        Ok(Self {
+            inventory,
+            enrolled: inventory.names().map(HostName::as_str).collect(),
+            outcomes,
+        })
+    }
+}
+
+impl<I: Inventory> Lookup for Facts<'_, I> {
+    fn state(&self, host: &str) -> Option<HostState> {
+        self.inventory.state(&host.parse().ok()?)
+    }
+
+    fn is_in_group(&self, host: &str, group: &str) -> bool {
+        let Ok(host) = host.parse() else { return false };
+        let labels = self.inventory.labels(&host);
+        let groups = labels.get(GROUP).map_or("", String::as_str);
+        groups.split('+').any(|name| name.trim() == group)
+    }
+
+    fn has_fate(&self, host: &str, operation: &str, fate: Fate) -> bool {
+        let outcomes = self.outcomes.get(operation).and_then(|o| o.get(host));
+        match (outcomes, fate) {
+            (None, _) => false,
+            (Some(_), Fate::Any) => true,
+            (Some(outcomes), Fate::Ended(outcome)) => outcomes.contains(&outcome),
+        }
+    }
+}
+
+/// Draws lots: each host's lot depends on the seed and its own name alone. What is drawn is in natural
+/// order again.
+fn draw(mut hosts: Vec<HostName>, limit: &HostLimit) -> Result<Vec<HostName>, SelectionError> {
+    let size = match limit.size {
+        Some(Size::Count(count)) => count as usize,
+        Some(Size::Percent(percent)) => (hosts.len() * percent as usize).div_ceil(100),
+        None => return Err(SelectionError::Limit),
+    };
+    hosts.sort_by_cached_key(|host| {
+        let text = format!("{}\n{host}", limit.seed);
+        <[u8; 32]>::from(Sha256::digest(text.as_bytes()))
+    });
+    hosts.truncate(size);
+    hosts.sort();
+    Ok(hosts)
+}
+
+/// A selection in words.
+struct Described<'a>(&'a HostSelection);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let selection = self.0;
+        match selection.all || selection.include.is_empty() {
+            true => f.write_str("`all`")?,
+            false => write!(f, "`{}`", selection.include.join(","))?,
+        }
+        if !selection.exclude.is_empty() {
+            write!(f, " without `{}`", selection.exclude.join(","))?;
+        }
+        if !selection.labels.is_empty() {
+            write!(f, " with labels `{}`", selection.labels.join("` and `"))?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(include: &[&str], exclude: &[&str], all: bool) -> Result<(String, String), String> {
-        let enrolled: Vec<HostName> = ["db01", "web01", "web02", "web10"]
-            .iter()
-            .map(|n| n.parse().unwrap())
-            .collect();
-        let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        let selection = HostSelection {
-            include: own(include),
-            exclude: own(exclude),
-            all,
-        };
-        let selected = select(&selection, enrolled.iter()).map_err(|e| e.to_string())?;
-        let hosts: Vec<&str> = selected.hosts.iter().map(HostName::as_str).collect();
-        Ok((hosts.join(" "), selected.missing.join(" ")))
-    }
-
-    #[test]
-    fn a_selection_is_a_union_minus_the_excluded() {
-        let found = |hosts: &str| Ok((hosts.to_owned(), String::new()));
-        assert_eq!(check(&["web*"], &["web02"], false), found("web01 web10"));
-        assert_eq!(check(&["web01", "db*"], &[], false), found("db01 web01"));
-        assert_eq!(check(&[], &["web*"], true), found("db01"));
-    }
-
-    #[test]
-    fn names_said_in_full_are_missed() {
-        let found = check(&["web[01-03]", "x*"], &[], false).unwrap();
-        assert_eq!(found, ("web01 web02".into(), "web03".into()));
-        assert_eq!(check(&["web[01-03]"], &["web03"], false).unwrap().1, "");
-    }
-
-    #[test]
-    fn a_selection_without_a_host_is_an_error_that_says_so() {
-        for (include, error) in [
-            (
-                vec![],
-                "no hosts are selected: a controller has no host of its own",
-            ),
-            (vec!["x*"], "no enrolled host matches `x*`"),
-            (vec!["web99"], "no enrolled host matches `web99`"),
-            (vec!["web[1"], "unbalanced `[` in host pattern `web[1`"),
-        ] {
-            assert_eq!(check(&include, &[], false), Err(error.to_owned()));
-        }
-        let all = HostSelection {
-            all: true,
-            ..Default::default()
-        };
-        assert_eq!(select(&all, [].iter()), Err(SelectionError::NoHosts));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::parse_duration;
+use super::{Limit, parse_duration, parse_limit};
 
 const HOSTS: &str = "Which hosts";
 const FLEET: &str = "Which fleet";
@@ -15,12 +15,22 @@ const SHOW: &str = "What is shown";
 /// Flags of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Hosts: a glob 'web*', a set 'web[01-20,33]', or several with commas; repeatable
+    /// Hosts: a glob 'web*', a set 'web[01-20,33]', @GROUP, @state:STATE, @op:ID[:OUTCOME], joined by
+    /// `,` (or), `!` (without) and `&` (and); `-` reads them from stdin; repeatable
     #[arg(short = 'H', long, value_name = "SEL", help_heading = HOSTS)]
     pub(crate) host: Vec<String>,
     /// Hosts to leave out; repeatable
     #[arg(short = 'x', long, value_name = "SEL", help_heading = HOSTS)]
     pub(crate) exclude: Vec<String>,
+    /// Hosts with these labels, such as role=web,dc!=fra; repeatable, all must hold
+    #[arg(short = 'l', long, value_name = "EXPR", help_heading = HOSTS)]
+    pub(crate) label: Vec<String>,
+    /// Only so many of those hosts, drawn by lot
+    #[arg(long, global = true, value_name = "N|N%", value_parser = parse_limit, help_heading = HOSTS)]
+    pub(crate) limit: Option<Limit>,
+    /// Draws the same hosts again
+    #[arg(long, global = true, value_name = "S", requires = "limit", help_heading = HOSTS)]
+    pub(crate) seed: Option<String>,
     /// Every enrolled host
     #[arg(short = 'A', long, global = true, help_heading = HOSTS)]
     pub(crate) all_hosts: bool,

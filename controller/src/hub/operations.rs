@@ -18,7 +18,7 @@ use crate::{
     audit,
     moment::Moment,
     operation::{Effect, Input, Operation, Reach},
-    targets::{Selected, SelectionError},
+    targets::{Outcomes, Selected, SelectionError},
 };
 
 /// Finished operations are remembered for so long, for those who read their results late.
@@ -159,6 +159,20 @@ impl Operations {
             entry.operation.hosts().cloned().collect(),
             entry.news.subscribe(),
         ))
+    }
+
+    /// What came of an operation so far, host by host; absent: it is not known.
+    pub(super) fn outcomes(&self, id: &str) -> Option<Outcomes> {
+        let operation = &self.entries.get(id)?.operation;
+        let mut outcomes: Outcomes = operation
+            .hosts()
+            .map(|host| (host.to_string(), Vec::new()))
+            .collect();
+        for result in operation.results() {
+            let of_host = outcomes.entry(result.host.clone()).or_default();
+            of_host.push(result.outcome());
+        }
+        Some(outcomes)
     }
 
     /// Results after the first so many.

@@ -1,7 +1,7 @@
 //! Care with many hosts: when an action on the fleet has to be confirmed, and how.
 
-use rsv_proto::select::HostPattern;
-use rsv_proto::wire::HostSelection;
+use rsv_proto::select::HostSelector;
+use rsv_proto::wire::{HostSelection, host_limit::Size};
 
 use super::Asked;
 use crate::{
@@ -56,13 +56,23 @@ pub(super) fn must_count(
 
 /// The most hosts that the selection can name; none when only the controller knows.
 fn most_hosts(hosts: &HostSelection) -> Option<usize> {
-    if hosts.all {
-        return None;
+    let limit = hosts.limit.as_ref().and_then(|limit| match limit.size {
+        Some(Size::Count(count)) => Some(count as usize),
+        Some(Size::Percent(_)) | None => None,
+    });
+    let named = || -> Option<usize> {
+        if hosts.all || hosts.include.is_empty() {
+            return None;
+        }
+        hosts.include.iter().try_fold(0, |sum, selector| {
+            let selector: HostSelector = selector.parse().ok()?;
+            Some(sum + selector.most_hosts()?)
+        })
+    };
+    match (limit, named()) {
+        (Some(limit), Some(named)) => Some(limit.min(named)),
+        (limit, named) => limit.or(named),
     }
-    hosts.include.iter().try_fold(0, |sum, pattern| {
-        let pattern: HostPattern = pattern.parse().ok()?;
-        Some(sum + pattern.literal_names()?.len())
-    })
 }
 
 /// Asks for the number of hosts. Without anybody to ask, nothing is done.

@@ -2,7 +2,7 @@
 //! one for the fleet. Pure.
 
 use rsv_proto::{
-    select::{HostPattern, ProgramPattern},
+    select::{HostSelector, ProgramPattern},
     wire::{Channel, HostSelection},
 };
 
@@ -41,9 +41,9 @@ pub(super) fn names_one_host(hosts: &HostSelection) -> bool {
     let [one] = hosts.include.as_slice() else {
         return false;
     };
-    let pattern: Option<HostPattern> = one.parse().ok();
-    let names = pattern.and_then(|pattern| pattern.literal_names());
-    !hosts.all && names.is_some_and(|names| names.len() == 1)
+    let selector: Option<HostSelector> = one.parse().ok();
+    let most = selector.and_then(|selector| selector.most_hosts());
+    !hosts.all && most == Some(1)
 }
 
 /// `[-f|-BYTES] NAME [stdout|stderr]`.
