@@ -19,7 +19,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rsv_proto::{dial, tls};
+use rsv_proto::{dial, digest::DigestMirror, tls};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -183,6 +183,7 @@ impl Link {
         let mut trouble = Trouble::default();
         let mut addresses = self.addresses(&identity);
         let mut turn = 0;
+        let mut mirror = DigestMirror::default();
         // A connection that is ready: the one that a renewal has made.
         let mut ready: Option<(String, Channel)> = None;
         loop {
@@ -195,7 +196,10 @@ impl Link {
                 None => addresses[turn % addresses.len()].clone(),
             };
             let channel = ready.take().map(|(_, channel)| channel);
-            match self.visit(&address, &identity, channel, leave).await {
+            match self
+                .visit(&address, &identity, channel, leave, &mut mirror)
+                .await
+            {
                 Ok(Outcome {
                     over: Over::Left, ..
                 }) => return,
@@ -229,6 +233,7 @@ impl Link {
         identity: &HostIdentity,
         channel: Option<Channel>,
         leave: &mut Leave,
+        mirror: &mut DigestMirror,
     ) -> Result<Outcome, Failure> {
         let now = SystemTime::now();
         if identity
@@ -250,7 +255,7 @@ impl Link {
             identity: identity.clone(),
             tls,
         };
-        Ok(connection::attach(self, leave, &peer, channel).await)
+        Ok(connection::attach(self, leave, &peer, channel, mirror).await)
     }
 
     /// The controllers in an order of this host's own, so that a fleet spreads over them.

@@ -107,6 +107,8 @@ pub(crate) struct Host {
     pub(crate) certificate_expires: Option<String>,
     pub(crate) round_trip_seconds: Option<f64>,
     pub(crate) reason: Option<String>,
+    /// Why its identity seems to be used twice.
+    pub(crate) conflict: Option<String>,
 }
 
 /// `token create`.

@@ -26,6 +26,10 @@ use crate::{
     moment::Moment,
 };
 
+mod admission;
+
+use admission::Admission;
+
 /// Into how many parts a heartbeat's interval is cut: each part serves its share of the sessions, and
 /// all are looked at for silence.
 const PHASES: u64 = 4;
@@ -46,6 +50,7 @@ pub struct Fleet {
     next_look: Duration,
     looks: u64,
     attached: u64,
+    admission: Admission,
 }
 
 /// What can happen to a fleet.
@@ -125,6 +130,7 @@ impl Fleet {
             next_look: interval / PHASES as u32,
             looks: 0,
             attached: 0,
+            admission: Admission::default(),
         }
     }
 
@@ -249,19 +255,18 @@ impl Fleet {
         let Some(known) = self.hosts.get_mut(&host) else {
             return dismiss(id, "not enrolled", RETRY_AFTER);
         };
+        if let Err(pause) = self.admission.admit(now.tick) {
+            return dismiss(id, "many agents connect at once", pause);
+        }
         let mut changes = Vec::new();
+        if let Some(rivalry) = known.rivalry(now, hello) {
+            changes.push(Change::Suspicious(host.clone(), rivalry));
+        }
         if let Some(old) = known.session() {
-            let other = old.instance != hello.instance;
-            if other && old.epoch > hello.epoch {
+            if old.instance != hello.instance && old.epoch > hello.epoch {
                 let reason = format!("epoch {} of this host is connected already", old.epoch);
-                let text = format!("an agent of the older epoch {} was sent away", hello.epoch);
-                changes.push(Change::Suspicious(host, text));
                 changes.extend(dismiss(id, &reason, RETRY_AFTER));
                 return changes;
-            }
-            if other && old.epoch == hello.epoch {
-                let text = "two agents of one epoch: is this host's state directory a copy?";
-                changes.push(Change::Suspicious(host.clone(), text.into()));
             }
             changes.extend(dismiss(
                 old.id,
@@ -269,10 +274,8 @@ impl Fleet {
                 RETRY_AFTER,
             ));
         }
-        if let Some(newest) = known
-            .last_epoch()
-            .filter(|e| changes.is_empty() && *e > hello.epoch)
-        {
+        let is_alone = known.session().is_none();
+        if let Some(newest) = known.last_epoch().filter(|e| is_alone && *e > hello.epoch) {
             // Nobody else is there: a state directory was put back. The host is needed more than order.
             let text = format!(
                 "epoch {} after epoch {newest}: was its state restored?",
@@ -313,7 +316,7 @@ impl Fleet {
         let verdict = match word {
             Word::Snapshot(chunk) => known.snapshot(now, chunk),
             Word::Delta(delta) => known.delta(delta),
-            Word::Heartbeat(beat) => known.heartbeat(beat.seq, round_trip(now, &beat)),
+            Word::Heartbeat(beat) => known.heartbeat(&beat, round_trip(now, &beat)),
             Word::Result(result) => {
                 let ids = vec![result.id.clone()];
                 let ack = Order::ResultAck(ResultAck { ids });

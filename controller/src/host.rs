@@ -10,12 +10,17 @@ use std::{
 };
 
 use rsv_proto::{
+    digest::Digest,
     name::HostName,
-    wire::{Delta, Hello, HostState, ProcessStatus, SnapshotChunk, delta::Change},
+    wire::{AgentHeartbeat, Delta, Hello, HostState, ProcessStatus, SnapshotChunk, delta::Change},
 };
 use uuid::Uuid;
 
 use crate::moment::Moment;
+
+mod rivals;
+
+use rivals::Rivals;
 
 /// The most processes that one host may have: far beyond any real host, and a bound for what a
 /// broken agent can make the controller remember.
@@ -72,6 +77,8 @@ pub struct HostView {
     pub round_trip: Option<Duration>,
     /// Why it is unreachable, for people; empty when it is not.
     pub reason: String,
+    /// Why its identity seems to be used twice, for people; empty: it does not.
+    pub conflict: String,
 }
 
 /// What a host's message asks of the session it came in.
@@ -94,6 +101,7 @@ pub struct Host {
     knowledge: Option<Knowledge>,
     last_seen: Option<SystemTime>,
     version: String,
+    rivals: Rivals,
 }
 
 /// The link to a host.
@@ -148,6 +156,8 @@ struct Knowledge {
     seq: u64,
     as_of: SystemTime,
     programs: Arc<Programs>,
+    /// Of `programs`, moved on with them.
+    digest: Digest,
 }
 
 impl Host {
@@ -166,6 +176,7 @@ impl Host {
             knowledge: None,
             last_seen: None,
             version: String::new(),
+            rivals: Rivals::default(),
         }
     }
 
@@ -193,6 +204,16 @@ impl Host {
             Link::Up(session) => Some(session),
             Link::Never | Link::Down { .. } => None,
         }
+    }
+
+    /// Whether the agent that greets, and another one, use this host's identity at the same time; then
+    /// why that is so. To be asked before the greeting changes anything.
+    pub fn rivalry(&mut self, now: Moment, hello: &Hello) -> Option<String> {
+        let open = match &self.link {
+            Link::Up(session) => Some((session.instance.as_str(), session.epoch)),
+            Link::Never | Link::Down { .. } => None,
+        };
+        self.rivals.greet(now, open, hello)
     }
 
     /// Opens a session; the caller has ended an older one. Returns the number after which the agent
@@ -276,6 +297,10 @@ impl Host {
             };
             return Verdict::Fine;
         }
+        let digest = Digest::of(programs.values());
+        if chunk.digest.is_some_and(|theirs| theirs != digest.value()) {
+            return Verdict::Resync("the snapshot is not what its digest says".into());
+        }
         session.sync = Sync::Live;
         self.knowledge = Some(Knowledge {
             instance: session.instance.clone(),
@@ -283,6 +308,7 @@ impl Host {
             seq: chunk.seq,
             as_of: now.wall,
             programs: Arc::new(programs),
+            digest,
         });
         Verdict::Fine
     }
@@ -313,18 +339,20 @@ impl Host {
         }
         known.seq = delta.seq;
         let programs = Arc::make_mut(&mut known.programs);
-        match delta.change {
+        let replaced = match delta.change {
             Some(Change::Upsert(p)) => {
-                programs.insert((p.group.clone(), p.name.clone()), p);
+                known.digest.add(&p);
+                programs.insert((p.group.clone(), p.name.clone()), p)
             }
-            Some(Change::Remove(key)) => {
-                programs.remove(&(key.group, key.name));
-            }
+            Some(Change::Remove(key)) => programs.remove(&(key.group, key.name)),
             // A kind of change that this version does not know may matter: only the whole helps.
             None => {
                 session.sync = Sync::Awaiting;
                 return Verdict::Resync("a change of an unknown kind".into());
             }
+        };
+        if let Some(replaced) = replaced {
+            known.digest.remove(&replaced);
         }
         if programs.len() > MAX_PROGRAMS {
             return Verdict::Broken(format!("more than {MAX_PROGRAMS} programs"));
@@ -333,27 +361,33 @@ impl Host {
     }
 
     /// Notes a heartbeat. A change that the previous heartbeat already counted and that is not here
-    /// yet has been lost: an agent may count a change a moment before it sends it, not longer.
-    pub fn heartbeat(&mut self, seq: u64, round_trip: Option<Duration>) -> Verdict {
+    /// yet has been lost: an agent may count a change a moment before it sends it, not longer. At the
+    /// same change both ends must know the same.
+    pub fn heartbeat(&mut self, beat: &AgentHeartbeat, round_trip: Option<Duration>) -> Verdict {
         let Link::Up(session) = &mut self.link else {
             return Verdict::Fine;
         };
         if round_trip.is_some() {
             session.round_trip = round_trip;
         }
-        let claimed = session.claimed.replace(seq);
+        let claimed = session.claimed.replace(beat.seq);
         let (Sync::Live, Some(known)) = (&session.sync, &self.knowledge) else {
             return Verdict::Fine;
         };
-        let known = known.seq;
-        if claimed.is_some_and(|claimed| claimed > known) || seq < known {
-            session.sync = Sync::Awaiting;
-            session.claimed = None;
-            return Verdict::Resync(format!(
-                "the agent stands at change {seq}, {known} is known here"
-            ));
-        }
-        Verdict::Fine
+        let (seq, digest) = (known.seq, known.digest.value());
+        let reason = if claimed.is_some_and(|claimed| claimed > seq) || beat.seq < seq {
+            format!(
+                "the agent stands at change {}, {seq} is known here",
+                beat.seq
+            )
+        } else if beat.seq == seq && beat.digest.is_some_and(|theirs| theirs != digest) {
+            format!("the agent's state after change {seq} is not what is known here")
+        } else {
+            return Verdict::Fine;
+        };
+        session.sync = Sync::Awaiting;
+        session.claimed = None;
+        Verdict::Resync(reason)
     }
 
     /// What is known of the link to it.
@@ -388,6 +422,7 @@ impl Host {
             certificate_expires: self.enrolment.certificate_expires,
             round_trip: session.and_then(|s| s.round_trip),
             reason: self.down_reason().unwrap_or_default().to_owned(),
+            conflict: self.rivals.conflict(now),
         }
     }
 

@@ -5,6 +5,7 @@
 //! * [`select`]: patterns of hosts and of programs, parsed and matched in one place
 //! * [`fold`]: many host names as one short text
 //! * [`process`]: how a process is shown: names, states, descriptions
+//! * [`digest`]: whether both ends of a session know the same
 //! * [`identity`]: how a certificate names a role and a host
 //! * [`tls`]: mutual TLS 1.3 from certificates and keys in memory
 //! * [`dial`]: one connection to a peer
@@ -16,6 +17,7 @@
 
 pub mod context;
 pub mod dial;
+pub mod digest;
 pub mod fold;
 pub mod identity;
 pub mod limits;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-/// The protocol revisions that this code speaks, oldest and newest.
-pub const PROTOCOL: std::ops::RangeInclusive<u32> = 1..=1;
+/// The protocol revisions that this code speaks, oldest and newest. Revision 2 carries digests.
+pub const PROTOCOL: std::ops::RangeInclusive<u32> = 1..=2;
+
+/// From this revision on, snapshots and heartbeats carry a digest.
+pub const DIGEST_REVISION: u32 = 2;
 
 /// The largest gRPC message in either direction.
 pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;

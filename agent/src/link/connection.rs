@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use rsv_proto::digest::DigestMirror;
 use rsv_proto::limits::{MESSAGE_BYTES, PROTOCOL};
 use rsv_proto::time::to_wire;
 use rsv_proto::wire::{self, agent_link_client::AgentLinkClient, agent_message::Message as Ours};
@@ -103,6 +104,7 @@ pub(super) async fn attach(
     leave: &mut Leave,
     peer: &Peer,
     channel: Channel,
+    mirror: &mut DigestMirror,
 ) -> Outcome {
     let now = Moment::now();
     let (outgoing, queue) = mpsc::channel(IN_FLIGHT);
@@ -137,7 +139,7 @@ pub(super) async fn attach(
     ));
     let connection = Connection {
         link,
-        session: Session::new(now),
+        session: Session::new(now, std::mem::take(mirror)),
         outbox: VecDeque::new(),
         outgoing,
         incoming,
@@ -149,14 +151,15 @@ pub(super) async fn attach(
         renewal,
         was_open: false,
     };
-    connection.run(leave).await
+    connection.run(leave, mirror).await
 }
 
 impl<'a> Connection<'a> {
-    async fn run(mut self, leave: &mut Leave) -> Outcome {
+    async fn run(mut self, leave: &mut Leave, mirror: &mut DigestMirror) -> Outcome {
         loop {
             let event = self.next(leave).await;
             if let Some(over) = self.handle(event).await {
+                *mirror = self.session.into_mirror();
                 return Outcome {
                     was_open: self.was_open,
                     over,

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use rsv_proto::limits::{HEARTBEAT, MISSED_HEARTBEATS, PROTOCOL, SNAPSHOT_CHUNK};
+use rsv_proto::digest::{Digest, DigestMirror};
+use rsv_proto::limits::{DIGEST_REVISION, HEARTBEAT, MISSED_HEARTBEATS, PROTOCOL, SNAPSHOT_CHUNK};
 use rsv_proto::time::{duration_to_wire, from_wire, to_wire};
 use rsv_proto::wire::{
     self, agent_message::Message as Ours, controller_message::Message as Theirs,
@@ -98,6 +99,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
+    /// The digest of what the controller has, over all sessions of this agent.
+    mirror: DigestMirror,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,8 @@ enum Phase {
 struct Open {
     interval: Duration,
     next_beat: Duration,
+    /// The controller's revision knows digests.
+    tells_digest: bool,
     last_heard: Duration,
     clock: Option<ControllerClock>,
     /// The latest heartbeat's time, and when it came here.
@@ -128,11 +133,17 @@ enum Sync {
 }
 
 impl Session {
-    /// A session whose `Hello` is sent at this moment.
-    pub fn new(now: Moment) -> Self {
+    /// A session whose `Hello` is sent at this moment, with the mirror of the session before.
+    pub fn new(now: Moment, mirror: DigestMirror) -> Self {
         Self {
             phase: Phase::Greeting { hello_at: now.tick },
+            mirror,
         }
+    }
+
+    /// The mirror, for the next session.
+    pub fn into_mirror(self) -> DigestMirror {
+        self.mirror
     }
 
     /// The tick at which [`Input::Elapsed`] is due.
@@ -162,7 +173,7 @@ impl Session {
                 let hello_at = *hello_at;
                 self.greet(now, hello_at, input)
             }
-            Phase::Open(open) => open.handle(now, input),
+            Phase::Open(open) => open.handle(now, input, &mut self.mirror),
             Phase::Over => Vec::new(),
         };
         if matches!(outputs.last(), Some(Output::End(_))) {
@@ -205,6 +216,7 @@ impl Session {
         self.phase = Phase::Open(Open {
             interval,
             next_beat: now.tick + interval,
+            tells_digest: welcome.protocol >= DIGEST_REVISION,
             last_heard: now.tick,
             clock: wall.map(|wall| ControllerClock::new(hello_at, now.tick, wall)),
             echo: None,
@@ -219,16 +231,16 @@ impl Open {
         self.last_heard + self.interval * MISSED_HEARTBEATS
     }
 
-    fn handle(&mut self, now: Moment, input: Input) -> Vec<Output> {
+    fn handle(&mut self, now: Moment, input: Input, mirror: &mut DigestMirror) -> Vec<Output> {
         match input {
             Input::Said(said) => {
                 self.last_heard = now.tick;
                 said.map_or_else(Vec::new, |said| self.said(now, said))
             }
-            Input::Snapshot(snapshot) => self.snapshot(snapshot),
-            Input::Journal(item) => self.journal(item),
+            Input::Snapshot(snapshot) => self.snapshot(snapshot, mirror),
+            Input::Journal(item) => self.journal(item, mirror),
             Input::Outcome(result) => vec![Output::Send(Ours::Result(result))],
-            Input::Elapsed => self.elapsed(now),
+            Input::Elapsed => self.elapsed(now, mirror),
         }
     }
 
@@ -265,7 +277,7 @@ impl Open {
         vec![Output::TakeSnapshot]
     }
 
-    fn snapshot(&mut self, snapshot: Snapshot) -> Vec<Output> {
+    fn snapshot(&mut self, snapshot: Snapshot, mirror: &mut DigestMirror) -> Vec<Output> {
         if self.sync != Sync::Snapshotting {
             return vec![];
         }
@@ -275,6 +287,7 @@ impl Open {
             programs,
         } = snapshot;
         self.sync = Sync::At(seq);
+        *mirror = DigestMirror::of(seq, &programs);
         let mut programs = programs.into_iter().peekable();
         let mut outputs = Vec::new();
         loop {
@@ -285,6 +298,7 @@ impl Open {
                 seq,
                 programs: programs_now,
                 last,
+                digest: self.digest(mirror, seq).filter(|_| last),
             };
             outputs.push(Output::Send(Ours::Snapshot(chunk)));
             if last {
@@ -295,10 +309,17 @@ impl Open {
         outputs
     }
 
-    fn journal(&mut self, item: Item) -> Vec<Output> {
+    /// The digest after a change, for a controller that knows digests.
+    fn digest(&self, mirror: &DigestMirror, seq: u64) -> Option<u64> {
+        let digest = mirror.at(seq).filter(|_| self.tells_digest);
+        digest.map(Digest::value)
+    }
+
+    fn journal(&mut self, item: Item, mirror: &mut DigestMirror) -> Vec<Output> {
         match (item, &mut self.sync) {
             (Item::Delta(delta), Sync::At(seq)) if delta.seq == *seq + 1 => {
                 *seq = delta.seq;
+                mirror.apply(&delta);
                 vec![Output::Send(Ours::Delta(delta))]
             }
             // A hole, which only a snapshot can close.
@@ -307,7 +328,7 @@ impl Open {
         }
     }
 
-    fn elapsed(&mut self, now: Moment) -> Vec<Output> {
+    fn elapsed(&mut self, now: Moment, mirror: &DigestMirror) -> Vec<Output> {
         if now.tick >= self.silent_at() {
             let silence = now.tick.saturating_sub(self.last_heard);
             return vec![Output::End(End::Silent(silence))];
@@ -316,15 +337,16 @@ impl Open {
             return vec![];
         }
         self.next_beat = now.tick + self.interval;
-        let seq = match self.sync {
-            Sync::At(seq) => seq,
-            Sync::Snapshotting => 0,
+        let (seq, digest) = match self.sync {
+            Sync::At(seq) => (seq, self.digest(mirror, seq)),
+            Sync::Snapshotting => (0, None),
         };
         vec![Output::Send(Ours::Heartbeat(wire::AgentHeartbeat {
             seq,
             sent_at: Some(to_wire(now.wall)),
             echo: self.echo.map(|(sent_at, _)| sent_at),
             echo_held: self.echo.map(|(_, came)| duration_to_wire(now.tick - came)),
+            digest,
         }))]
     }
 }

@@ -37,6 +37,10 @@ pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
             let is_wide = invocation.ui.form() == Form::Wide;
             let text = table(&hosts, SystemTime::now(), is_wide).render(invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
+            for host in hosts.iter().filter(|host| !host.conflict.is_empty()) {
+                let text = format!("{} is used twice: {}", host.name, host.conflict);
+                invocation.ui.warning(&text);
+            }
         }
         Output::Json => json::print(&mut invocation.ui, &json::Hosts::new(rows().collect()))?,
         Output::Jsonl => json::print_lines(&mut invocation.ui, &rows().collect::<Vec<_>>())?,
@@ -68,6 +72,7 @@ fn row(host: &Host) -> json::Host {
         certificate_expires: json::time(host.certificate_expires.as_ref()),
         round_trip_seconds: round_trip.map(|d| d.as_secs_f64()),
         reason: json::text(&host.reason),
+        conflict: json::text(&host.conflict),
     }
 }
 

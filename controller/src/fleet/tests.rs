@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
 use proptest::prelude::*;
+use rsv_proto::digest::Digest;
 use rsv_proto::wire::{
     Delta, Goodbye, HostState, ProcessKey, ProcessState, ProcessStatus, SnapshotChunk, delta,
 };
@@ -76,6 +77,7 @@ impl Story {
                 seq,
                 programs,
                 last: true,
+                digest: None,
             }),
         )
     }
@@ -291,6 +293,108 @@ fn changes_are_taken_in_order_and_a_gap_asks_for_everything() {
 }
 
 #[test]
+fn a_state_that_is_not_what_its_digest_says_is_asked_for_again() {
+    let mut story = Story::new();
+    story.attach(1, 1, "i");
+    let right = Digest::of(&[program("a", ProcessState::Running)]).value();
+    let chunk = |digest| {
+        Word::Snapshot(SnapshotChunk {
+            epoch: 1,
+            seq: 3,
+            programs: vec![program("a", ProcessState::Running)],
+            last: true,
+            digest: Some(digest),
+        })
+    };
+    assert_eq!(words(&story.say(1, chunk(right ^ 1))), ["1 resync"]);
+    assert!(story.view().programs.is_none(), "a wrong one is not shown");
+    assert!(story.say(1, chunk(right)).is_empty());
+    assert_eq!(story.programs(), ["a Running"]);
+
+    story.delta(1, 1, 4, "a");
+    story.delta(1, 1, 5, "b");
+    let stopped = ["a", "b"].map(|name| program(name, ProcessState::Stopped));
+    let beat = |seq, digest| {
+        Word::Heartbeat(AgentHeartbeat {
+            seq,
+            digest: Some(digest),
+            ..Default::default()
+        })
+    };
+    let right = Digest::of(&stopped).value();
+    assert!(story.say(1, beat(5, right)).is_empty());
+    assert!(
+        story.say(1, beat(6, right ^ 1)).is_empty(),
+        "of a change that is on its way"
+    );
+    story.delta(1, 1, 6, "b");
+    assert_eq!(words(&story.say(1, beat(6, right ^ 1))), ["1 resync"]);
+}
+
+#[test]
+fn an_agent_of_the_first_revision_is_spoken_to_in_it() {
+    let mut story = Story::new();
+    let old = Hello {
+        protocol_max: 1,
+        ..hello()
+    };
+    let changes = story.greet(1, old);
+    let welcome = changes.iter().find_map(|change| match change {
+        Change::Tell(_, Order::Welcome(welcome)) => Some(welcome.protocol),
+        _ => None,
+    });
+    assert_eq!(welcome, Some(1));
+    story.snapshot(1, 1, 3, &["a"]);
+    assert!(story.beat(1, 3).is_empty(), "without digests");
+    assert_eq!(story.programs(), ["a Running"]);
+}
+
+#[test]
+fn two_agents_on_one_identity_are_shown_and_the_newer_epoch_keeps_the_host() {
+    let mut story = Story::new();
+    story.attach(1, 5, "a");
+    story.attach(2, 6, "b");
+    assert_eq!(story.view().conflict, "", "a restart");
+    let changes = story.attach(3, 5, "a");
+    assert!(changes.iter().any(|c| matches!(c, Change::Suspicious(..))));
+    assert!(
+        story
+            .view()
+            .conflict
+            .starts_with("an agent that another one had replaced is back")
+    );
+    assert!(
+        story
+            .say(2, Word::Goodbye(Goodbye::default()))
+            .contains(&Change::Drop(id(2)))
+    );
+}
+
+#[test]
+fn a_storm_of_agents_is_sent_away_with_growing_pauses() {
+    let mut story = Story::new();
+    let pauses: Vec<u32> = (0..3000)
+        .flat_map(|i| story.attach(i, 1, "i"))
+        .filter_map(|change| match change {
+            Change::Tell(_, Order::Dismiss(d)) if d.reason.contains("many") => {
+                Some(d.retry_after_ms)
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(
+        pauses.len() > 1000 && pauses.is_sorted(),
+        "{}",
+        pauses.len()
+    );
+    assert_eq!(
+        story.view().state,
+        HostState::Connected,
+        "who is in stays in"
+    );
+}
+
+#[test]
 fn a_snapshot_counts_when_its_last_chunk_is_there() {
     let mut story = Story::new();
     story.attach(1, 1, "i");
@@ -301,6 +405,7 @@ fn a_snapshot_counts_when_its_last_chunk_is_there() {
             seq,
             programs,
             last,
+            digest: None,
         })
     };
     story.say(1, chunk(3, "a", false));
@@ -499,7 +604,7 @@ fn strangers_and_unknown_protocols_get_no_session() {
     let refused = story.fleet.admit(&story.host, &newer).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "the agent speaks protocol revisions 7 to 9, this controller 1 to 1"
+        "the agent speaks protocol revisions 7 to 9, this controller 1 to 2"
     );
 }
 

@@ -152,6 +152,7 @@ pub(super) fn host(view: HostView) -> Host {
         certificate_expires: view.certificate_expires.map(to_wire),
         round_trip: view.round_trip.map(duration_to_wire),
         reason: view.reason,
+        conflict: view.conflict,
     }
 }
 

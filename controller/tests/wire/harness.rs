@@ -358,6 +358,7 @@ impl Agent {
             seq,
             programs,
             last: true,
+            digest: None,
         };
         self.say(agent_message::Message::Snapshot(chunk)).await;
     }

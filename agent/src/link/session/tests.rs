@@ -19,16 +19,20 @@ fn say(message: Theirs) -> Input {
 
 fn welcome() -> wire::Welcome {
     wire::Welcome {
-        protocol: 1,
+        protocol: *PROTOCOL.end(),
         heartbeat_interval_ms: 1000,
         sent_at: Some(to_wire(UNIX_EPOCH + Duration::from_secs(5000))),
         ..Default::default()
     }
 }
 
+fn fresh() -> Session {
+    Session::new(at(0), DigestMirror::default())
+}
+
 /// A session that was welcomed 20 ms after its hello, and asked for a snapshot.
 fn open() -> Session {
-    let mut session = Session::new(at(0));
+    let mut session = fresh();
     let outputs = session.handle(at(20), say(Theirs::Welcome(welcome())));
     assert_eq!(outputs, [Output::Opened, Output::TakeSnapshot]);
     session
@@ -88,7 +92,7 @@ fn a_host_without_programs_sends_one_empty_last_chunk() {
 
 #[test]
 fn the_controller_may_resume_and_may_ask_for_everything_again() {
-    let mut session = Session::new(at(0));
+    let mut session = fresh();
     let resume = wire::Welcome {
         resume_after: Some(4),
         ..welcome()
@@ -125,6 +129,7 @@ fn heartbeats_go_out_at_the_asked_interval_and_echo_the_latest() {
         sent_at: Some(to_wire(at(1020).wall)),
         echo,
         echo_held: Some(duration_to_wire(Duration::from_millis(1))),
+        digest: Some(Digest::of(&[wire::ProcessStatus::default()]).value()),
     };
     assert_eq!(outputs, [Output::Send(Ours::Heartbeat(expected))]);
     assert_eq!(session.deadline(), Some(at(2020).tick));
@@ -146,7 +151,7 @@ fn three_missed_heartbeats_end_the_session_and_any_word_counts_as_one() {
 
 #[test]
 fn a_controller_that_does_not_welcome_is_given_up() {
-    let mut session = Session::new(at(0));
+    let mut session = fresh();
     assert_eq!(session.deadline(), Some(at(10_000).tick));
     assert!(session.handle(at(9_999), Input::Elapsed).is_empty());
     let outputs = session.handle(at(10_000), Input::Elapsed);
@@ -156,7 +161,7 @@ fn a_controller_that_does_not_welcome_is_given_up() {
 #[test]
 fn what_breaks_the_protocol_ends_the_session() {
     let early = Theirs::Heartbeat(wire::ControllerHeartbeat::default());
-    let outputs = Session::new(at(0)).handle(at(1), say(early));
+    let outputs = fresh().handle(at(1), say(early));
     assert!(matches!(outputs[..], [Output::End(End::Broken(_))]));
     let outputs = open().handle(at(30), say(Theirs::Welcome(welcome())));
     assert!(matches!(outputs[..], [Output::End(End::Broken(_))]));
@@ -164,7 +169,7 @@ fn what_breaks_the_protocol_ends_the_session() {
         protocol: 9,
         ..welcome()
     };
-    let outputs = Session::new(at(0)).handle(at(1), say(Theirs::Welcome(other)));
+    let outputs = fresh().handle(at(1), say(Theirs::Welcome(other)));
     assert_eq!(outputs, [Output::End(End::Incompatible(9))]);
 }
 
@@ -200,7 +205,7 @@ fn a_dismissal_ends_the_session_with_its_pause_at_any_time() {
         reason: "taken over".into(),
         retry_after_ms: 1500,
     };
-    for mut session in [Session::new(at(0)), open()] {
+    for mut session in [fresh(), open()] {
         let outputs = session.handle(at(30), say(Theirs::Dismiss(dismiss.clone())));
         let retry_after = Duration::from_millis(1500);
         let end = End::Dismissed {
@@ -214,12 +219,48 @@ fn a_dismissal_ends_the_session_with_its_pause_at_any_time() {
 #[test]
 fn an_interval_from_outside_is_kept_within_reason() {
     for (asked, kept) in [(0, 5000), (1, 100), (u32::MAX, 60_000)] {
-        let mut session = Session::new(at(0));
+        let mut session = fresh();
         let welcome = wire::Welcome {
             heartbeat_interval_ms: asked,
             ..welcome()
         };
         session.handle(at(0), say(Theirs::Welcome(welcome)));
         assert_eq!(session.deadline(), Some(at(kept).tick));
+    }
+}
+
+#[test]
+fn digests_go_with_the_whole_and_with_heartbeats_to_those_who_know_them() {
+    for (protocol, tells) in [(1, false), (2, true)] {
+        let mut session = fresh();
+        let greeting = wire::Welcome {
+            protocol,
+            ..welcome()
+        };
+        session.handle(at(20), say(Theirs::Welcome(greeting)));
+        let outputs = session.handle(at(30), snapshot(7, SNAPSHOT_CHUNK + 1));
+        let digests = outputs.iter().filter_map(|output| match output {
+            Output::Send(Ours::Snapshot(chunk)) => Some(chunk.digest.is_some()),
+            _ => None,
+        });
+        assert_eq!(digests.collect::<Vec<_>>(), [false, tells]);
+        let beat = |outputs: Vec<Output>| match outputs.as_slice() {
+            [Output::Send(Ours::Heartbeat(beat))] => beat.digest,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            beat(session.handle(at(1020), Input::Elapsed)).is_some(),
+            tells
+        );
+
+        // The next session goes on with what the controller has, and with its digest.
+        let mut next = Session::new(at(1100), session.into_mirror());
+        let resume = wire::Welcome {
+            protocol,
+            resume_after: Some(7),
+            ..welcome()
+        };
+        next.handle(at(1120), say(Theirs::Welcome(resume)));
+        assert_eq!(beat(next.handle(at(2120), Input::Elapsed)).is_some(), tells);
     }
 }
