@@ -112,6 +112,12 @@ impl Journal {
         self.shared.newest.send_modify(|_| ());
     }
 
+    /// The number of the latest change, to be waited on by who only wants to know that there is one.
+    /// Also marked as changed when the journal ends.
+    pub fn numbers(&self) -> watch::Receiver<u64> {
+        self.shared.newest.subscribe()
+    }
+
     /// A reader of what comes from now on.
     pub fn subscribe(&self) -> JournalReader {
         self.subscribe_after(self.newest_seq())

@@ -14,7 +14,7 @@ use rsv_config::{Config, LogTarget, Overrides, Strictness, load_str};
 use rsv_keeper::message::Channel;
 use rsv_proto::wire::action::Verb;
 use rsv_proto::wire::{Outcome, ProcessState, ProcessStatus, Refusal, TargetResult};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::supervision::{Answer, Configured, Denied, End, Reread, Supervision};
@@ -24,7 +24,8 @@ use crate::logbook::{Cursor, TailItem};
 /// The fake.
 #[derive(Debug)]
 pub(crate) struct Fake {
-    processes: Vec<ProcessStatus>,
+    processes: Mutex<Vec<ProcessStatus>>,
+    changes: watch::Sender<u64>,
     configured: Arc<Configured>,
     /// What an action on a process comes to; without an entry it is done.
     refusals: BTreeMap<String, (Outcome, Refusal, String)>,
@@ -63,7 +64,8 @@ impl Fake {
             process("grp", "two", ProcessState::Fatal),
         ];
         Self {
-            processes: processes.into(),
+            processes: Mutex::new(processes.into()),
+            changes: watch::Sender::new(0),
             configured: Arc::new(configured),
             refusals: BTreeMap::new(),
             is_slow: false,
@@ -72,9 +74,15 @@ impl Fake {
         }
     }
 
-    pub(crate) fn with(mut self, process: ProcessStatus) -> Self {
-        self.processes.push(process);
+    pub(crate) fn with(self, process: ProcessStatus) -> Self {
+        self.change(|processes| processes.push(process));
         self
+    }
+
+    /// Changes what is supervised, as everybody who waits for it will see.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Vec<ProcessStatus>)) {
+        change(&mut self.processes.lock().unwrap());
+        self.changes.send_modify(|number| *number += 1);
     }
 
     pub(crate) fn refusing(mut self, name: &str, refusal: Refusal, detail: &str) -> Self {
@@ -157,8 +165,16 @@ impl Supervision for Fake {
         Arc::clone(&self.configured)
     }
 
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn notice(&self) -> String {
+        String::new()
+    }
+
     fn processes(&self) -> Answer<'_, Vec<ProcessStatus>> {
-        ready(Ok(self.processes.clone()))
+        ready(Ok(self.processes.lock().unwrap().clone()))
     }
 
     fn act(&self, keys: &[Key], verb: Verb) -> Answer<'_, mpsc::Receiver<TargetResult>> {

@@ -14,7 +14,7 @@ use rsv_keeper::message::Channel;
 use rsv_proto::wire::{self, GroupOutcome};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -94,6 +94,14 @@ impl Supervision for Live {
 
     fn processes(&self) -> Answer<'_, Vec<wire::ProcessStatus>> {
         async { Ok(self.hub.snapshot().await?.programs) }.boxed()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.hub.journal().numbers()
+    }
+
+    fn notice(&self) -> String {
+        self.roster.standing().notice.clone()
     }
 
     fn act(

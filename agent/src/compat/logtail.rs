@@ -111,7 +111,7 @@ fn date(reply: &mut Reply, at: SystemTime) {
 
 fn plain(pieces: BoxStream<'static, Bytes>) -> Reply {
     let kind = "text/plain;charset=utf-8";
-    reply(StatusCode::OK, kind, Body::stream(pieces))
+    reply(StatusCode::OK, kind, Body::patient_stream(pieces))
 }
 
 /// Follows a file by its name, over rotations.

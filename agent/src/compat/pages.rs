@@ -4,14 +4,19 @@
 mod act;
 mod form;
 mod html;
+mod live;
+mod row;
 mod session;
 mod status;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::sync::Semaphore;
 
 use super::rpc::Rpc;
 use super::supervision::Supervision;
@@ -21,12 +26,20 @@ use session::Sessions;
 /// The style sheet of the pages.
 pub(crate) const STYLE: &str = include_str!("pages/style.css");
 
+/// What makes the status page update itself. Every page is complete without it.
+pub(crate) const SCRIPT: &str = include_str!("pages/live.js");
+
+/// The sign of the pages in a browser's tab.
+pub(crate) const ICON: &str = include_str!("pages/icon.svg");
+
 /// The pages over an agent.
 #[derive(Debug)]
 pub(crate) struct Pages {
     supervision: Arc<dyn Supervision>,
     rpc: Rpc,
     sessions: Sessions,
+    /// The places for pages that update themselves.
+    streams: Arc<Semaphore>,
 }
 
 impl Pages {
@@ -35,6 +48,7 @@ impl Pages {
             supervision,
             rpc,
             sessions: Sessions::new(),
+            streams: Arc::new(Semaphore::new(live::STREAMS)),
         }
     }
 }

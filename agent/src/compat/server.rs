@@ -33,7 +33,8 @@ use site::Gate;
 pub use site::Site;
 
 /// Connections of one server. Clients keep one each; when a new one comes and all are taken, the
-/// one that was idle for longest is closed, and if none is idle the new one.
+/// one that was idle for longest is closed, or one whose reader has paused, and if there is none the
+/// new one.
 const CONNECTIONS: usize = 256;
 
 /// How long accepting pauses when the process has no descriptors left.
@@ -137,11 +138,12 @@ impl Open {
         self.stages.insert(number, (task, stages));
     }
 
-    /// Closes the connection that was idle for longest; whether there was one.
+    /// Closes the connection that can be spared most; whether there was one.
     fn evict(&mut self) -> bool {
-        let idle = self.stages.iter();
-        let idle = idle.filter_map(|(number, (_, stages))| Some((stages.idle_since()?, *number)));
-        let Some((_, number)) = idle.min() else {
+        let spare = self.stages.iter();
+        let spare =
+            spare.filter_map(|(number, (_, stages))| Some((stages.spare_since()?, *number)));
+        let Some((_, number)) = spare.min() else {
             return false;
         };
         if let Some((task, _)) = self.stages.remove(&number) {

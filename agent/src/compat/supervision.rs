@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use rsv_config::{Config, Group, LogTarget, MainLog, Stream};
 use rsv_keeper::message::Channel;
 use rsv_proto::wire;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::hub::Key;
 use crate::logbook::TailItem;
@@ -29,6 +29,12 @@ pub trait Supervision: fmt::Debug + Send + Sync + 'static {
 
     /// Every process, in the order of group and name.
     fn processes(&self) -> Answer<'_, Vec<wire::ProcessStatus>>;
+
+    /// Marks that something about the processes has changed; what, `processes` says.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// What all users are to be told, such as that an older configuration is in force; empty: nothing.
+    fn notice(&self) -> String;
 
     /// Begins an action on these processes. What is settled at once is in the channel when this
     /// returns, the rest comes later; one result for each, under its shown name.

@@ -1,12 +1,14 @@
 //! What the buttons of the status page do, and the sentence that says what came of it.
 
+use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
+use serde_json::json;
 
 use super::form::{Fields, encode};
 use super::{Pages, ctime};
 use crate::compat::fault::{Fault, FaultCode};
 use crate::compat::rpc::{Doing, Outcome, Target, find};
-use crate::compat::server::{Reply, html, see_other};
+use crate::compat::server::{Body, Reply, html, reply, see_other};
 use crate::hub::Key;
 
 impl Pages {
@@ -17,11 +19,12 @@ impl Pages {
             .sessions
             .admits(headers, fields.get("token").unwrap_or_default())
         {
-            return told("Nothing was done: the page was too old. Please try again");
+            let old = "Nothing was done: the page was too old. Please try again";
+            return told(headers, old);
         }
         let action = fields.get("action").unwrap_or_default();
         match self.done(action, fields.get("processname")).await {
-            Some(message) => told(&message),
+            Some(message) => told(headers, &message),
             None => html(
                 StatusCode::BAD_REQUEST,
                 "<!doctype html>\n<p>No such action\n".into(),
@@ -109,7 +112,12 @@ fn sentence(name: &str, past: &str, outcome: Outcome) -> String {
     format!("ERROR: Process {name}: {why}")
 }
 
-/// Back to the status page, which says this.
-fn told(message: &str) -> Reply {
+/// Says what came of an action: to a script as an object, to a browser by the status page.
+fn told(headers: &HeaderMap, message: &str) -> Reply {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    if accepted == Some("application/json") {
+        let text = json!({ "message": message }).to_string();
+        return reply(StatusCode::OK, "application/json", Body::whole(text));
+    }
     see_other(&format!("/?message={}", encode(message)))
 }

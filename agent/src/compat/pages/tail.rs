@@ -3,9 +3,9 @@
 use http::StatusCode;
 use rsv_keeper::message::Channel;
 
-use super::Pages;
 use super::form::{Fields, encode};
 use super::html::Html;
+use super::{Pages, ctime};
 use crate::compat::rpc::{Target, find, tail_window};
 use crate::compat::server::{Reply, html};
 use crate::compat::xmlrpc::visible;
@@ -13,6 +13,23 @@ use crate::hub::Key;
 
 /// The least and the most bytes of a log on a page.
 const BYTES: std::ops::RangeInclusive<i64> = 1024..=1 << 20;
+
+/// The sizes to choose from.
+const SIZES: [(i64, &str); 4] = [
+    (1024, "1 KB"),
+    (16 << 10, "16 KB"),
+    (128 << 10, "128 KB"),
+    (1 << 20, "1 MB"),
+];
+
+/// What the page shows.
+struct Log<'a> {
+    name: &'a str,
+    channel: Channel,
+    limit: i64,
+    /// The end of the log, or why there is none.
+    text: &'a str,
+}
 
 impl Pages {
     pub(crate) async fn tail(&self, query: &str) -> Reply {
@@ -24,8 +41,14 @@ impl Pages {
             Some("stderr") => Channel::Stderr,
             _ => Channel::Stdout,
         };
-        let text = self.end_of_log(name, channel, limit).await;
-        html(StatusCode::OK, rendered(name, channel, limit, &text))
+        let text = &self.end_of_log(name, channel, limit).await;
+        let log = Log {
+            name,
+            channel,
+            limit,
+            text,
+        };
+        html(StatusCode::OK, log.page())
     }
 
     async fn end_of_log(&self, name: &str, channel: Channel, limit: i64) -> String {
@@ -54,36 +77,70 @@ impl Pages {
     }
 }
 
-fn rendered(name: &str, channel: Channel, limit: i64, text: &str) -> String {
-    let channel = match channel {
+impl Log<'_> {
+    fn page(&self) -> String {
+        let (name, channel) = (self.name, channel_word(self.channel));
+        let mut html = Html::page(&format!("{name} {channel}"));
+        html.markup("<header><h1>")
+            .text(name)
+            .markup(" ")
+            .markup(channel)
+            .markup("</h1></header>\n<main id=\"content\" tabindex=\"-1\">\n");
+        self.ways(&mut html);
+        self.choice(&mut html);
+        html.markup("<pre tabindex=\"0\" role=\"region\" aria-label=\"The end of the log\">")
+            .text(self.text)
+            .markup("</pre>\n<p class=\"asof\">As of ")
+            .text(&ctime())
+            .markup(". The newest line is the last.</p>\n</main>\n");
+        html.finish()
+    }
+
+    fn ways(&self, html: &mut Html) {
+        let link = encode(self.name);
+        html.markup("<nav aria-label=\"Logs\"><a href=\"/\">All programs</a>");
+        for (channel, word) in [("stdout", "Stdout"), ("stderr", "Stderr")] {
+            html.markup("<a href=\"/tail.html?processname=")
+                .text(&link)
+                .markup("&amp;channel=")
+                .markup(channel)
+                .markup("\"");
+            if channel == channel_word(self.channel) {
+                html.markup(" aria-current=\"page\"");
+            }
+            html.markup(">").markup(word).markup("</a>");
+        }
+        html.markup("<a href=\"/logtail/")
+            .text(&link)
+            .markup("/")
+            .markup(channel_word(self.channel))
+            .markup("\">Tail -f</a></nav>\n");
+    }
+
+    fn choice(&self, html: &mut Html) {
+        html.markup("<form class=\"all\" method=\"get\" action=\"/tail.html\">")
+            .hidden("processname", self.name)
+            .hidden("channel", channel_word(self.channel))
+            .markup("<label for=\"limit\">The last</label> <select id=\"limit\" name=\"limit\">");
+        let is_other = SIZES.iter().all(|(size, _)| *size != self.limit);
+        let other = (self.limit, &*format!("{} bytes", self.limit));
+        for (size, words) in SIZES.into_iter().chain(is_other.then_some(other)) {
+            html.markup("<option value=\"")
+                .text(&size.to_string())
+                .markup(match size == self.limit {
+                    true => "\" selected>",
+                    false => "\">",
+                })
+                .text(words)
+                .markup("</option>");
+        }
+        html.markup("</select><button>Refresh</button></form>\n");
+    }
+}
+
+fn channel_word(channel: Channel) -> &'static str {
+    match channel {
         Channel::Stderr => "stderr",
         Channel::Stdin | Channel::Stdout => "stdout",
-    };
-    let (link, limit) = (encode(name), limit.to_string());
-    let mut html = Html::page(&format!("{name} {channel}"));
-    html.markup("<header><h1>")
-        .text(name)
-        .markup(" ")
-        .markup(channel)
-        .markup("</h1></header>\n<main>\n<pre tabindex=\"0\">")
-        .text(text)
-        .markup("</pre>\n<form method=\"get\" action=\"/tail.html\">")
-        .markup("<input type=\"hidden\" name=\"processname\" value=\"")
-        .text(name)
-        .markup("\"><input type=\"hidden\" name=\"channel\" value=\"")
-        .markup(channel)
-        .markup("\"><input type=\"hidden\" name=\"limit\" value=\"")
-        .text(&limit)
-        .markup("\"><button>Refresh</button></form>\n<nav><a href=\"/\">All programs</a>");
-    for (other, word) in [("stdout", "Stdout"), ("stderr", "Stderr")] {
-        html.markup(" <a href=\"/tail.html?processname=")
-            .text(&link)
-            .markup("&amp;channel=")
-            .markup(other)
-            .markup("\">")
-            .markup(word)
-            .markup("</a>");
     }
-    html.markup("</nav>\n</main>\n");
-    html.finish()
 }

@@ -7,26 +7,39 @@ use http::{HeaderMap, StatusCode};
 use rsv_proto::wire::{ProcessState, Refusal};
 
 use super::form::decode;
-use super::status::Page;
+use super::view::View;
 use super::*;
 use crate::compat::fake::{Fake, process};
-use crate::compat::server::Reply;
+use crate::compat::server::{Body, Reply};
 
 const HOSTILE: &str = "x\"'><script>alert(1)&";
 
-fn pages(fake: Fake) -> (Arc<Fake>, Pages) {
+fn pages(fake: Fake) -> (Arc<Fake>, Arc<Pages>) {
     let fake = Arc::new(fake);
     let supervision: Arc<dyn Supervision> = Arc::clone(&fake) as _;
     let rpc = Rpc::new(Arc::clone(&supervision), vec!["supervisor".to_owned()]);
-    (fake, Pages::new(supervision, rpc))
+    (fake, Arc::new(Pages::new(supervision, rpc)))
 }
 
 async fn text(reply: Reply) -> String {
+    piece(&mut reply.into_body()).await.unwrap()
+}
+
+/// The next piece of a body.
+async fn piece(mut body: &mut Body) -> Option<String> {
     use hyper::body::Body as _;
-    let mut body = reply.into_body();
     let frame = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context));
-    let bytes = frame.await.unwrap().unwrap().into_data().unwrap();
-    String::from_utf8(bytes.to_vec()).unwrap()
+    let bytes = frame.await?.unwrap().into_data().unwrap();
+    Some(String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// The next event of a live page: its name and its data.
+async fn event(body: &mut Body) -> (String, serde_json::Value) {
+    let text = piece(body).await.unwrap();
+    let text = text.strip_suffix("\n\n").unwrap();
+    let (name, data) = text.split_once('\n').unwrap();
+    let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    (name.strip_prefix("event: ").unwrap().to_owned(), data)
 }
 
 /// A browser that has seen the page: its cookie, and the token of its forms.
@@ -54,16 +67,19 @@ async fn sent(pages: &Pages, fields: &str) -> String {
 
 #[test]
 fn nothing_foreign_gets_into_a_page_unescaped() {
-    let page = Page {
-        identifier: HOSTILE,
-        message: HOSTILE,
-        token: HOSTILE,
+    let view = View {
+        identifier: HOSTILE.to_owned(),
+        message: HOSTILE.to_owned(),
+        notice: HOSTILE.to_owned(),
+        token: HOSTILE.to_owned(),
         now: SystemTime::now(),
     };
     let mut failed = process(HOSTILE, "p", ProcessState::Fatal);
     failed.spawn_error = HOSTILE.to_owned();
-    let text = page.render(&[process(HOSTILE, HOSTILE, ProcessState::Running), failed]);
-    assert!(!text.contains("<script"), "{text}");
+    failed.log_trouble = HOSTILE.to_owned();
+    let running = process(HOSTILE, HOSTILE, ProcessState::Running);
+    let text = view.page(Some(&[running, failed]));
+    assert!(!text.contains("<script>"), "{text}");
     assert!(!text.contains("x\""), "{text}");
     assert!(!text.contains("x&quot;'"), "{text}");
     assert!(text.contains("x&quot;&#39;&gt;&lt;script&gt;alert(1)&amp;"));
@@ -86,7 +102,87 @@ async fn the_page_shows_each_state_with_what_can_be_done() {
     assert!(page.contains("href=\"/logtail/a/stderr\""));
     let actions = page.matches("value=\"restart\"").count();
     assert_eq!((actions, page.matches("value=\"start\"").count()), (2, 2));
-    assert!(!page.contains("<script"));
+    assert!(!page.contains("<script>"));
+    assert!(page.contains("2 of 4 running, 1 needs attention:"));
+    assert!(page.contains("<li><a href=\"#p-grp_3atwo\">grp:two</a> fatal</li>"));
+    assert!(page.contains("<tr id=\"p-grp_3atwo\">"));
+}
+
+#[tokio::test]
+async fn a_script_is_told_what_came_of_an_action_without_being_led_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, pages) = pages(Fake::new(directory.path()));
+    let (mut headers, token) = browser(&pages).await;
+    headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+    for (token, message) in [(&token[..], "Process a stopped"), ("x", "Nothing was done")] {
+        let form = format!("token={token}&action=stop&processname=a");
+        let reply = pages.act(&headers, form.as_bytes()).await;
+        assert_eq!(reply.status(), StatusCode::OK);
+        let answer: serde_json::Value = serde_json::from_str(&text(reply).await).unwrap();
+        assert!(answer["message"].as_str().unwrap().starts_with(message));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_page_gets_everything_then_changes_then_signs_of_life() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fake, pages) = pages(Fake::new(directory.path()));
+    let (headers, token) = browser(&pages).await;
+    let reply = pages.live(&headers);
+    assert_eq!(reply.headers()["content-type"], "text/event-stream");
+    let mut body = reply.into_body();
+    let (name, all) = event(&mut body).await;
+    assert_eq!(
+        (&name[..], all["token"].as_str()),
+        ("all", Some(&token[..]))
+    );
+    assert!(all["table"].as_str().unwrap().contains(&token));
+    let start = tokio::time::Instant::now();
+    assert_eq!(event(&mut body).await.0, "beat");
+    assert_eq!(start.elapsed().as_secs(), 10);
+    // Changes in one breath are one event, with what has changed and nothing else.
+    fake.change(|processes| processes[0].set_state(ProcessState::Stopping));
+    fake.change(|processes| processes[0].set_state(ProcessState::Stopped));
+    let (name, some) = event(&mut body).await;
+    let rows = some["rows"].as_array().unwrap();
+    assert_eq!((&name[..], rows.len()), ("some", 1));
+    assert!(rows[0].as_str().unwrap().starts_with("<tr id=\"p-a\">"));
+    assert!(some["summary"].as_str().unwrap().contains("1 of 4 running"));
+    // What changes nothing that is shown is no event.
+    fake.change(|_| ());
+    assert_eq!(event(&mut body).await.0, "beat");
+    fake.change(|processes| processes.push(process("new", "new", ProcessState::Running)));
+    let (name, all) = event(&mut body).await;
+    assert_eq!(name, "all");
+    assert!(all["table"].as_str().unwrap().contains("<tr id=\"p-new\">"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_loop_is_no_more_than_four_updates_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fake, pages) = pages(Fake::new(directory.path()));
+    let mut body = pages.live(&HeaderMap::new()).into_body();
+    assert_eq!(event(&mut body).await.0, "all");
+    let start = tokio::time::Instant::now();
+    for pid in 0..8 {
+        fake.change(|processes| processes[0].pid = Some(pid));
+        assert_eq!(event(&mut body).await.0, "some");
+    }
+    assert!(start.elapsed().as_millis() >= 2000);
+}
+
+#[tokio::test]
+async fn live_pages_are_so_many_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, pages) = pages(Fake::new(directory.path()));
+    let mut open: Vec<_> = (0..live::STREAMS)
+        .map(|_| pages.live(&HeaderMap::new()))
+        .collect();
+    assert!(open.iter().all(|reply| reply.status() == StatusCode::OK));
+    let full = pages.live(&HeaderMap::new());
+    assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
+    open.pop();
+    assert_eq!(pages.live(&HeaderMap::new()).status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub(crate) struct Body {
     content: Content,
     /// Until it has been taken, the connection is not idle.
     busy: Option<Busy>,
+    is_patient: bool,
 }
 
 enum Content {
@@ -26,6 +27,7 @@ impl Body {
         Self {
             content,
             busy: None,
+            is_patient: false,
         }
     }
 
@@ -34,6 +36,20 @@ impl Body {
         Self {
             content,
             busy: None,
+            is_patient: false,
+        }
+    }
+
+    /// Whether this goes on for as long as its reader likes, who may also pause.
+    pub(super) fn is_patient(&self) -> bool {
+        self.is_patient
+    }
+
+    /// A stream whose reader may pause for as long as it likes.
+    pub(crate) fn patient_stream(pieces: BoxStream<'static, Bytes>) -> Self {
+        Self {
+            is_patient: true,
+            ..Self::stream(pieces)
         }
     }
 

@@ -1,7 +1,8 @@
 //! One connection: HTTP/1 over it, and how far its present request is.
 //!
 //! A connection may be idle for as long as its client likes, because Supervisor's clients keep
-//! theirs and do not expect it to end. A request that has begun must arrive within a time.
+//! theirs and do not expect it to end. A request that has begun must arrive within a time, and an
+//! answer must be taken; only who follows a log may pause, until somebody else needs the room.
 
 use std::io;
 use std::pin::Pin;
@@ -29,6 +30,12 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// What is read ahead.
 const BUFFER: usize = 64 * 1024;
 
+/// How long a reader may take none of an answer that is ready for it.
+const STALL: Duration = Duration::from_secs(60);
+
+/// After this time a reader that takes nothing makes room for others.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -37,12 +44,19 @@ enum Stage {
     /// The head of a request has begun to arrive.
     Receiving { since: Instant },
     /// A request is being answered.
-    Answering,
+    Answering { is_patient: bool },
 }
 
-/// The stage of one connection, shared by who moves it and who watches it.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    stage: Stage,
+    /// Since when nothing could be written, while there is something to write.
+    stalled: Option<Instant>,
+}
+
+/// How one connection is getting on, shared by who moves it and who watches it.
 #[derive(Debug, Clone)]
-pub(super) struct Stages(Arc<watch::Sender<Stage>>);
+pub(super) struct Stages(Arc<watch::Sender<Progress>>);
 
 /// Holds a connection in the stage of answering.
 #[derive(Debug)]
@@ -51,48 +65,80 @@ pub(super) struct Busy(Stages);
 impl Stages {
     pub(super) fn new() -> Self {
         let since = Instant::now();
-        Self(Arc::new(watch::Sender::new(Stage::Idle { since })))
+        Self(Arc::new(watch::Sender::new(Progress {
+            stage: Stage::Idle { since },
+            stalled: None,
+        })))
     }
 
-    /// Since when the connection is idle, if it is.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
-        match *self.0.borrow() {
-            Stage::Idle { since } => Some(since),
-            Stage::Receiving { .. } | Stage::Answering => None,
+    /// Since when the connection could be closed without much harm, if it could: idle ones come
+    /// before those whose reader has paused.
+    pub(super) fn spare_since(&self) -> Option<(bool, Instant)> {
+        let progress = *self.0.borrow();
+        match (progress.stage, progress.stalled) {
+            (Stage::Idle { since }, _) => Some((false, since)),
+            (_, Some(since)) if since.elapsed() >= PAUSE => Some((true, since)),
+            (Stage::Receiving { .. } | Stage::Answering { .. }, _) => None,
         }
     }
 
     /// Bytes have come.
     fn received(&self) {
-        if self.idle_since().is_some() {
-            let since = Instant::now();
-            self.0.send_replace(Stage::Receiving { since });
-        }
+        self.0.send_if_modified(|progress| {
+            let is_idle = matches!(progress.stage, Stage::Idle { .. });
+            if is_idle {
+                let since = Instant::now();
+                progress.stage = Stage::Receiving { since };
+            }
+            is_idle
+        });
+    }
+
+    /// Whether bytes that are ready could be written.
+    fn written(&self, is_written: bool) {
+        self.0.send_if_modified(|progress| {
+            let is_news = progress.stalled.is_none() != is_written;
+            if is_news {
+                progress.stalled = (!is_written).then(Instant::now);
+            }
+            is_news
+        });
     }
 
     fn answering(&self) -> Busy {
-        self.0.send_replace(Stage::Answering);
+        self.enter(Stage::Answering { is_patient: false });
         Busy(self.clone())
     }
 
-    /// Returns when a request has taken too long to arrive.
+    fn enter(&self, stage: Stage) {
+        self.0.send_modify(|progress| progress.stage = stage);
+    }
+
+    /// Returns when a request has taken too long to arrive, or its answer to be taken.
     async fn overdue(&self) {
         let mut changes = self.0.subscribe();
         loop {
-            let stage = *changes.borrow_and_update();
+            let due = changes.borrow_and_update().due();
             let changed = changes.changed();
-            match stage {
-                Stage::Receiving { since } => {
-                    if tokio::time::timeout_at(since + HEAD, changed)
-                        .await
-                        .is_err()
-                    {
+            match due {
+                Some(due) => {
+                    if tokio::time::timeout_at(due, changed).await.is_err() {
                         return;
                     }
                 }
                 // The sender is held here: there is always another change.
-                Stage::Idle { .. } | Stage::Answering => drop(changed.await),
+                None => drop(changed.await),
             }
+        }
+    }
+}
+
+impl Progress {
+    fn due(&self) -> Option<Instant> {
+        match (self.stage, self.stalled) {
+            (Stage::Receiving { since }, _) => Some(since + HEAD),
+            (Stage::Answering { is_patient: true }, _) | (_, None) => None,
+            (Stage::Idle { .. } | Stage::Answering { .. }, Some(since)) => Some(since + STALL),
         }
     }
 }
@@ -100,7 +146,7 @@ impl Stages {
 impl Drop for Busy {
     fn drop(&mut self) {
         let since = Instant::now();
-        self.0.0.send_replace(Stage::Idle { since });
+        self.0.enter(Stage::Idle { since });
     }
 }
 
@@ -114,6 +160,8 @@ pub(super) async fn serve(stream: Accepted, gate: Arc<Gate>, stages: Stages) {
         let (busy, gate) = (stages.answering(), Arc::clone(&gate));
         async move {
             let response = gate.answer(request).await;
+            let is_patient = response.body().is_patient();
+            busy.0.enter(Stage::Answering { is_patient });
             Ok::<_, std::convert::Infallible>(response.map(|body| body.keeping(busy)))
         }
     });
@@ -125,7 +173,7 @@ pub(super) async fn serve(stream: Accepted, gate: Arc<Gate>, stages: Stages) {
         served = connection => if let Err(error) = served {
             debug!(%error, "a connection of a client has ended early");
         },
-        () = stages.overdue() => debug!("a client was too slow with its request"),
+        () = stages.overdue() => debug!("a client was too slow"),
     }
 }
 
@@ -156,7 +204,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.stages.written(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -164,7 +214,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.stages.written(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -14,9 +14,10 @@ pub(crate) type Reply = Response<Body>;
 /// The name that clients of Supervisor find here.
 const NAME: &str = "Medusa/1.12";
 
-/// Nothing but our own style sheet and our own forms.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
+/// Nothing but our own files and our own forms; nothing inside the page is a script or a style.
+/// What else this server gives is no script either: each type is declared and not guessed.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// An answer with a body of that type.
 pub(crate) fn reply(status: StatusCode, kind: &'static str, body: Body) -> Reply {
@@ -70,6 +71,16 @@ pub(super) fn error(status: StatusCode) -> Reply {
 pub(super) fn unauthorized() -> Reply {
     let mut reply = error(StatusCode::UNAUTHORIZED);
     put(&mut reply, WWW_AUTHENTICATE, "Basic realm=\"default\"");
+    reply
+}
+
+/// A browser sends this from somewhere else.
+pub(super) fn foreign() -> Reply {
+    let mut reply = error(StatusCode::FORBIDDEN);
+    let text = "<!doctype html>\n<title>403 Forbidden</title>\n<h1>Forbidden</h1>\n<p>A browser sent \
+                this from a page that is not of this server, or by a name that this server does not \
+                know for its own. Open the page by an address or by the name of the host.</p>\n";
+    *reply.body_mut() = Body::whole(text);
     reply
 }
 

@@ -16,8 +16,14 @@ pub(super) enum Route {
     Tail,
     /// A sign of life.
     Ok,
+    /// The updates of the status page.
+    Live,
     /// The style sheet of the pages.
     Style,
+    /// Their script.
+    Script,
+    /// Their icon.
+    Icon,
     /// Nothing.
     NotFound,
 }
@@ -31,7 +37,10 @@ impl Route {
             "" | "/" | "/index.html" => Self::Status,
             "/tail.html" => Self::Tail,
             "/ok.html" => Self::Ok,
+            "/live/status" => Self::Live,
             "/stylesheets/supervisor.css" => Self::Style,
+            "/scripts/live.js" => Self::Script,
+            "/images/icon.svg" => Self::Icon,
             _ => Self::NotFound,
         }
     }
@@ -52,7 +61,10 @@ mod tests {
             ("/index.html", Route::Status),
             ("/tail.html", Route::Tail),
             ("/ok.html", Route::Ok),
+            ("/live/status", Route::Live),
             ("/stylesheets/supervisor.css", Route::Style),
+            ("/scripts/live.js", Route::Script),
+            ("/images/icon.svg", Route::Icon),
             ("/zzz", Route::NotFound),
             ("/../etc/passwd", Route::NotFound),
         ] {

@@ -33,7 +33,7 @@ const ARRIVAL: Duration = Duration::from_secs(60);
 pub struct Site {
     pub(super) supervision: Arc<dyn Supervision>,
     pub(super) rpc: Rpc,
-    pub(super) pages: Pages,
+    pub(super) pages: Arc<Pages>,
 }
 
 /// The way into the site through one server.
@@ -41,14 +41,15 @@ pub struct Site {
 pub(super) struct Gate {
     site: Arc<Site>,
     lock: Option<Lock>,
-    host: Option<String>,
+    /// The names that can only be meant for this server.
+    names: Vec<String>,
 }
 
 impl Site {
     /// A site over an agent, with its interface under these names.
     pub fn new(supervision: Arc<dyn Supervision>, namespaces: Vec<String>) -> Self {
         let rpc = Rpc::new(Arc::clone(&supervision), namespaces);
-        let pages = Pages::new(Arc::clone(&supervision), rpc.clone());
+        let pages = Arc::new(Pages::new(Arc::clone(&supervision), rpc.clone()));
         Self {
             supervision,
             rpc,
@@ -62,7 +63,7 @@ impl Gate {
         Self {
             site,
             lock: bound.credentials.as_ref().map(Lock::new),
-            host: bound.host.clone(),
+            names: names(bound.host.clone(), machine()),
         }
     }
 
@@ -77,7 +78,7 @@ impl Gate {
             Some(Admission::Malformed) => return reply::error(StatusCode::BAD_REQUEST),
         }
         if !self.is_from_here(request.headers()) {
-            return reply::error(StatusCode::FORBIDDEN);
+            return reply::foreign();
         }
         self.routed(request).await
     }
@@ -106,9 +107,17 @@ impl Gate {
                 site.pages.tail(query).await
             }
             Route::Ok => reply::plain("text/plain", "OK"),
-            Route::Style if is_reading => reply::plain("text/css", pages::STYLE),
+            Route::Live if *request.method() == Method::GET => site.pages.live(request.headers()),
+            Route::Style if is_reading => reply::plain("text/css;charset=utf-8", pages::STYLE),
+            Route::Script if is_reading => {
+                reply::plain("text/javascript;charset=utf-8", pages::SCRIPT)
+            }
+            Route::Icon if is_reading => reply::plain("image/svg+xml", pages::ICON),
             Route::Status => reply::not_allowed("GET, HEAD, POST"),
-            Route::Tail | Route::Style => reply::not_allowed("GET, HEAD"),
+            Route::Live => reply::not_allowed("GET"),
+            Route::Tail | Route::Style | Route::Script | Route::Icon => {
+                reply::not_allowed("GET, HEAD")
+            }
             Route::NotFound => reply::error(StatusCode::NOT_FOUND),
         }
     }
@@ -166,7 +175,8 @@ impl Gate {
         authority.eq_ignore_ascii_case(host) || by_browser.is_some_and(|site| site == "same-origin")
     }
 
-    /// Whether a name can only be meant for this host: an address, `localhost`, the configured one.
+    /// Whether a name can only be meant for this host: an address, `localhost`, the configured one,
+    /// the machine's own.
     fn is_ours(&self, authority: &str) -> bool {
         let without_port = authority
             .rsplit_once(':')
@@ -175,11 +185,20 @@ impl Gate {
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         bare.parse::<std::net::IpAddr>().is_ok()
             || bare.eq_ignore_ascii_case("localhost")
-            || self
-                .host
-                .as_deref()
-                .is_some_and(|own| own.eq_ignore_ascii_case(bare))
+            || self.names.iter().any(|own| own.eq_ignore_ascii_case(bare))
     }
+}
+
+/// The machine's name.
+fn machine() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok()
+}
+
+/// The configured name of a server and the machine's, in full and without its domain.
+fn names(configured: Option<String>, machine: Option<String>) -> Vec<String> {
+    let short = machine.as_deref().and_then(|name| name.split('.').next());
+    let short = short.map(str::to_owned);
+    configured.into_iter().chain(short).chain(machine).collect()
 }
 
 /// The head's fields and the body of a request.

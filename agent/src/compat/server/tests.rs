@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use rsv_config::{Credentials, HttpAddress, HttpServer, Mode};
+use rsv_proto::wire::ProcessState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::super::fake::Fake;
+use super::super::fake::{Fake, process};
 use super::*;
 
 struct Rig {
@@ -111,7 +112,9 @@ async fn paths_and_methods_are_answered_as_clients_expect() {
         assert_eq!(first_line(&rig.send(request).await), line, "{request}");
     }
     let page = rig.get("/index.html").await.to_lowercase();
-    assert!(page.contains("content-security-policy: default-src 'none'; style-src 'self'"));
+    assert!(
+        page.contains("content-security-policy: default-src 'none'; script-src 'self'; style-src")
+    );
     assert!(page.contains("server: medusa/1.12"));
     let ok = rig.get("/ok.html").await;
     assert!(ok.ends_with("\r\n\r\nOK"));
@@ -242,6 +245,67 @@ async fn output_is_streamed_in_chunks_until_the_server_ends() {
 }
 
 #[tokio::test]
+async fn the_name_of_the_machine_is_known() {
+    let rig = rig(None).await;
+    let name = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let headers = format!("Origin: http://{name}:1\r\nHost: {name}:1\r\n");
+    let answer = rig.send(&post("/RPC2", &headers, GET_STATE)).await;
+    assert_eq!(first_line(&answer), "HTTP/1.0 200 OK", "{name}");
+}
+
+/// A connection to a fake over a pipe that holds little, and its end.
+fn over_a_pipe(room: usize) -> (tokio::io::DuplexStream, JoinHandle<()>) {
+    let (client, server) = tokio::io::duplex(room);
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let fake = (0..100).fold(fake, |fake, number| {
+        fake.with(process("many", &number.to_string(), ProcessState::Running))
+    });
+    let site = Arc::new(Site::new(Arc::new(fake), Vec::new()));
+    let section = HttpServer {
+        section: "a".into(),
+        address: HttpAddress::Inet {
+            host: Some("127.0.0.1".into()),
+            port: 0,
+        },
+        credentials: None,
+        insecure: false,
+    };
+    let bound = bind(&[section]).unwrap();
+    let gate = Arc::new(Gate::new(site, &bound[0]));
+    let serving = connection::serve(Box::new(server), gate, Stages::new());
+    (client, tokio::spawn(serving))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_cut_off_and_one_of_a_log_may_pause() {
+    for (path, is_cut) in [
+        ("/live/status", true),
+        ("/", true),
+        ("/logtail/grp:one", false),
+    ] {
+        let (mut client, serving) = over_a_pipe(64);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert!(!serving.is_finished(), "{path}");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(serving.is_finished(), is_cut, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_in_time_is_refused() {
+    let (mut client, serving) = over_a_pipe(1024);
+    let head = "POST /RPC2 HTTP/1.0\r\nContent-Length: 10\r\n\r\nabc";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(first_line(&answer), "HTTP/1.0 408 Request Timeout");
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_refused() {
     let rig = rig(None).await;
     let head = "POST /RPC2 HTTP/1.0\r\nContent-Length: 5000000\r\n\r\n";
@@ -283,24 +347,7 @@ async fn idle_connections_make_room_for_new_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_does_not_arrive_in_time_is_dropped_and_an_idle_client_is_not() {
-    let (mut client, server) = tokio::io::duplex(1024);
-    let directory = tempfile::tempdir().unwrap();
-    let fake = Arc::new(Fake::new(directory.path()));
-    let site = Arc::new(Site::new(fake, Vec::new()));
-    let address = HttpAddress::Inet {
-        host: Some("127.0.0.1".into()),
-        port: 0,
-    };
-    let server_section = HttpServer {
-        section: "a".into(),
-        address,
-        credentials: None,
-        insecure: false,
-    };
-    let bound = bind(&[server_section]).unwrap();
-    let gate = Arc::new(Gate::new(site, &bound[0]));
-    let serving = connection::serve(Box::new(server), gate, Stages::new());
-    let serving = tokio::spawn(serving);
+    let (mut client, serving) = over_a_pipe(1024);
     tokio::time::sleep(Duration::from_secs(86_400)).await;
     client
         .write_all(b"GET /ok.html HTTP/1.1\r\nHost: x\r\n\r\n")
