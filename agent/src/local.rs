@@ -27,6 +27,7 @@ use tracing::warn;
 
 use crate::capture::Capture;
 use crate::hub::HubHandle;
+use crate::mainlog::MainLog;
 use crate::roster::RosterHandle;
 use service::LocalFleet;
 pub use socket::{SocketError, bind};
@@ -54,6 +55,8 @@ pub struct Owners {
     pub roster: RosterHandle,
     /// The file of the agent's own log; absent: it goes elsewhere.
     pub main_log: Option<PathBuf>,
+    /// The agent's own log, which tells when something was written.
+    pub log: MainLog,
     /// The daemon. It closes the way to it when it is about to end.
     pub daemon: mpsc::Sender<DaemonAsk>,
 }

@@ -15,6 +15,7 @@ mod sink;
 use std::io;
 use std::path::PathBuf;
 
+use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter, Layer};
@@ -55,6 +56,10 @@ pub struct MainLog {
     sinks: Vec<Sink>,
 }
 
+/// Tells who follows the log that there is more to read.
+#[derive(Debug, Clone)]
+pub struct Written(Vec<watch::Receiver<u64>>);
+
 /// The layer that feeds a [`MainLog`].
 #[derive(Debug)]
 pub struct MainLogLayer {
@@ -79,6 +84,11 @@ impl MainLog {
         self.sinks.iter().for_each(Sink::reopen);
     }
 
+    /// Marks what is written from now on.
+    pub fn written(&self) -> Written {
+        Written(self.sinks.iter().map(Sink::written).collect())
+    }
+
     /// Waits, for a bounded time, until everything is written.
     pub fn flush(&self) {
         self.sinks.iter().for_each(Sink::flush);
@@ -96,6 +106,26 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for MainLogLayer {
         for sink in &self.log.sinks {
             sink.offer(&line);
         }
+    }
+}
+
+impl Written {
+    /// Returns when something was written, to a file or by reopening one, since this last returned.
+    pub async fn more(&mut self) {
+        let sinks = self.0.iter_mut();
+        let changes = sinks.map(|sink| {
+            Box::pin(async {
+                // A sink that has ended writes no more.
+                if sink.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        futures_util::future::select_all(changes).await;
     }
 }
 
@@ -163,6 +193,7 @@ pub fn open(destination: &Destination) -> io::Result<Option<LogFile>> {
 mod tests {
     use std::fs;
 
+    use futures_util::FutureExt as _;
     use tracing_subscriber::prelude::*;
 
     use super::*;
@@ -196,6 +227,22 @@ mod tests {
                 "WARN cannot dial peer=ctl:7443 n=3",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn who_follows_is_told_when_something_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("main.log");
+        let first = Sink::start("first", LogFile::open(&path, 0, 0).unwrap()).unwrap();
+        let second = directory.path().join("second");
+        let second = Sink::start("second", LogFile::open(&second, 0, 0).unwrap()).unwrap();
+        let log = MainLog::new(vec![first.clone(), second]);
+        let mut written = log.written();
+        first.offer("a line\n");
+        written.more().await;
+        assert_eq!(fs::read_to_string(path).unwrap(), "a line\n");
+        let mut nobody = MainLog::default().written();
+        assert!(nobody.more().now_or_never().is_none());
     }
 
     #[test]

@@ -217,6 +217,31 @@ fn groups_come_and_go_and_input_reaches_a_process() {
     });
 }
 
+#[test]
+fn the_main_log_is_followed_as_it_is_written() {
+    let agent = Agent::start("[program:a]\ncommand=/bin/sleep 600\nautostart=false\n");
+    let mut follower = UnixStream::connect(agent.socket()).unwrap();
+    follower.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = b"GET /mainlogtail HTTP/1.0\r\n\r\n";
+    follower.write_all(request).unwrap();
+    let mut seen = String::new();
+    for name in [
+        "started with pid",
+        "spawned: 'a' with pid",
+        "entered RUNNING state",
+    ] {
+        while !seen.contains(name) {
+            let mut bytes = [0; 4096];
+            let n = follower.read(&mut bytes).unwrap();
+            assert_ne!(n, 0, "{seen}");
+            seen.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+        }
+        if name == "started with pid" {
+            agent.call("startProcess", &["a"]);
+        }
+    }
+}
+
 /// The process's id in the answer of `getProcessInfo`.
 fn pid(info: &str) -> &str {
     let (_, rest) = info.split_once("<name>pid</name>\n<value><int>").unwrap();

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::supervision::{Answer, Configured, Denied, End, Reread, Supervision};
 use crate::hub::Key;
 use crate::logbook::{Cursor, TailItem};
+use crate::mainlog::{MainLog, Written};
 
 /// The fake.
 #[derive(Debug)]
@@ -210,6 +211,10 @@ impl Supervision for Fake {
         };
         let first = stream::iter([TailItem::Chunk { at, data }]);
         first.chain(stream::pending()).boxed()
+    }
+
+    fn main_log_written(&self) -> Written {
+        MainLog::default().written()
     }
 
     fn clear(&self, key: &Key) -> Answer<'_, ()> {

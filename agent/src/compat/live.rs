@@ -23,7 +23,7 @@ use crate::capture::Capture;
 use crate::hub::{ActOn, HubGone, HubHandle, Key, NoStdin};
 use crate::local::DaemonAsk;
 use crate::logbook::{Follow, TailItem, TailStart};
-use crate::mainlog::{MainLog, SUPERVISOR};
+use crate::mainlog::{MainLog, SUPERVISOR, Written};
 use crate::roster::{Keep, ReadError, RosterHandle, Standing};
 
 /// How long a process may take to read what a client sends it. The client waits meanwhile.
@@ -123,6 +123,10 @@ impl Supervision for Live {
         logbook
             .tail(&key.as_run_key(), channel, start, Follow::Yes)
             .boxed()
+    }
+
+    fn main_log_written(&self) -> Written {
+        self.log.written()
     }
 
     fn clear(&self, key: &Key) -> Answer<'_, ()> {

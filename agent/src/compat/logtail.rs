@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -20,15 +20,13 @@ use super::rpc::find;
 use super::server::{Body, Reply, put, reply};
 use super::supervision::Supervision;
 use crate::logbook::TailItem;
+use crate::mainlog::Written;
 
 /// What is shown of the past.
 const LAST: u64 = 1024;
 
 /// The most that is read at once.
 const PIECE: u64 = 64 * 1024;
-
-/// How often the main log is looked at for a reader that has read all of it.
-const LOOK: Duration = Duration::from_millis(300);
 
 /// Stands where output is missing.
 const TRUNCATED: &[u8] = b"==> File truncated <==\n";
@@ -84,7 +82,12 @@ fn bytes(item: TailItem) -> std::future::Ready<Option<Bytes>> {
 pub(super) async fn of_main(supervision: &Arc<dyn Supervision>) -> Result<Reply, StatusCode> {
     let file = supervision.configured().main_log().cloned();
     let path = file.clone().ok_or(StatusCode::NOT_FOUND)?;
-    let follower = Follower { path, place: None };
+    let written = supervision.main_log_written();
+    let follower = Follower {
+        path,
+        place: None,
+        written,
+    };
     let pieces = stream::unfold(follower, Follower::next);
     let mut reply = plain(pieces.boxed());
     date(&mut reply, last_modified(file).await?);
@@ -114,11 +117,12 @@ fn plain(pieces: BoxStream<'static, Bytes>) -> Reply {
     reply(StatusCode::OK, kind, Body::patient_stream(pieces))
 }
 
-/// Follows a file by its name, over rotations.
+/// Follows the main log's file by its name, over rotations: whenever something was written to it.
 #[derive(Debug)]
 struct Follower {
     path: PathBuf,
     place: Option<Place>,
+    written: Written,
 }
 
 #[derive(Debug)]
@@ -139,7 +143,7 @@ impl Follower {
             match piece {
                 Ok(piece) if !piece.is_empty() => return Some((piece.into(), self)),
                 // Between two names of a rotation there may be none.
-                Ok(_) | Err(_) => tokio::time::sleep(LOOK).await,
+                Ok(_) | Err(_) => self.written.more().await,
             }
         }
     }
@@ -214,6 +218,7 @@ mod tests {
         let mut follower = Follower {
             path: path.clone(),
             place: None,
+            written: crate::mainlog::MainLog::default().written(),
         };
         assert_eq!(follower.read().unwrap().len(), 1024);
         assert_eq!(follower.read().unwrap(), b"");

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use rsv_config::{Config, Group, LogTarget, MainLog, Stream};
+use rsv_config::{Config, ExitCodes, Group, LogTarget, MainLog, Stream};
 use rsv_keeper::message::Channel;
 use rsv_proto::wire;
 use tokio::sync::{mpsc, watch};
 
 use crate::hub::Key;
 use crate::logbook::TailItem;
+use crate::mainlog::Written;
 
 /// The answer to an ask.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Denied>>;
@@ -46,6 +47,9 @@ pub trait Supervision: fmt::Debug + Send + Sync + 'static {
 
     /// The output of one stream from so many bytes before its end on, for ever.
     fn follow(&self, key: &Key, channel: Channel, last: u64) -> BoxStream<'static, TailItem>;
+
+    /// Marks that there is more in the main log.
+    fn main_log_written(&self) -> Written;
 
     /// Replaces the log files of a process by empty ones.
     fn clear(&self, key: &Key) -> Answer<'_, ()>;
@@ -128,6 +132,8 @@ pub struct Configured {
 struct Supervised {
     /// The place in the order of starting.
     place: usize,
+    /// The exit codes that are no trouble.
+    exit_codes: ExitCodes,
     stdout: Option<LogFile>,
     stderr: Option<LogFile>,
 }
@@ -159,6 +165,7 @@ impl Configured {
             };
             let supervised = Supervised {
                 place,
+                exit_codes: process.exit_codes.clone(),
                 stdout: file(Channel::Stdout, &process.stdout),
                 stderr: file(Channel::Stderr, &process.stderr),
             };
@@ -193,6 +200,17 @@ impl Configured {
     /// The place of a process in the order of starting; those of no configuration come last.
     pub fn place(&self, key: &Key) -> usize {
         self.processes.get(key).map_or(usize::MAX, |one| one.place)
+    }
+
+    /// Whether a process may end like this without anybody having to look.
+    pub fn is_expected(&self, key: &Key, exit: &wire::ExitStatus) -> bool {
+        let process = self.processes.get(key);
+        process.is_none_or(|process| match exit.kind {
+            Some(wire::exit_status::Kind::Code(code)) => {
+                u8::try_from(code).is_ok_and(|code| process.exit_codes.contains(code))
+            }
+            Some(wire::exit_status::Kind::Signal(_)) | None => false,
+        })
     }
 
     fn file(&self, key: &Key, channel: Channel) -> Option<&LogFile> {

@@ -150,6 +150,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         capture: capture.clone(),
         roster: roster.clone(),
         main_log: main_log(&config),
+        log: log.clone(),
         daemon: asking,
     };
     let local = local::serve(listener, local)

@@ -1,17 +1,18 @@
 //! Reading the agent's own log, and following it over rotation.
 //!
-//! While somebody follows, the end of the file is looked at a few times a second: the file is also
-//! written, moved and emptied by others.
+//! While somebody follows, the file is looked at whenever something was written: what others do to
+//! it, such as moving it away, is seen then.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use rsv_proto::wire::{TailMainLogRequest, TailMainLogResponse};
 use tonic::Status;
+
+use crate::mainlog::Written;
 
 /// How many bytes of what there is are given when nobody says.
 const BYTES: u64 = 1600;
@@ -19,8 +20,8 @@ const BYTES: u64 = 1600;
 /// The largest piece.
 const PIECE: usize = 64 * 1024;
 
-/// How often the end is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// Who reads, and what tells that there is more.
+type State = (Reader, Option<Written>);
 
 type Answers = BoxStream<'static, Result<TailMainLogResponse, Status>>;
 
@@ -45,6 +46,7 @@ enum Found {
 /// The end of the log, and what follows.
 pub(super) async fn open(
     path: Option<&Path>,
+    written: Written,
     request: &TailMainLogRequest,
 ) -> Result<Answers, Status> {
     let path = path.ok_or_else(|| Status::not_found("the agent's log is not a file"))?;
@@ -54,15 +56,16 @@ pub(super) async fn open(
         .await
         .map_err(|error| status(&error))?;
     let first = stream::iter([Ok(TailMainLogResponse::default())]);
-    let rest = stream::unfold(Some(reader), move |reader| next(reader, follow));
+    let written = follow.then_some(written);
+    let rest = stream::unfold(Some((reader, written)), next);
     Ok(first.chain(rest).boxed())
 }
 
+/// The next answer; without `Written` only of what is there by now.
 async fn next(
-    reader: Option<Reader>,
-    follow: bool,
-) -> Option<(Result<TailMainLogResponse, Status>, Option<Reader>)> {
-    let mut reader = reader?;
+    state: Option<State>,
+) -> Option<(Result<TailMainLogResponse, Status>, Option<State>)> {
+    let (mut reader, mut written) = state?;
     loop {
         let step = blocking(move || {
             let found = reader.step();
@@ -79,14 +82,13 @@ async fn next(
                 truncated: true,
                 ..Default::default()
             }),
-            Ok(Found::End) if follow => {
-                tokio::time::sleep(LOOK).await;
+            Ok(Found::End) => {
+                written.as_mut()?.more().await;
                 continue;
             }
-            Ok(Found::End) => return None,
             Err(error) => return Some((Err(status(&error)), None)),
         };
-        return Some((answer, Some(reader)));
+        return Some((answer, Some((reader, written))));
     }
 }
 

@@ -251,7 +251,8 @@ impl Fleet for LocalFleet {
         request: Request<wire::TailMainLogRequest>,
     ) -> Result<Response<Self::TailMainLogStream>, Status> {
         let request = request.into_inner();
-        let answers = main_log::open(self.owners.main_log.as_deref(), &request).await?;
+        let written = self.owners.log.written();
+        let answers = main_log::open(self.owners.main_log.as_deref(), written, &request).await?;
         Ok(Response::new(answers))
     }
 }

@@ -50,6 +50,7 @@ async fn served() -> Served {
         capture: Capture::start(KeeperPort::new()).unwrap(),
         roster,
         main_log: Some(directory.path().join("main.log")),
+        log: MainLog::default(),
         daemon: asking,
     };
     let handle = serve(listener, owners).unwrap();

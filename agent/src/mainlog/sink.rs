@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::file::LogFile;
 
 /// Lines that may wait. A start of a thousand programs logs some two thousand lines, and the thread
@@ -29,6 +31,8 @@ struct Shared {
     dropped: AtomicU64,
     /// The file is to be closed and opened before the next line.
     reopen: AtomicBool,
+    /// How often something was written, for those who follow.
+    written: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,11 @@ impl Sink {
         if self.queue.try_send(Order::Line(line.to_owned())).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Marks that something has been written.
+    pub(super) fn written(&self) -> watch::Receiver<u64> {
+        self.shared.written.subscribe()
     }
 
     /// Has the file closed and opened again before anything else is written.
@@ -104,6 +113,7 @@ fn write_all(mut file: LogFile, orders: &Receiver<Order>, shared: &Shared) {
             // Nobody waits any more when the answer cannot be given.
             Order::Flush(done) => drop(done.send(())),
         }
+        shared.written.send_modify(|number| *number += 1);
     }
 }
 

@@ -9,14 +9,28 @@ use rsv_proto::wire::{ProcessState, ProcessStatus};
 
 use super::form::encode;
 use super::html::Html;
+use crate::compat::supervision::Configured;
+use crate::hub::Key;
 
-/// Whether a person should look at a process.
-pub(super) fn needs_attention(process: &ProcessStatus) -> bool {
-    let is_down = matches!(
-        process.state(),
-        ProcessState::Fatal | ProcessState::Backoff | ProcessState::Unknown
-    );
-    is_down || !process.log_trouble.is_empty()
+/// What a person should look at, and why, in words; `None`: the process is fine.
+pub(super) fn trouble(process: &ProcessStatus, configured: &Configured) -> Option<String> {
+    if !process.log_trouble.is_empty() {
+        return Some(process.log_trouble.clone());
+    }
+    match process.state() {
+        ProcessState::Fatal | ProcessState::Backoff | ProcessState::Unknown => {
+            Some(process.spawn_error.clone())
+        }
+        ProcessState::Exited => {
+            let exit = process.exit.as_ref()?;
+            let key = Key {
+                group: process.group.clone(),
+                name: process.name.clone(),
+            };
+            (!configured.is_expected(&key, exit)).then(|| exit_words(exit))
+        }
+        _ => None,
+    }
 }
 
 /// The state's word as the page writes it.

@@ -55,6 +55,7 @@ impl Pages {
             notice,
             token,
             now: SystemTime::now(),
+            configured,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
-use rsv_proto::wire::{ProcessState, Refusal};
+use rsv_proto::wire::exit_status::Kind;
+use rsv_proto::wire::{ExitStatus, ProcessState, Refusal};
 
 use super::form::decode;
 use super::view::View;
@@ -67,7 +68,9 @@ async fn sent(pages: &Pages, fields: &str) -> String {
 
 #[test]
 fn nothing_foreign_gets_into_a_page_unescaped() {
+    let directory = tempfile::tempdir().unwrap();
     let view = View {
+        configured: Fake::new(directory.path()).configured(),
         identifier: HOSTILE.to_owned(),
         message: HOSTILE.to_owned(),
         notice: HOSTILE.to_owned(),
@@ -155,6 +158,27 @@ async fn a_live_page_gets_everything_then_changes_then_signs_of_life() {
     let (name, all) = event(&mut body).await;
     assert_eq!(name, "all");
     assert!(all["table"].as_str().unwrap().contains("<tr id=\"p-new\">"));
+}
+
+#[tokio::test]
+async fn only_an_unexpected_exit_needs_attention() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fake, pages) = pages(Fake::new(directory.path()));
+    for (code, says) in [
+        (0, "1 of 4 running, 1 needs attention:"),
+        (3, "1 of 4 running, 2 need attention:"),
+    ] {
+        fake.change(|processes| {
+            processes[0].set_state(ProcessState::Exited);
+            processes[0].exit = Some(ExitStatus {
+                kind: Some(Kind::Code(code)),
+                core_dumped: false,
+            });
+        });
+        let page = text(pages.status("", &HeaderMap::new()).await).await;
+        assert!(page.contains(says), "{code} {page}");
+        assert_eq!(page.contains("exited: exit status 3"), code == 3);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What the status page shows: an answer to "is it fine?", then every process. The page as a whole
 //! and its live updates are made of the same pieces.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rsv_proto::process::display_name;
@@ -8,7 +9,8 @@ use rsv_proto::wire::{ProcessState, ProcessStatus};
 
 use super::ctime;
 use super::html::Html;
-use super::row::{anchor, button, needs_attention, row, word};
+use super::row::{anchor, button, row, trouble, word};
+use crate::compat::supervision::Configured;
 
 /// How many processes in trouble are named above the table.
 const NAMED: usize = 10;
@@ -25,6 +27,8 @@ pub(super) struct View {
     /// The token of the forms.
     pub(super) token: String,
     pub(super) now: SystemTime,
+    /// What is configured, to tell an expected exit from another.
+    pub(super) configured: Arc<Configured>,
 }
 
 impl View {
@@ -82,10 +86,10 @@ impl View {
             .iter()
             .filter(|process| process.state() == ProcessState::Running)
             .count();
-        let troubled: Vec<_> = processes
+        let troubled = processes
             .iter()
-            .filter(|one| needs_attention(one))
-            .collect();
+            .filter_map(|one| Some((one, trouble(one, &self.configured)?)));
+        let troubled: Vec<_> = troubled.collect();
         html.markup("<p class=\"verdict\">")
             .text(&sentence(running, processes.len(), troubled.len()))
             .markup("</p>");
@@ -95,19 +99,15 @@ impl View {
         html
     }
 
-    fn troubled(&self, html: &mut Html, troubled: &[&ProcessStatus]) {
+    fn troubled(&self, html: &mut Html, troubled: &[(&ProcessStatus, String)]) {
         html.markup("<ul class=\"problems\">");
-        for process in troubled.iter().take(NAMED) {
+        for (process, why) in troubled.iter().take(NAMED) {
             html.markup("<li><a href=\"#")
                 .text(&anchor(process))
                 .markup("\">")
                 .text(&display_name(&process.group, &process.name))
                 .markup("</a> ")
                 .text(&word(process));
-            let why = match process.log_trouble.is_empty() {
-                true => &process.spawn_error,
-                false => &process.log_trouble,
-            };
             if !why.is_empty() {
                 html.markup(": ").text(why);
             }

@@ -34,7 +34,8 @@ pub(crate) fn html(status: StatusCode, text: String) -> Reply {
     let mut reply = reply(status, "text/html;charset=utf-8", Body::whole(text));
     put(&mut reply, CACHE_CONTROL, "no-cache, no-store");
     put(&mut reply, CONTENT_SECURITY_POLICY, POLICY);
-    put(&mut reply, REFERRER_POLICY, "no-referrer");
+    // Without any referrer a browser would not say either that a form comes from this page.
+    put(&mut reply, REFERRER_POLICY, "same-origin");
     put(&mut reply, X_FRAME_OPTIONS, "DENY");
     reply
 }
