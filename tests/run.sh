@@ -9,6 +9,9 @@ needs() {
     command -v python3 >/dev/null || echo python3
     command -v systemd-analyze >/dev/null || echo systemd
     command -v cc >/dev/null || echo gcc libc6-dev
+    command -v chromium >/dev/null || echo chromium
+    command -v chromedriver >/dev/null || echo chromium-driver
+    command -v npm >/dev/null || echo npm
 }
 missing=$(needs)
 if [ -n "$missing" ]; then
@@ -19,6 +22,9 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # one word a package
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing
 fi
+
+# What the tests of the pages check accessibility with.
+./tests/axe.sh >/dev/null
 
 # Tests of processes look for the binaries of the whole workspace beside their own.
 cargo build --workspace --all-targets --locked

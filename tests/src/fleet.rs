@@ -213,7 +213,11 @@ impl Fleet {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+///
+/// # Panics
+///
+/// When the machine has no loopback.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     listener
         .local_addr()

@@ -2,6 +2,7 @@
 //!
 //! * [`binaries`]: where the binaries under test are
 //! * [`eventually`]: waiting for something to become true, with one patience for all
+//! * [`browser`]: a real browser that does what a person would
 //! * [`command`]: a program run to its end
 //! * [`daemon`]: a program that runs until it is told to stop
 //! * [`host`]: one keeper and one agent with a configuration of their own
@@ -10,6 +11,7 @@
 //! * [`collector`]: an OTLP receiver made of the official stubs
 
 pub mod binaries;
+pub mod browser;
 pub mod collector;
 pub mod command;
 pub mod daemon;
