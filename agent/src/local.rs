@@ -6,6 +6,7 @@
 mod act;
 mod clear;
 mod configuration;
+mod events;
 mod main_log;
 mod service;
 mod socket;

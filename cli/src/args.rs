@@ -4,6 +4,7 @@
 //! `run` and in the commands.
 
 mod duration;
+mod events;
 mod global;
 mod hosts;
 mod typed;
@@ -16,6 +17,7 @@ use clap::{
 };
 
 pub(crate) use duration::{parse_duration, parse_span};
+pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
 
@@ -158,6 +160,9 @@ pub(crate) enum Verb {
     /// Stop every program in order, then the agent of this machine
     #[command(after_help = words::SHUTDOWN)]
     Shutdown(Rest),
+    /// Show what has happened, or follow what happens
+    #[command(after_help = words::EVENTS)]
+    Events(EventsArgs),
     /// Hosts of the fleet
     Host {
         #[command(subcommand)]
@@ -212,6 +217,7 @@ impl Verb {
             Self::Reload(_) => "reload",
             Self::Version(_) => "version",
             Self::Shutdown(_) => "shutdown",
+            Self::Events(_) => "events",
             Self::Host { verb } => match verb {
                 HostVerb::Ls => "host ls",
             },

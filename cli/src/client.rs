@@ -14,8 +14,8 @@ use rsv_proto::{
         GetVersionResponse, GroupOutcome, Host, HostSelection, HostStatus, ListAvailableRequest,
         ListHostsRequest, ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest,
         RereadResponse, ShutdownRequest, TailMainLogRequest, TailMainLogResponse, TailRequest,
-        TailResponse, TargetResult, UpdateRequest, UpdateResponse, admin_client::AdminClient,
-        fleet_client::FleetClient,
+        TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
+        WatchEventsResponse, admin_client::AdminClient, fleet_client::FleetClient,
     },
 };
 use tonic::{
@@ -140,6 +140,17 @@ impl Server {
     pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
         let mut client = self.fleet();
         let (events, span) = self.call("rsv.v1.Fleet/Tail", client.tail(request)).await?;
+        Ok(self.events(events, span))
+    }
+
+    /// Begins to read events.
+    pub(crate) async fn watch_events(
+        &self,
+        request: WatchEventsRequest,
+    ) -> Result<Events<WatchEventsResponse>, Failure> {
+        let mut client = self.fleet();
+        let call = client.watch_events(request);
+        let (events, span) = self.call("rsv.v1.Fleet/WatchEvents", call).await?;
         Ok(self.events(events, span))
     }
 

@@ -5,6 +5,7 @@ mod avail;
 mod clear;
 mod completion;
 mod ctx;
+mod events;
 mod group;
 mod help;
 mod here;
@@ -46,6 +47,7 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Reload(args) => reload::run(invocation, &args.words).await,
         Verb::Version(args) => version::run(invocation, &args.words).await,
         Verb::Shutdown(args) => shutdown::run(invocation, &args.words).await,
+        Verb::Events(args) => events::run(invocation, args).await,
         Verb::Host { verb } => match verb {
             HostVerb::Ls => host::list(invocation).await,
         },

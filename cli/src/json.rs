@@ -111,6 +111,30 @@ pub(crate) struct Host {
     pub(crate) conflict: Option<String>,
 }
 
+/// An event of `events`, one object a line.
+#[derive(Debug, Serialize)]
+pub(crate) struct Event {
+    pub(crate) schema: &'static str,
+    /// Grows with each event; `events --from` begins with it.
+    pub(crate) seq: u64,
+    pub(crate) at: Option<String>,
+    /// Null on this machine, and for what is about the whole fleet.
+    pub(crate) host: Option<String>,
+    /// `process`, `process-removed`, `host` or `operation`.
+    pub(crate) kind: &'static str,
+    pub(crate) program: Option<String>,
+    pub(crate) group: Option<String>,
+    /// The state before; null when it is not known.
+    pub(crate) from: Option<String>,
+    /// The state from now on: of the process, the link to the host, or the operation.
+    pub(crate) state: Option<String>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) exit_status: Option<i32>,
+    pub(crate) exit_signal: Option<String>,
+    pub(crate) operation: Option<String>,
+    pub(crate) detail: String,
+}
+
 /// `token create`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Token {

@@ -17,7 +17,7 @@ use rsv_proto::{
     wire::{
         AgentHeartbeat, Command, CommandResult, ControllerHeartbeat, Dismiss, Hello, OpenLog,
         ResultAck, Resync, Welcome, agent_message::Message as Word,
-        controller_message::Message as Order,
+        controller_message::Message as Order, event::What,
     },
 };
 
@@ -87,6 +87,8 @@ pub enum Change {
     Answered(HostName, CommandResult),
     /// A host's epoch is to be remembered.
     Epoch(HostName, u64),
+    /// Something has happened to a program of a host.
+    Happened(HostName, What),
     /// Something that a person should look at: this host, and why.
     Suspicious(HostName, String),
 }
@@ -331,6 +333,10 @@ impl Fleet {
         };
         match verdict {
             Verdict::Fine => Vec::new(),
+            Verdict::News(news) => {
+                let told = |what| Change::Happened(host.clone(), what);
+                news.into_iter().map(told).collect()
+            }
             Verdict::Resync(reason) => vec![Change::Tell(id, Order::Resync(Resync { reason }))],
             Verdict::Broken(reason) => {
                 let mut changes = dismiss(id, &reason, RETRY_AFTER);

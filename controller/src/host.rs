@@ -12,7 +12,11 @@ use std::{
 use rsv_proto::{
     digest::Digest,
     name::HostName,
-    wire::{AgentHeartbeat, Delta, Hello, HostState, ProcessStatus, SnapshotChunk, delta::Change},
+    wire::{
+        AgentHeartbeat, Delta, Hello, HostState, ProcessState, ProcessStatus, SnapshotChunk,
+        delta::Change,
+        event::{ProcessChanged, ProcessRemoved, What},
+    },
 };
 use uuid::Uuid;
 
@@ -82,10 +86,12 @@ pub struct HostView {
 }
 
 /// What a host's message asks of the session it came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// Nothing more.
     Fine,
+    /// Nothing more; this has happened to its programs.
+    News(Vec<What>),
     /// The controller's picture is broken: a full snapshot is needed, for this reason.
     Resync(String),
     /// The session cannot go on, for this reason.
@@ -302,6 +308,11 @@ impl Host {
             return Verdict::Resync("the snapshot is not what its digest says".into());
         }
         session.sync = Sync::Live;
+        // The first word of a host's programs is no news of them.
+        let news = self
+            .knowledge
+            .as_ref()
+            .map(|old| differences(&old.programs, &programs));
         self.knowledge = Some(Knowledge {
             instance: session.instance.clone(),
             epoch: session.epoch,
@@ -310,7 +321,7 @@ impl Host {
             programs: Arc::new(programs),
             digest,
         });
-        Verdict::Fine
+        Verdict::of(news.unwrap_or_default())
     }
 
     /// Takes a change.
@@ -339,12 +350,19 @@ impl Host {
         }
         known.seq = delta.seq;
         let programs = Arc::make_mut(&mut known.programs);
+        let news;
         let replaced = match delta.change {
             Some(Change::Upsert(p)) => {
                 known.digest.add(&p);
-                programs.insert((p.group.clone(), p.name.clone()), p)
+                let key = (p.group.clone(), p.name.clone());
+                news = changed(programs.get(&key), &p);
+                programs.insert(key, p)
             }
-            Some(Change::Remove(key)) => programs.remove(&(key.group, key.name)),
+            Some(Change::Remove(key)) => {
+                let replaced = programs.remove(&(key.group, key.name));
+                news = replaced.as_ref().map(removed);
+                replaced
+            }
             // A kind of change that this version does not know may matter: only the whole helps.
             None => {
                 session.sync = Sync::Awaiting;
@@ -357,7 +375,7 @@ impl Host {
         if programs.len() > MAX_PROGRAMS {
             return Verdict::Broken(format!("more than {MAX_PROGRAMS} programs"));
         }
-        Verdict::Fine
+        Verdict::of(news.into_iter().collect())
     }
 
     /// Notes a heartbeat. A change that the previous heartbeat already counted and that is not here
@@ -438,6 +456,46 @@ impl Host {
     pub fn last_epoch(&self) -> Option<u64> {
         self.enrolment.last_epoch
     }
+}
+
+impl Verdict {
+    fn of(news: Vec<What>) -> Self {
+        match news.is_empty() {
+            true => Self::Fine,
+            false => Self::News(news),
+        }
+    }
+}
+
+/// What has happened between two full states.
+fn differences(old: &Programs, new: &Programs) -> Vec<What> {
+    let gone = old.iter().filter(|(key, _)| !new.contains_key(key));
+    let gone = gone.map(|(_, program)| removed(program));
+    let now = new
+        .iter()
+        .filter_map(|(key, program)| changed(old.get(key), program));
+    gone.chain(now).collect()
+}
+
+/// The event of a process that is new or has changed in what people watch for.
+fn changed(old: Option<&ProcessStatus>, new: &ProcessStatus) -> Option<What> {
+    let watched = |p: &ProcessStatus| (p.state, p.pid, p.started_at, p.log_trouble.clone());
+    if old.is_some_and(|old| watched(old) == watched(new)) {
+        return None;
+    }
+    Some(What::Changed(ProcessChanged {
+        from: old
+            .map_or(ProcessState::Unspecified, ProcessStatus::state)
+            .into(),
+        now: Some(new.clone()),
+    }))
+}
+
+fn removed(program: &ProcessStatus) -> What {
+    What::Removed(ProcessRemoved {
+        group: program.group.clone(),
+        name: program.name.clone(),
+    })
 }
 
 /// What an agent says of itself, fit to be shown: bounded, and without anything that moves a cursor.

@@ -10,13 +10,18 @@ use std::{
 
 use rsv_proto::{
     name::HostName,
-    wire::{ControllerMessage, HostState, controller_message::Message},
+    wire::{
+        ControllerMessage, HostState,
+        controller_message::Message,
+        event::{HostChanged, What},
+    },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::DropGuard;
 
 use crate::{
     clock::Clock,
+    events::Events,
     fleet::{Change, Fleet, Input, NotConnected, Refused},
     host::{Host, SessionId},
     moment::Moment,
@@ -44,6 +49,9 @@ pub struct Hub {
     fleet: Fleet,
     operations: Operations,
     links: HashMap<SessionId, Link>,
+    events: Events,
+    /// The number of the next event, for those who wait for it.
+    newest: watch::Sender<u64>,
     logs: HashMap<String, (HostName, oneshot::Sender<Arrival>)>,
     returns: HashMap<HostName, Vec<oneshot::Sender<()>>>,
     /// Epochs that are to be remembered over a restart.
@@ -71,7 +79,12 @@ impl Hub {
     pub fn start(clock: Clock, fleet: Fleet, epochs: mpsc::Sender<(HostName, u64)>) -> HubHandle {
         let (words, from_agents) = mpsc::channel(handle::WORDS);
         let (asks, questions) = mpsc::channel(handle::ASKS);
+        let events = Events::new(clock.now().wall);
+        let newest = watch::Sender::new(events.next());
+        let news = newest.subscribe();
         let hub = Self {
+            events,
+            newest,
             clock,
             fleet,
             operations: Operations::default(),
@@ -81,7 +94,7 @@ impl Hub {
             epochs,
         };
         tokio::spawn(hub.run(from_agents, questions));
-        HubHandle { words, asks }
+        HubHandle { words, asks, news }
     }
 
     async fn run(mut self, mut words: mpsc::Receiver<FromAgent>, mut asks: mpsc::Receiver<Ask>) {
@@ -137,6 +150,10 @@ impl Hub {
             }
             Ask::Submit(submission, answer) => reply(answer, self.submit(now, &submission)),
             Ask::Results(id, after, answer) => reply(answer, self.operations.page(&id, after)),
+            Ask::Events(from, answer) => {
+                let oldest = self.events.oldest();
+                reply(answer, (self.events.page(from.unwrap_or(oldest)), oldest));
+            }
             Ask::OpenLog(host, request, arrival, answer) => {
                 reply(answer, self.open_log(now, host, request, arrival));
             }
@@ -291,6 +308,7 @@ impl Hub {
                 Change::Drop(session) => drop(self.links.remove(&session)),
                 Change::Up(host) => {
                     tracing::info!(%host, "connected");
+                    self.link_changed(now, &host, HostState::Connected, "");
                     self.returns
                         .remove(&host)
                         .into_iter()
@@ -306,15 +324,30 @@ impl Hub {
                 }
                 Change::Down(host, reason) => {
                     tracing::info!(%host, %reason, "unreachable");
+                    self.link_changed(now, &host, HostState::Unreachable, &reason);
                     self.operations.lost(now, &host, &reason);
                 }
                 Change::Answered(host, result) => self.operations.answered(now, &host, result),
+                Change::Happened(host, what) => self.happened(now, Some(&host), what),
                 Change::Epoch(host, epoch) => self.remember(host, epoch),
                 Change::Suspicious(host, reason) => {
                     tracing::warn!(%host, %reason, "suspicious session");
                 }
             }
         }
+    }
+
+    fn link_changed(&mut self, now: Moment, host: &HostName, state: HostState, reason: &str) {
+        let change = HostChanged {
+            state: state.into(),
+            reason: reason.to_owned(),
+        };
+        self.happened(now, Some(host), What::Link(change));
+    }
+
+    fn happened(&mut self, now: Moment, host: Option<&HostName>, what: What) {
+        self.events.push(now.wall, host, what);
+        self.newest.send_replace(self.events.next());
     }
 
     fn tell(&mut self, now: Moment, session: SessionId, order: Message) -> Vec<Change> {

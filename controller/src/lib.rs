@@ -29,6 +29,7 @@ pub mod authz;
 pub mod ca;
 pub mod clock;
 pub mod credentials;
+pub mod events;
 pub mod files;
 pub mod fleet;
 pub mod host;

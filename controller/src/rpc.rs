@@ -4,6 +4,7 @@
 mod act;
 mod admin;
 mod enrollment;
+mod events;
 mod fleet;
 mod link;
 mod seam;

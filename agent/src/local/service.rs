@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, info_span};
 
 use super::{DaemonAsk, Owners};
-use super::{act, clear, configuration, main_log};
+use super::{act, clear, configuration, events, main_log};
 use crate::hub::HubGone;
 use crate::logbook::LogBook;
 use crate::roster::Keep;
@@ -128,6 +128,18 @@ impl Fleet for LocalFleet {
                 TailError::Gone(gone) => ended(gone),
             })?;
         Ok(Response::new(items.map(Ok).boxed()))
+    }
+
+    type WatchEventsStream = Answers<wire::WatchEventsResponse>;
+
+    async fn watch_events(
+        &self,
+        request: Request<wire::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let request = request.into_inner();
+        require_this_host(request.hosts.as_ref())?;
+        let answers = events::watch(self.owners.hub.journal(), &request)?;
+        Ok(Response::new(answers))
     }
 
     async fn shutdown(

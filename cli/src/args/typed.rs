@@ -71,6 +71,7 @@ impl Verb {
             | Self::Reload(_)
             | Self::Version(_)
             | Self::Shutdown(_)
+            | Self::Events(_)
             | Self::Host { .. }
             | Self::Token { .. }
             | Self::Ctx { .. }

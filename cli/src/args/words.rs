@@ -57,6 +57,15 @@ Environment:
   NO_COLOR      no colour
   OTEL_EXPORTER_OTLP_ENDPOINT   where traces go; none are made without it";
 
+pub(super) const EVENTS: &str = "\
+Each event has a number, which grows; --from goes on with it, also after the controller was started \
+again. Only the latest events are kept; what is missing is said.
+
+  rsv events -f                            this machine, as it happens
+  rsv -A events -f --type fatal,exited     what goes wrong in the fleet
+  rsv -H 'web*' events --since 10m app     one program of the last ten minutes
+  rsv -A -o json events -f                 one object a line, for scripts";
+
 pub(super) const STATUS: &str = "\
 On this machine one line for each program: name, state, description.
 

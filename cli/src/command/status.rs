@@ -6,6 +6,8 @@ mod local;
 mod report;
 mod wide;
 
+pub(super) use report::exit_of;
+
 use rsv_proto::wire::{HostState, ProcessState};
 
 use crate::{

@@ -12,7 +12,8 @@ use rsv_proto::wire::{
     ListAvailableRequest, ListAvailableResponse, ListHostsRequest, ListHostsResponse,
     ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RereadRequest,
     RereadResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest, TailMainLogResponse,
-    TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse,
+    TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
+    WatchEventsResponse,
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
@@ -55,6 +56,8 @@ pub(crate) struct Answers {
     pub(crate) available: ListAvailableResponse,
     /// Of ClearLogs, by the pattern.
     pub(crate) cleared: Vec<(&'static str, TargetResult)>,
+    /// Of WatchEvents.
+    pub(crate) events: Vec<WatchEventsResponse>,
     /// Of TailMainLog.
     pub(crate) main_log: Vec<TailMainLogResponse>,
 }
@@ -65,6 +68,7 @@ pub(crate) struct Fake {
     answers: Arc<Answers>,
     acts: Arc<Mutex<Vec<ActRequest>>>,
     tails: Arc<Mutex<Vec<TailRequest>>>,
+    watches: Arc<Mutex<Vec<WatchEventsRequest>>>,
     tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
     updates: Arc<Mutex<Vec<UpdateRequest>>>,
 }
@@ -96,6 +100,11 @@ impl Fake {
     /// The output that was asked for.
     pub(crate) fn tails(&self) -> Vec<TailRequest> {
         self.tails.lock().unwrap().clone()
+    }
+
+    /// The events that were asked for.
+    pub(crate) fn watches(&self) -> Vec<WatchEventsRequest> {
+        self.watches.lock().unwrap().clone()
     }
 
     /// The tokens that were asked for.
@@ -215,6 +224,19 @@ impl Fleet for Fake {
         };
         self.tails.lock().unwrap().push(request);
         Ok(items(output, self.answers.holds))
+    }
+
+    type WatchEventsStream = Items<WatchEventsResponse>;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.allowed()?;
+        let request = request.into_inner();
+        let holds = request.follow;
+        self.watches.lock().unwrap().push(request);
+        Ok(items(self.answers.events.clone(), holds))
     }
 
     async fn shutdown(

@@ -9,8 +9,10 @@ use rsv_proto::{
     time::to_wire,
     wire::{
         Cursor, Host, HostState, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step,
-        TailResponse, TargetResult,
+        TailResponse, TargetResult, WatchEventsResponse,
+        event::{HostChanged, What},
         tail_response::{Chunk, End, Event},
+        watch_events_request::Begin,
     },
 };
 use tonic::Status;
@@ -499,4 +501,49 @@ async fn what_only_this_machine_can_do_is_refused_for_the_fleet() {
         assert_eq!(ran.result(), ("", 2), "{line}: {}", ran.err);
         assert!(ran.err.starts_with("rsv: "), "{line}: {}", ran.err);
     }
+}
+
+#[tokio::test]
+async fn events_are_lines_and_what_is_lost_is_said() {
+    let link = HostChanged {
+        state: HostState::Unreachable.into(),
+        reason: "silent for 15s".into(),
+    };
+    let event = rsv_proto::wire::Event {
+        seq: 41,
+        host: "web02".into(),
+        what: Some(What::Link(link)),
+        ..Default::default()
+    };
+    let controller = Controller::with(Answers {
+        events: vec![WatchEventsResponse {
+            events: vec![event],
+            lost: 3,
+            next: 42,
+        }],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller
+        .rsv("-H web* events --from 38 --type host app")
+        .await;
+    assert_eq!(
+        ran.result(),
+        ("41  -  web02  unreachable  silent for 15s\n", 0)
+    );
+    assert!(ran.err.contains("not kept any more"), "{}", ran.err);
+    let asked = &controller.fake.watches()[0];
+    assert_eq!(asked.hosts.as_ref().unwrap().include, ["web*"]);
+    assert_eq!(asked.begin, Some(Begin::From(38)));
+    assert_eq!(asked.programs, ["app"]);
+
+    let ran = controller.rsv("-A -o json events").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&value["seq"], &value["kind"]),
+        (&41.into(), &"host".into())
+    );
+    let ran = controller.rsv("-A events --type sideways").await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("running, exited, fatal"), "{}", ran.err);
 }

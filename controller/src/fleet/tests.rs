@@ -163,6 +163,13 @@ fn words(changes: &[Change]) -> Vec<String> {
         Change::Answered(_, result) => format!("answered {}", result.id),
         Change::Epoch(_, epoch) => format!("epoch {epoch}"),
         Change::Suspicious(..) => "suspicious".into(),
+        Change::Happened(_, What::Changed(changed)) => {
+            let now = changed.now.clone().unwrap_or_default();
+            let (from, to) = (changed.from(), now.state());
+            format!("{} {from:?} -> {to:?}", now.name)
+        }
+        Change::Happened(_, What::Removed(removed)) => format!("{} removed", removed.name),
+        Change::Happened(_, other) => format!("{other:?}"),
     };
     changes.iter().map(word).collect()
 }
@@ -290,6 +297,24 @@ fn changes_are_taken_in_order_and_a_gap_asks_for_everything() {
         change: None,
     });
     assert_eq!(words(&story.say(1, unknown)), ["1 resync"]);
+}
+
+#[test]
+fn what_changes_is_told_and_what_was_missed_is_told_as_one_step() {
+    let mut story = Story::new();
+    story.attach(1, 1, "i");
+    assert!(story.snapshot(1, 1, 3, &["a", "b"]).is_empty(), "no news");
+    assert_eq!(words(&story.delta(1, 1, 4, "a")), ["a Running -> Stopped"]);
+    assert!(story.delta(1, 1, 5, "a").is_empty(), "the same again");
+    assert_eq!(
+        words(&story.delta(1, 1, 6, "c")),
+        ["c Unspecified -> Stopped"]
+    );
+    // A new agent, and meanwhile `a` runs again and `b` and `c` are gone.
+    story.attach(2, 2, "j");
+    let mut changes = words(&story.snapshot(2, 2, 1, &["a"]));
+    changes.sort();
+    assert_eq!(changes, ["a Stopped -> Running", "b removed", "c removed"]);
 }
 
 #[test]

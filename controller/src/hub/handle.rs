@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 
 use super::operations::SubmitError;
 use crate::{
+    events::EventPage,
     fleet::{NotConnected, Refused},
     host::{Enrolment, HostView, SessionId},
     operation::Patience,
@@ -142,6 +143,8 @@ pub enum Ask {
     ),
     /// Results of an operation after the first so many; absent: it is not known any more.
     Results(String, usize, oneshot::Sender<Option<Page>>),
+    /// Events from this number on, or from the oldest; beside them the number of the oldest.
+    Events(Option<u64>, oneshot::Sender<(EventPage, u64)>),
     /// A log of a host, which will come as an [`Arrival`].
     OpenLog(
         HostName,
@@ -171,6 +174,7 @@ pub enum HubError {
 pub struct HubHandle {
     pub(super) words: mpsc::Sender<FromAgent>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) news: watch::Receiver<u64>,
 }
 
 impl HubHandle {
@@ -203,6 +207,20 @@ impl HubHandle {
         // A reader of an operation that is under way waits; it was let in already.
         self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
         page.await.map_err(|_| HubError::Stopped)
+    }
+
+    /// Events from this number on, or from the oldest; beside them the number of the oldest.
+    pub async fn events(&self, from: Option<u64>) -> Result<(EventPage, u64), HubError> {
+        let (answer, page) = oneshot::channel();
+        // A reader of events waits its turn; it was let in already.
+        let ask = Ask::Events(from, answer);
+        self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
+        page.await.map_err(|_| HubError::Stopped)
+    }
+
+    /// Changes when there is a new event: the number of the one after it.
+    pub fn event_news(&self) -> watch::Receiver<u64> {
+        self.news.clone()
     }
 
     /// Asks a host for a log. The receiver gets it when the agent has dialled.

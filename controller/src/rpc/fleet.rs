@@ -11,13 +11,13 @@ use rsv_proto::{
         ListHostsResponse, ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse,
         RereadRequest, RereadResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
         TailMainLogResponse, TailRequest, TailResponse, UpdateRequest, UpdateResponse,
-        fleet_server::Fleet,
+        WatchEventsRequest, WatchEventsResponse, fleet_server::Fleet,
     },
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, act, selection, tail, view};
+use super::{Shared, act, events, selection, tail, view};
 use crate::{authz, targets::SelectionError};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -88,6 +88,16 @@ impl Fleet for FleetService {
     ) -> Result<Response<Self::TailStream>, Status> {
         let items = tail::tail(&self.0, request.into_inner()).await?;
         Ok(Response::new(Box::pin(items)))
+    }
+
+    type WatchEventsStream = Answers<WatchEventsResponse>;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let pages = events::watch(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(pages)))
     }
 
     async fn shutdown(

@@ -36,9 +36,18 @@ pub(super) fn programs(
         .map(move |process| program(status, process, as_of.unwrap_or(now)))
 }
 
+/// How a program ended last: its status as Supervisor has it, and the signal that ended it.
+pub(in crate::command) fn exit_of(process: &ProcessStatus) -> (Option<i32>, Option<String>) {
+    match process.exit.as_ref().and_then(|exit| exit.kind) {
+        None => (None, None),
+        Some(Kind::Code(code)) => (Some(code), None),
+        Some(Kind::Signal(signal)) => (Some(BY_SIGNAL), Some(signal_name(signal))),
+    }
+}
+
 fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> json::StatusProgram {
     let is_up = process.state() == ProcessState::Running;
-    let kind = process.exit.as_ref().and_then(|exit| exit.kind);
+    let (exit_status, exit_signal) = exit_of(process);
     let started = process.started_at.as_ref().and_then(from_wire);
     json::StatusProgram {
         host: json::text(&status.host),
@@ -48,14 +57,8 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         description: description(process, as_of),
         pid: process.pid,
         uptime_seconds: started.filter(|_| is_up).map(|at| age(at, as_of).as_secs()),
-        exit_status: kind.map(|kind| match kind {
-            Kind::Code(code) => code,
-            Kind::Signal(_) => BY_SIGNAL,
-        }),
-        exit_signal: kind.and_then(|kind| match kind {
-            Kind::Code(_) => None,
-            Kind::Signal(signal) => Some(signal_name(signal)),
-        }),
+        exit_status,
+        exit_signal,
         log_trouble: json::text(&process.log_trouble),
         log_trouble_since: json::time(process.log_trouble_since.as_ref()),
         log_dropped_bytes: process.log_dropped_bytes,
