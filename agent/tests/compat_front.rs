@@ -2,123 +2,21 @@
 //! processes, and what cannot be served is said before anything starts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+#[path = "compat_support/agent.rs"]
+mod agent;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Output;
 
+use agent::{AGENT, Agent, PATIENCE, command, configured, eventually};
 use tempfile::TempDir;
-
-const AGENT: &str = env!("CARGO_BIN_EXE_rsv-agent");
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running agent, ended with the test.
-struct Agent {
-    child: Child,
-    directory: TempDir,
-}
-
-/// A directory with a configuration; every `{at}` in it stands for the directory.
-fn configured(more: &str) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let at = directory.path().display().to_string();
-    let text = "[supervisord]\nlogfile={at}/main.log\npidfile={at}/s.pid\nchildlogdir={at}\n\
-                identifier=test\n\
-                [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = \
-                supervisor.rpcinterface:make_main_rpcinterface\n";
-    let text = format!("{text}{more}").replace("{at}", &at);
-    fs::write(directory.path().join("s.conf"), text).unwrap();
-    directory
-}
-
-fn command(directory: &Path) -> Command {
-    let mut command = Command::new(AGENT);
-    command.args(["-n", "-c", "s.conf"]).current_dir(directory);
-    command
-}
 
 fn refused(directory: &TempDir) -> Output {
     command(directory.path()).output().unwrap()
-}
-
-impl Agent {
-    fn start(more: &str) -> Self {
-        let directory = configured(&format!(
-            "[unix_http_server]\nfile={{at}}/s.sock\nchmod=0770\n{more}"
-        ));
-        let child = command(directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let agent = Self { child, directory };
-        eventually("the agent answers", || {
-            UnixStream::connect(agent.socket()).is_ok()
-        });
-        agent
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("s.sock")
-    }
-
-    /// The text of the answer to a call.
-    fn call(&self, method: &str, params: &[&str]) -> String {
-        self.try_call(method, params).unwrap()
-    }
-
-    /// As [`Agent::call`]; `None`: there is no answer.
-    fn try_call(&self, method: &str, params: &[&str]) -> Option<String> {
-        let param = |value| format!("<param><value>{value}</value></param>");
-        let params: String = params.iter().map(param).collect();
-        let body = format!(
-            "<methodCall><methodName>supervisor.{method}</methodName><params>{params}</params>\
-             </methodCall>"
-        );
-        let length = body.len();
-        let request = format!("POST /RPC2 HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
-        let mut stream = UnixStream::connect(self.socket()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let is_answered = answer.starts_with("HTTP/1.0 200 OK\r\n");
-        is_answered.then_some(answer)
-    }
-
-    fn is_in(&self, name: &str, state: &str) -> bool {
-        let info = self.call("getProcessInfo", &[name]);
-        info.contains(&format!("<string>{state}</string>"))
-    }
-
-    fn ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if !self.ended() {
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-            // The keeper ends with an orderly stop of the agent.
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
-            self.child.wait().ok();
-        }
-    }
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -395,6 +395,28 @@ mod tests {
     }
 
     #[test]
+    fn all_are_bound_with_their_owners_or_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second, third] = ["1", "2", "3"].map(|name| directory.path().join(name));
+        let (uid, gid) = match nix::unistd::geteuid().is_root() {
+            true => (65534, 65534),
+            // Nobody else can give a file away, but to himself.
+            false => (nix::unistd::geteuid().into(), nix::unistd::getegid().into()),
+        };
+        let mut owned = at(&second);
+        if let HttpAddress::Unix { owner, .. } = &mut owned.address {
+            *owner = Some(rsv_config::host::Owner { uid, gid });
+        }
+        let bound = bind(&[at(&first), owned, on("127.0.0.1", false)]).unwrap();
+        let metadata = fs::metadata(&second).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (uid, gid));
+        assert!(first.exists() && bound.len() == 3);
+        let unusable = at(Path::new("/nonexistent/s.sock"));
+        assert!(bind(&[at(&third), unusable]).is_err());
+        assert!(!third.exists());
+    }
+
+    #[test]
     fn a_name_that_is_anothers_by_then_is_left() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s.sock");
