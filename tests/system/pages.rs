@@ -40,9 +40,14 @@ struct Rig {
 
 impl Rig {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// As [`Rig::start`], with more lines for the server.
+    fn start_with(server: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
-        let programs = PROGRAMS.replace("{port}", &port.to_string());
+        let programs = PROGRAMS.replace("{port}", &format!("{port}\n{server}"));
         let mut host = Host::new(directory.path(), "web01", "", &programs);
         host.start();
         eventually("every program is where it will stay", || {
@@ -203,6 +208,17 @@ fn buttons_act_and_tell_the_truth_with_and_without_scripts() {
         rig.see("#statusmessage", "Process nightly stopped");
     }
     assert_eq!(rig.browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_password_is_given_once_for_the_page_and_all_it_does() {
+    let mut rig =
+        Rig::start_with("username = ops\npassword = {SHA}a9993e364706816aba3e25717850c26c9cd0d89d");
+    rig.address = rig.address.replace("//", "//ops:abc@");
+    rig.open_live();
+    rig.browser.click(&Rig::button("nightly", "start"));
+    rig.see("#statusmessage", "Process nightly started");
+    rig.see("#p-nightly .state", "running");
 }
 
 #[test]

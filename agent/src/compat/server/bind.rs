@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rsv_config::{Credentials, HttpAddress, HttpServer};
 use rustix::fs::Mode;
@@ -14,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+
+/// After this time without a byte the system asks whether a peer is still there.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Why the servers cannot be bound. Each text but the last two is Supervisor's.
 #[derive(Debug, thiserror::Error)]
@@ -286,8 +290,11 @@ impl Listener {
             Self::Inet(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                // A peer that has gone without a word is found out.
+                // A peer that has gone without a word is found out within some minutes.
                 rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+                rustix::net::sockopt::set_tcp_keepidle(&stream, QUIET)?;
+                rustix::net::sockopt::set_tcp_keepintvl(&stream, QUIET / 4)?;
+                rustix::net::sockopt::set_tcp_keepcnt(&stream, 4)?;
                 Ok(Box::new(stream))
             }
         }
