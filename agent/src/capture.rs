@@ -41,7 +41,7 @@ mod plumbing;
 mod port;
 mod recorder;
 mod regular;
-mod sieve;
+pub mod sieve;
 mod stream;
 mod syslog;
 mod trouble;

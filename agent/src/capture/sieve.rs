@@ -19,25 +19,25 @@ const SEQUENCE_ENDS: &[u8] = b"HfABCDRsuJKhlpm";
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sieve {
+pub struct Sieve {
     /// Escape sequences are left out.
-    pub(super) strips_ansi: bool,
+    pub strips_ansi: bool,
     /// Communications are set aside.
-    pub(super) captures: bool,
+    pub captures: bool,
 }
 
 /// Where in the output the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Place {
     /// Within a communication.
-    pub(super) is_captured: bool,
+    pub is_captured: bool,
     /// Within an escape sequence.
     is_sequence: bool,
 }
 
 /// Whether more input may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub enum Rest {
     /// It may.
     MayCome,
     /// This is the end of it: what could only become a mark is text.
@@ -46,19 +46,19 @@ pub(super) enum Rest {
 
 /// What became of a piece of input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sifted {
+pub struct Sifted {
     /// How much of the input this covers.
-    pub(super) consumed: usize,
+    pub consumed: usize,
     /// The place after that.
-    pub(super) place: Place,
+    pub place: Place,
     /// What goes into the log.
-    pub(super) text: Vec<u8>,
+    pub text: Vec<u8>,
     /// What goes into communications, one after the other.
-    pub(super) captured: Vec<u8>,
+    pub captured: Vec<u8>,
     /// Where in `captured` communications end.
-    pub(super) ends: Vec<usize>,
+    pub ends: Vec<usize>,
     /// The next bytes may be the beginning of something, and more of them is needed to know.
-    pub(super) is_undecided: bool,
+    pub is_undecided: bool,
 }
 
 /// The next bytes, which all have one meaning.
@@ -76,7 +76,7 @@ enum Part {
 impl Sieve {
     /// Sifts a piece, but gives out no more than `limit` bytes for the log: then the rest of the
     /// input is not covered.
-    pub(super) fn sift(self, place: Place, input: &[u8], limit: usize, rest: Rest) -> Sifted {
+    pub fn sift(self, place: Place, input: &[u8], limit: usize, rest: Rest) -> Sifted {
         let mut sifted = Sifted {
             place,
             ..Sifted::default()
