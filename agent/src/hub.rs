@@ -116,7 +116,7 @@ enum Input {
 /// The hub without its sources: synchronous, one input after the other.
 #[derive(Debug)]
 struct Core {
-    slots: BTreeMap<Key, Slot>,
+    slots: BTreeMap<Key, Box<Slot>>,
     /// The keys in the order of starting.
     order: Vec<Key>,
     retired: Retired,
@@ -157,7 +157,7 @@ impl Hub {
         for program in programs {
             let key = program.key.clone();
             if let Entry::Vacant(vacant) = slots.entry(key.clone()) {
-                vacant.insert(Slot::new(program));
+                vacant.insert(Box::new(Slot::new(program)));
                 order.push(key);
             }
         }

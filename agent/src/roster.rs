@@ -45,7 +45,7 @@ pub struct RosterOptions {
     /// Where configurations that could be read are remembered; absent: nowhere.
     pub last_good: Option<LastGood>,
     /// The configuration with which the agent was started.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What it was read from, to be remembered; absent: it is an older one.
     pub inputs: Option<Inputs>,
     /// What all users are to be told; empty: nothing.
@@ -140,12 +140,8 @@ pub fn start(options: RosterOptions) -> RosterHandle {
         notice,
     } = options;
     let refused = config.broken.iter().map(words::key_and_reason).collect();
-    let candidate = Arc::new(config);
-    let base = Config {
-        groups: Vec::new(),
-        broken: Vec::new(),
-        ..Config::clone(&candidate)
-    };
+    let candidate = config;
+    let base = candidate.without_programs();
     let standing = Standing {
         config: Arc::clone(&candidate),
         active: None,

@@ -36,6 +36,22 @@ pub struct Config {
 }
 
 impl Config {
+    /// The rest of it, without groups and without what was refused.
+    pub fn without_programs(&self) -> Self {
+        Self {
+            file: self.file.clone(),
+            included: self.included.clone(),
+            supervisord: self.supervisord.clone(),
+            agent: self.agent.clone(),
+            locations: self.locations.clone(),
+            servers: self.servers.clone(),
+            rpc_interfaces: self.rpc_interfaces.clone(),
+            max_processes: self.max_processes,
+            groups: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
+
     /// All processes in start order.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.groups.iter().flat_map(|group| &group.processes)

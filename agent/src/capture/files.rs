@@ -22,8 +22,8 @@ use crate::logbook::index::{LogIndex, LogState};
 /// Every log and every file.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    logs: HashMap<LogKey, Log>,
-    files: HashMap<FileId, Entry>,
+    logs: HashMap<LogKey, Box<Log>>,
+    files: HashMap<FileId, Box<Entry>>,
     by_path: HashMap<PathBuf, FileId>,
     next_id: FileId,
 }
@@ -62,13 +62,13 @@ impl Files {
             None => {
                 self.logs.insert(
                     log.clone(),
-                    Log {
+                    Box::new(Log {
                         spec,
                         file: id,
                         stats: CaptureStats::default(),
                         condition: Condition::default(),
                         is_open: false,
-                    },
+                    }),
                 );
             }
         }
@@ -270,11 +270,11 @@ impl Files {
         let id = self.next_id;
         self.files.insert(
             id,
-            Entry {
+            Box::new(Entry {
                 path: path.clone(),
                 file: None,
                 index: None,
-            },
+            }),
         );
         self.by_path.insert(path, id);
         id

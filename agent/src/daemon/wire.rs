@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rsv_config::{Config, Loaded};
@@ -105,6 +106,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         notes,
     } = prepared;
     let Loaded { config, warnings } = loaded;
+    let config = Arc::new(config);
     let (log, telemetry) = logging::start(logs, config.supervisord.log_level)?;
     tell_of_the_start(&config, &notes);
     for warning in &warnings {
@@ -229,7 +231,7 @@ fn no_keeper(error: &KeeperError) -> Failure {
     Failure::failed(chain(error)).hint(hint)
 }
 
-fn start_roster(config: &Config, origin: Origin, hub: &HubHandle) -> RosterHandle {
+fn start_roster(config: &Arc<Config>, origin: Origin, hub: &HubHandle) -> RosterHandle {
     let Origin {
         source,
         inputs,
@@ -240,7 +242,7 @@ fn start_roster(config: &Config, origin: Origin, hub: &HubHandle) -> RosterHandl
         hub: hub.clone(),
         last_good: Some(LastGood::new(state_dir, &source.file)),
         source,
-        config: config.clone(),
+        config: Arc::clone(config),
         inputs,
         notice,
     })

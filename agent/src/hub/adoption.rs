@@ -146,7 +146,7 @@ impl Core {
         slot.phase = Phase::default();
         tracing::warn!(host = self.gear.host, program = %key, "runs and is no longer configured");
         self.gear.know_logs(&slot);
-        self.slots.insert(key.clone(), slot);
+        self.slots.insert(key.clone(), Box::new(slot));
         self.order.push(key.clone());
         self.take_over(key, Some(note), runs);
     }

@@ -52,7 +52,7 @@ impl Core {
 
     fn snapshot(&self) -> Snapshot {
         let journal = &self.gear.journal;
-        let programs = self.slots.values().map(super::slot::Slot::status).collect();
+        let programs = self.slots.values().map(|slot| slot.status()).collect();
         Snapshot {
             epoch: journal.epoch(),
             seq: journal.newest_seq(),
@@ -77,7 +77,7 @@ impl Core {
             host: String::new(),
             state: wire::HostState::Connected.into(),
             as_of: Some(to_wire(SystemTime::now())),
-            programs: programs.map(super::slot::Slot::status).collect(),
+            programs: programs.map(|slot| slot.status()).collect(),
             unmatched,
             reason: String::new(),
         }

@@ -12,7 +12,7 @@ use rsv_keeper::message::{Adopt, Channel, Held, Request, Run};
 use rsv_supervise::{Event, Observation, Phase};
 
 use super::observed::key_of;
-use super::slot::{Slot, SpawnStage, stop_rule};
+use super::slot::{SpawnStage, stop_rule};
 use super::{Adoption, Core};
 use crate::capture::AttachedStream;
 use crate::keeper_client::{Attached, HeldRun, NewConnection};
@@ -29,7 +29,7 @@ impl Core {
             .slots
             .values()
             .filter(|slot| slot.process.is_some())
-            .map(Slot::run);
+            .map(|slot| slot.run());
         let runs: Vec<Run> = ours.filter(|run| !held.contains(run)).collect();
         let generation = self.gear.logs.collect_streams(runs);
         self.adoption = Adoption::Collecting {

@@ -109,7 +109,7 @@ impl Core {
                     *attempt = self.retired.remove(&key).unwrap_or_default();
                 }
                 self.gear.know_logs(&slot);
-                self.slots.insert(key.clone(), slot);
+                self.slots.insert(key.clone(), Box::new(slot));
             }
         }
         self.show(&key);

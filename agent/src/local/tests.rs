@@ -41,7 +41,7 @@ async fn served() -> Served {
         hub: hub.handle.clone(),
         source,
         last_good: None,
-        config,
+        config: config.into(),
         inputs: None,
         notice: "an older configuration".to_owned(),
     });

@@ -55,6 +55,8 @@ impl Assembled {
 
     fn add(&mut self, name: &str, priority: i64, kind: GroupKind, mut processes: Vec<Process>) {
         processes.sort_by(|a, b| (a.priority, &a.id.name).cmp(&(b.priority, &b.id.name)));
+        // Most groups have one process, and a list grows by four.
+        processes.shrink_to_fit();
         self.groups.push(Group {
             name: name.to_owned(),
             priority,
