@@ -110,17 +110,29 @@ async fn accept(listener: Listener, gate: Arc<Gate>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(stream) => open.take(stream, &gate),
-                Err(error) => {
-                    // Some errors are of one connection, some of the whole process.
+                Err(error) if is_exhausted(&error) => {
                     warn!(%error, "a connection of a client is not accepted");
                     tokio::time::sleep(PAUSE).await;
                 }
+                // The client has gone before it was here.
+                Err(_) => {}
             },
             Some(ended) = open.tasks.join_next_with_id(), if !open.tasks.is_empty() => {
                 open.forget(ended.map(|(_, number)| number));
             }
         }
     }
+}
+
+/// Whether an error of accepting is of the whole process, and not of one connection.
+fn is_exhausted(error: &io::Error) -> bool {
+    let of_one = [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::NotConnected,
+        io::ErrorKind::Interrupted,
+    ];
+    !of_one.contains(&error.kind())
 }
 
 impl Open {

@@ -6,6 +6,10 @@ use super::arguments::Arguments;
 use super::table::{Method, Row, TABLE};
 use super::{Given, Rpc};
 
+/// What the answers to the calls of one `multicall` may come to. A request of some megabytes can hold
+/// thousands of calls, each with megabytes for an answer, and all answers are held until the last.
+const ANSWERS: usize = 64 << 20;
+
 impl Rpc {
     pub(super) fn list_methods(&self) -> Value {
         let mut names = Vec::new();
@@ -45,11 +49,17 @@ impl Rpc {
             .ok_or(FaultCode::SignatureUnsupported)
     }
 
-    /// Makes calls in order, each after the former one's answer. A fault of one is its result.
+    /// Makes calls in order, each after the former one's answer. A fault of one is its result. Once
+    /// the answers are too large together, no further call is made.
     pub(super) async fn multicall(&self, calls: Vec<Value>) -> Given {
         let mut results = Vec::with_capacity(calls.len());
+        let mut weight = 0;
         for call in calls {
-            let result = self.one_of_many(&call).await;
+            let result = match weight {
+                0..ANSWERS => self.one_of_many(&call).await,
+                _ => Err(FaultCode::Failed.about("the answers before are too large")),
+            };
+            weight += result.as_ref().map_or(0, Value::weight);
             results.push(result.unwrap_or_else(|fault| {
                 Value::Struct(vec![
                     ("faultCode".into(), fault.code.number().into()),

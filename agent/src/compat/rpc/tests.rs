@@ -438,6 +438,27 @@ async fn a_multicall_answers_each_call_in_order() {
 }
 
 #[tokio::test]
+async fn a_multicall_ends_when_its_answers_are_too_large() {
+    let rig = rig();
+    let log = vec![b'x'; 4 << 20];
+    std::fs::write(rig.directory.path().join("main.log"), log).unwrap();
+    let one = Value::Struct(vec![
+        ("methodName".into(), "supervisor.readLog".into()),
+        ("params".into(), Value::Array(vec![0.into(), 0.into()])),
+    ]);
+    let call = Call {
+        method: "system.multicall".to_owned(),
+        params: vec![Value::Array(vec![one; 20])],
+    };
+    let Value::Array(results) = rig.rpc.call(call).await.unwrap() else {
+        panic!("no array");
+    };
+    let is_refused = |result: &&Value| result.member("faultCode") == Some(&30.into());
+    let refused = results.iter().filter(is_refused).count();
+    assert_eq!((results.len(), refused), (20, 4));
+}
+
+#[tokio::test]
 async fn without_the_interface_there_are_only_the_methods_about_methods() {
     let rig = rig();
     let supervision: Arc<dyn Supervision> = Arc::clone(&rig.fake) as _;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::super::logtail;
@@ -22,6 +23,12 @@ use super::route::Route;
 /// The body of a call. The largest real ones write to the standard input of a program.
 const CALL: usize = 4 << 20;
 
+/// A call up to this size is read at once. Nearly all are smaller than a hundredth of it.
+const SMALL_CALL: usize = 64 << 10;
+
+/// Larger calls that are held at once, of all servers; more wait.
+pub(super) const LARGE_CALLS: usize = 16;
+
 /// The body of a form: some fields.
 const FORM: usize = 64 << 10;
 
@@ -34,6 +41,8 @@ pub struct Site {
     pub(super) supervision: Arc<dyn Supervision>,
     pub(super) rpc: Rpc,
     pub(super) pages: Arc<Pages>,
+    /// The places for large calls.
+    pub(super) large: Semaphore,
 }
 
 /// The way into the site through one server.
@@ -54,6 +63,7 @@ impl Site {
             supervision,
             rpc,
             pages,
+            large: Semaphore::new(LARGE_CALLS),
         }
     }
 }
@@ -126,10 +136,19 @@ impl Gate {
         if request.method() != Method::POST {
             return reply::error(StatusCode::BAD_REQUEST);
         }
-        if !request.headers().contains_key(CONTENT_LENGTH) {
+        let Some(length) = request.headers().get(CONTENT_LENGTH) else {
             return reply::error(StatusCode::LENGTH_REQUIRED);
-        }
-        let body = match arrived(request, CALL).await {
+        };
+        let length = length.to_str().ok().and_then(|length| length.parse().ok());
+        let is_small = length.is_some_and(|length: usize| length <= SMALL_CALL);
+        let (limit, _place) = match is_small {
+            true => (SMALL_CALL, None),
+            false => match timeout(ARRIVAL, self.site.large.acquire()).await {
+                Ok(place) => (CALL, place.ok()),
+                Err(_) => return reply::error(StatusCode::SERVICE_UNAVAILABLE),
+            },
+        };
+        let body = match arrived(request, limit).await {
             Ok((_, body)) => body,
             Err(status) => return reply::error(status),
         };

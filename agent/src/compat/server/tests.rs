@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
+use futures_util::FutureExt as _;
 use rsv_config::{Credentials, HttpAddress, HttpServer, Mode};
 use rsv_proto::wire::ProcessState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,6 +15,7 @@ use super::*;
 
 struct Rig {
     servers: Servers,
+    site: Arc<Site>,
     inet: SocketAddr,
     unix: PathBuf,
     directory: tempfile::TempDir,
@@ -47,6 +49,7 @@ async fn rig(credentials: Option<Credentials>) -> Rig {
     let site = Arc::new(Site::new(fake, vec!["supervisor".to_owned()]));
     Rig {
         servers: serve(bound, &site).unwrap(),
+        site,
         inet,
         unix,
         directory,
@@ -303,6 +306,58 @@ async fn a_body_that_does_not_arrive_in_time_is_refused() {
     client.read_to_string(&mut answer).await.unwrap();
     assert_eq!(first_line(&answer), "HTTP/1.0 408 Request Timeout");
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn few_large_calls_are_held_at_once_and_small_ones_pass_by() {
+    let rig = rig(None).await;
+    let padded = format!("{GET_STATE}{}", " ".repeat(100 << 10));
+    let head = format!(
+        "POST /RPC2 HTTP/1.0\r\nContent-Length: {}\r\n\r\n<",
+        padded.len()
+    );
+    let mut slow = Vec::new();
+    for _ in 0..site::LARGE_CALLS {
+        let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let free = || rig.site.large.available_permits();
+    while free() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let large = post("/RPC2", "", &padded);
+    let mut late = std::pin::pin!(rig.send(&large));
+    assert!(late.as_mut().now_or_never().is_none());
+    let answer = rig.send(&post("/RPC2", "", GET_STATE)).await;
+    assert_eq!(first_line(&answer), "HTTP/1.0 200 OK");
+    assert_eq!(free(), 0);
+    drop(slow);
+    assert_eq!(first_line(&late.await), "HTTP/1.0 200 OK");
+    // What was said to be small and is not is refused.
+    let false_length = "POST /RPC2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\
+                        Transfer-Encoding: chunked\r\n\r\n20000\r\n";
+    let request = format!("{false_length}{}", "x".repeat(0x20000));
+    let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+    stream.write_all(request.as_bytes()).await.ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn only_what_is_wrong_with_the_whole_process_makes_everybody_wait() {
+    for (number, is_of_all) in [
+        (libc::EMFILE, true),
+        (libc::ENFILE, true),
+        (libc::ENOMEM, true),
+        (libc::ECONNABORTED, false),
+        (libc::ECONNRESET, false),
+        (libc::EINVAL, true),
+    ] {
+        let error = io::Error::from_raw_os_error(number);
+        assert_eq!(is_exhausted(&error), is_of_all, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -42,6 +42,22 @@ impl Value {
             _ => None,
         }
     }
+
+    /// About how many bytes the value takes, here and when it is written.
+    pub fn weight(&self) -> usize {
+        /// The tags around one value.
+        const TAGS: usize = 32;
+        TAGS + match self {
+            Self::Int(_) | Self::Bool(_) | Self::Double(_) => 8,
+            Self::String(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len() / 3 * 4,
+            Self::Array(values) => values.iter().map(Self::weight).sum(),
+            Self::Struct(members) => {
+                let member = |(name, value): &(Cow<'_, str>, Self)| name.len() + value.weight();
+                members.iter().map(member).sum()
+            }
+        }
+    }
 }
 
 impl From<&str> for Value {
