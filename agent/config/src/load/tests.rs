@@ -416,6 +416,37 @@ fn what_supervisor_does_not_have_is_off_until_asked_for() {
 }
 
 #[test]
+fn attempts_without_end_need_a_pause_and_a_window_a_count_that_can_be_kept() {
+    let load = |lines: &str| load_text(&format!("{S}{P}{lines}\n"), &FixedHost::default());
+    for max in ["0", "0s", "500ms"] {
+        let text = format!("startretries=-1\nrestart_backoff_max={max}");
+        let errors = load(&text).unwrap_err();
+        let said = errors.first().render();
+        assert!(
+            said.contains(":6: [program:x] restart_backoff_max: "),
+            "{said}"
+        );
+        assert!(said.contains(&format!("found: {max}")), "{said}");
+        assert!(said.contains("accepted: at least 1s"), "{said}");
+    }
+    let bounded = load("startretries=3\nrestart_backoff_max=0").unwrap();
+    let process = &bounded.config.groups[0].processes[0];
+    assert_eq!(process.restart_backoff_max, None);
+    assert!(load("startretries=-1\nrestart_backoff_max=1s").is_ok());
+    assert!(load("startretries=-1").is_ok());
+    let errors = load("restart_window=101/10m").unwrap_err();
+    let said = errors.first().render();
+    assert!(
+        said.contains(":5: [program:x] restart_window: 101 restarts"),
+        "{said}"
+    );
+    assert!(
+        said.contains("found: 101/10m\n  accepted: COUNT/DURATION with a count from 1 to 100"),
+        "{said}"
+    );
+}
+
+#[test]
 fn absurd_numbers_of_processes_are_refused() {
     let name = "process_name=%(process_num)d";
     assert_eq!(

@@ -25,6 +25,9 @@ use std::time::Duration;
 /// More processes than any host runs; a typing error must not eat the memory.
 const MOST_PROCESSES: i64 = 100_000;
 
+/// The least that `restart_backoff_max` may be where the attempts have no end.
+const SHORTEST_ENDLESS_BACKOFF: Duration = Duration::from_secs(1);
+
 /// What all programs of a configuration share.
 pub(crate) struct Scope<'a> {
     pub(crate) host: &'a dyn Host,
@@ -94,8 +97,10 @@ pub(crate) fn processes(
         .with_text("program_name", &program)
         .with_text("host_node_name", scope.host.node_name())
         .with_text("group_name", group);
-    let common = common(&mut reader, scope, &names);
+    let mut common = common(&mut reader, scope, &names);
     check(&mut reader, &common);
+    // Where the tries have an end, none is no limit.
+    common.restart_backoff_max = common.restart_backoff_max.filter(|max| !max.is_zero());
     if reader.raw("command").is_none() {
         let text = format!(
             "program section {} does not specify a command",
@@ -176,9 +181,7 @@ fn common(reader: &mut Reader<'_>, scope: &Scope<'_>, names: &Names<'_>) -> Comm
         umask: reader.read("umask", names, octal),
         unix_group: reader.read("group", names, |text| find_group(scope.host, text)),
         log_level: reader.read("loglevel", names, log_level),
-        restart_backoff_max: reader
-            .read("restart_backoff_max", names, duration)
-            .filter(|longest| !longest.is_zero()),
+        restart_backoff_max: reader.read("restart_backoff_max", names, duration),
         restart_window: reader.read("restart_window", names, restart_window),
         rlimits: rlimits(reader, names),
     }
@@ -210,12 +213,28 @@ fn check(reader: &mut Reader<'_>, common: &Common) {
             ),
         );
     }
+    check_pace(reader, common);
     if common.stopasgroup && !common.killasgroup {
         reader.refuse(
             "killasgroup",
             &ValueError::new(
                 "Cannot set stopasgroup=true and killasgroup=false",
                 "killasgroup=true, or no killasgroup, beside stopasgroup=true",
+            ),
+        );
+    }
+}
+
+/// A program that never gives up must wait between its attempts.
+fn check_pace(reader: &mut Reader<'_>, common: &Common) {
+    let is_endless = common.startretries == StartRetries::Forever;
+    let longest = common.restart_backoff_max;
+    if is_endless && longest.is_some_and(|longest| longest < SHORTEST_ENDLESS_BACKOFF) {
+        reader.refuse(
+            "restart_backoff_max",
+            &ValueError::new(
+                "startretries=-1 would start the program over and over without a pause",
+                "at least 1s beside startretries=-1, or no restart_backoff_max",
             ),
         );
     }

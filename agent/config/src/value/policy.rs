@@ -85,10 +85,14 @@ pub(crate) fn start_retries(text: &str) -> Result<StartRetries, ValueError> {
     }
 }
 
+/// The most restarts that a window counts: each is remembered in what outlives the agent, which is to
+/// stay small.
+const MOST_RESTARTS: u32 = 100;
+
 /// More than `count` automatic restarts within `within` end in FATAL, however long each run lasted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartWindow {
-    /// Restarts allowed in the window; at least 1.
+    /// Restarts allowed in the window; from 1 to 100.
     pub count: u32,
     /// The length of the window; above zero.
     pub within: Duration,
@@ -101,10 +105,18 @@ pub(crate) fn restart_window(text: &str) -> Result<RestartWindow, ValueError> {
         let within = duration(within).ok()?;
         (count > 0 && !within.is_zero()).then_some(RestartWindow { count, within })
     });
-    parsed.ok_or_else(|| {
-        ValueError::new(
+    match parsed {
+        Some(window) if window.count > MOST_RESTARTS => Err(ValueError::new(
+            format!(
+                "{} restarts are above upper bound ({MOST_RESTARTS}) of a restart window",
+                window.count
+            ),
+            "COUNT/DURATION with a count from 1 to 100, such as 5/10m",
+        )),
+        Some(window) => Ok(window),
+        None => Err(ValueError::new(
             format!("not a valid restart window: {}", repr(text)),
             "COUNT/DURATION, such as 5/10m: at most 5 restarts in 10 minutes",
-        )
-    })
+        )),
+    }
 }

@@ -90,6 +90,12 @@ fn a_restart_window_is_a_count_and_a_duration() {
     for text in ["5", "0/10m", "5/0", "5/x", "/1"] {
         assert!(restart_window(text).is_err(), "{text}");
     }
+    assert_eq!(restart_window("100/1m").unwrap().count, 100);
+    let above = restart_window("101/1m").unwrap_err();
+    assert_eq!(
+        above.text,
+        "101 restarts are above upper bound (100) of a restart window"
+    );
 }
 
 #[test]
