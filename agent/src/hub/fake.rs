@@ -9,19 +9,22 @@ use tokio::sync::mpsc;
 use super::handle::{ActOn, Ask, HubHandle, Key, Resolved, Snapshot};
 use crate::journal::Journal;
 
+/// More actions than any test asks for without looking at them; one more fails the test.
+const ACTS: usize = 64;
+
 /// A fake hub, and what it was asked to do.
 pub(crate) struct FakeHub {
     pub(crate) handle: HubHandle,
     pub(crate) journal: Journal,
     /// Each action, as it came.
-    pub(crate) acts: mpsc::UnboundedReceiver<ActOn>,
+    pub(crate) acts: mpsc::Receiver<ActOn>,
 }
 
 /// Starts a hub with these programs, each a group of its own. An action on `stuck` has no result.
 pub(crate) fn start(epoch: u64, programs: &[&str]) -> FakeHub {
     let journal = Journal::new(epoch, 64);
     let (asks, mut inbox) = mpsc::channel(8);
-    let (told, acts) = mpsc::unbounded_channel();
+    let (told, acts) = mpsc::channel(ACTS);
     let handle = HubHandle::new(asks, journal.clone());
     let keys: Vec<Key> = programs
         .iter()
@@ -48,7 +51,7 @@ fn answer(
     ask: Ask,
     keys: &[Key],
     journal: &Journal,
-    told: &mpsc::UnboundedSender<ActOn>,
+    told: &mpsc::Sender<ActOn>,
     stuck: &mut Vec<mpsc::Sender<TargetResult>>,
 ) {
     match ask {
@@ -61,7 +64,11 @@ fn answer(
                     sender.try_send(done(&key)).unwrap();
                 }
             }
-            told.send(request).ok();
+            let told = told.try_send(request);
+            assert!(
+                !matches!(told, Err(mpsc::error::TrySendError::Full(_))),
+                "nobody looks at the actions"
+            );
             results.send(receiver).ok();
         }
         Ask::Status { patterns, answer } => {

@@ -16,12 +16,15 @@ use tokio::sync::mpsc;
 
 use crate::rig::within;
 
+/// Requests that wait for the test. When it is full, no more are read, as a keeper does that is slow.
+const REQUESTS: usize = 1024;
+
 /// The test's end of the conversation.
 pub(crate) struct FakeKeeper {
-    requests: mpsc::UnboundedReceiver<(Request, Vec<OwnedFd>)>,
+    requests: mpsc::Receiver<(Request, Vec<OwnedFd>)>,
     connection: std::sync::mpsc::Receiver<Arc<OwnedFd>>,
     socket: Option<Arc<OwnedFd>>,
-    reading: std::sync::mpsc::Sender<()>,
+    reading: std::sync::mpsc::SyncSender<()>,
 }
 
 impl FakeKeeper {
@@ -29,9 +32,9 @@ impl FakeKeeper {
     /// nothing before [`FakeKeeper::read`].
     pub(crate) fn listen(path: &Path, notes: Vec<Note>) -> Self {
         let listener = packet::bind(path).unwrap();
-        let (sender, requests) = mpsc::unbounded_channel();
-        let (connected, connection) = std::sync::mpsc::channel();
-        let (reading, read) = std::sync::mpsc::channel();
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let (connected, connection) = std::sync::mpsc::sync_channel(1);
+        let (reading, read) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
             wait(&listener);
             let socket = Arc::new(rustix::net::accept(&listener).unwrap());
@@ -53,7 +56,8 @@ impl FakeKeeper {
             connected.send(Arc::clone(&socket)).unwrap();
             read.recv().unwrap();
             while let Ok(Some((message, fds))) = packet::recv::<ToKeeper>(socket.as_fd()) {
-                if sender.send((message.request.unwrap(), fds)).is_err() {
+                let request = (message.request.unwrap(), fds);
+                if sender.blocking_send(request).is_err() {
                     return;
                 }
             }
