@@ -39,6 +39,7 @@ mod opening;
 mod pace;
 mod plumbing;
 mod port;
+mod pulse;
 mod recorder;
 mod regular;
 pub mod sieve;
@@ -51,7 +52,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rsv_keeper::message::{Channel, Run};
 
@@ -254,6 +255,12 @@ impl Capture {
     pub fn stats(&self, key: &str, channel: Channel) -> io::Result<Option<CaptureStats>> {
         let log = command::LogKey::new(key, channel);
         self.inbox.ask(|reply| Command::Stats { log, reply })
+    }
+
+    /// For how long no log of this agent has taken a byte, because the thread waits for a disk; absent
+    /// while all goes on. Never waits.
+    pub fn stuck_for(&self) -> Option<Duration> {
+        self.inbox.pulse.stuck_for(Instant::now())
     }
 
     /// Where events come out, for the one who serves listeners; absent when it was taken before. As

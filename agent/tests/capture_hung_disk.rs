@@ -48,6 +48,10 @@ fn a_hung_disk_holds_nobody_who_asks_and_loses_nothing() {
     eventually("asking has an end", || {
         asked() == Err(io::ErrorKind::TimedOut)
     });
+    eventually("it is known for how long it hangs", || {
+        let stuck = rig.capture.stuck_for();
+        stuck.is_some_and(|stuck| stuck >= Duration::from_secs(3))
+    });
     let started = Instant::now();
     let (reader, mut other) = io::pipe().unwrap();
     rig.capture
@@ -63,6 +67,9 @@ fn a_hung_disk_holds_nobody_who_asks_and_loses_nothing() {
         std::fs::read(&path).unwrap().len() == all.len()
     });
     assert_same(&std::fs::read(&path).unwrap(), &all);
+    eventually("nothing hangs any more", || {
+        rig.capture.stuck_for().is_none()
+    });
     eventually("so has the other", || {
         rig::contents(&rig.path()) == b"while it hung"
     });

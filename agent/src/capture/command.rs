@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsv_keeper::message::{Channel, Run};
 use rustix::event::EventfdFlags;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::aside::Origin;
 use super::events::EventSender;
+use super::pulse::Pulse;
 use super::trouble::TroubleSink;
 use super::{AttachedStream, CaptureStats, LogSpec};
 use crate::logbook::index::LogIndex;
@@ -100,6 +101,7 @@ pub(crate) struct Inbox {
     bell: OwnedFd,
     /// The listener's end of the events has been given away.
     pub(super) is_listened_to: AtomicBool,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// The receiving end.
@@ -107,18 +109,26 @@ pub(super) struct Outbox {
     pub(super) commands: Receiver<Command>,
     /// Readable when there may be commands.
     pub(super) bell: OwnedFd,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Both ends.
 pub(super) fn channel() -> io::Result<(Inbox, Outbox)> {
     let (sender, commands) = mpsc::channel();
     let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let pulse = Arc::new(Pulse::new(Instant::now()));
     let inbox = Inbox {
+        pulse: Arc::clone(&pulse),
         commands: Some(sender),
         bell: bell.try_clone()?,
         is_listened_to: AtomicBool::new(false),
     };
-    Ok((inbox, Outbox { commands, bell }))
+    let outbox = Outbox {
+        commands,
+        bell,
+        pulse,
+    };
+    Ok((inbox, outbox))
 }
 
 impl Inbox {

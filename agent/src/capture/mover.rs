@@ -99,12 +99,14 @@ impl Mover {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
+            self.outbox.pulse.rest();
             if let Err(error) = self.wait(&mut events) {
                 // Cannot happen to a valid set; if it does, a busy loop would be worse than a slow one.
                 tracing::error!(%error, "capture cannot wait for its pipes");
                 std::thread::sleep(Duration::from_secs(1));
             }
             self.now = Instant::now();
+            self.outbox.pulse.work(self.now);
             let mut rings = false;
             for event in &events {
                 match event.data.u64() {
@@ -175,6 +177,7 @@ impl Mover {
         if let Wait::Until(at) = std::mem::replace(&mut stream.wait, Wait::Turn) {
             self.due.remove(&(at, token));
         }
+        self.outbox.pulse.work(Instant::now());
         let file = match self.files.ensure_open(&stream.log, stream.file) {
             Ok(file) => file,
             Err(error) => {
@@ -402,7 +405,10 @@ impl Mover {
         rustix::io::read(&self.outbox.bell, &mut count).ok();
         loop {
             match self.outbox.commands.try_recv() {
-                Ok(command) => self.execute(command),
+                Ok(command) => {
+                    self.outbox.pulse.work(Instant::now());
+                    self.execute(command);
+                }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }

@@ -60,6 +60,18 @@ impl Core {
         }
     }
 
+    /// What is shown of a process at this moment. Whether a disk answers is asked anew each time,
+    /// because the thread that waits for it cannot tell.
+    fn shown(&self, slot: &super::slot::Slot) -> wire::ProcessStatus {
+        let mut status = slot.status();
+        if let Some(stuck) = self.gear.logs.capture().stuck_for()
+            && slot.is_live()
+        {
+            super::health::Health::show_stuck(&mut status, stuck, SystemTime::now());
+        }
+        status
+    }
+
     fn status(&self, patterns: &[String]) -> wire::HostStatus {
         let everything = ["all".to_owned()];
         let patterns = if patterns.is_empty() {
@@ -77,7 +89,7 @@ impl Core {
             host: String::new(),
             state: wire::HostState::Connected.into(),
             as_of: Some(to_wire(SystemTime::now())),
-            programs: programs.map(|slot| slot.status()).collect(),
+            programs: programs.map(|slot| self.shown(slot)).collect(),
             unmatched,
             reason: String::new(),
         }

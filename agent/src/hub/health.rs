@@ -5,7 +5,7 @@
 //! is in trouble.
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rsv_keeper::message::Channel;
 use rsv_proto::time::to_wire;
@@ -75,6 +75,24 @@ impl Health {
         status.log_dropped_bytes = self.streams.iter().map(|stream| stream.dropped).sum();
     }
 
+    /// No log takes bytes: it is put before whatever else is wrong with this one.
+    pub(super) fn show_stuck(status: &mut wire::ProcessStatus, stuck: Duration, now: SystemTime) {
+        if !status.has_stdout_log && !status.has_stderr_log {
+            return;
+        }
+        let text = format!(
+            "the log has not taken bytes for {} s: a disk of this host does not answer",
+            stuck.as_secs()
+        );
+        status.log_trouble = match status.log_trouble.as_str() {
+            "" => text,
+            other => format!("{text}; {other}"),
+        };
+        if status.log_trouble_since.is_none() {
+            status.log_trouble_since = now.checked_sub(stuck).map(to_wire);
+        }
+    }
+
     fn stream(&mut self, channel: Channel) -> &mut Stream {
         let known = self
             .streams
@@ -130,6 +148,22 @@ mod tests {
         health.note(news(Channel::Stdout, None, 0));
         health.note(news(Channel::Stderr, None, 7));
         assert_eq!(shown(&health), (String::new(), false, 7));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_is_shown_with_its_age_where_there_is_a_log() {
+        let mut status = wire::ProcessStatus::default();
+        let (stuck, now) = (Duration::from_secs(12), SystemTime::now());
+        Health::show_stuck(&mut status, stuck, now);
+        assert_eq!(status.log_trouble, "");
+        status.has_stdout_log = true;
+        status.log_trouble = "slow".into();
+        Health::show_stuck(&mut status, stuck, now);
+        assert_eq!(
+            status.log_trouble,
+            "the log has not taken bytes for 12 s: a disk of this host does not answer; slow"
+        );
+        assert_eq!(status.log_trouble_since, Some(to_wire(now - stuck)));
     }
 
     #[test]
