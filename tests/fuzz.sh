@@ -2,9 +2,10 @@
 # Fuzzes what reads text from outside, each target for so many seconds:
 #   tests/fuzz.sh [SECONDS [TARGET...]]     60 seconds, every target; 0 seconds only builds them
 #
-# The targets in tests/fuzz are cargo-fuzz's: `cargo fuzz run --fuzz-dir tests/fuzz TARGET` works where
-# that is installed. This needs no more than the pinned toolchain and a C++ compiler: libFuzzer with
-# coverage, and with checks of arithmetic and assertions instead of a sanitizer.
+# The targets in tests/fuzz are cargo-fuzz's: where that and a nightly toolchain are installed,
+# `cargo +nightly fuzz run --fuzz-dir tests/fuzz TARGET` adds a sanitizer. This needs no more than the
+# pinned toolchain and a C++ compiler: libFuzzer with coverage, and with checks of arithmetic and
+# assertions instead of a sanitizer.
 # What was found to lead somewhere stays in target/fuzz/corpus; an input that fails is printed, kept in
 # target/fuzz/artifacts, and repeated by giving its file to the target's binary.
 set -euo pipefail
@@ -19,6 +20,8 @@ if [ ${#targets[@]} -eq 0 ]; then
     done
 fi
 
+# Every version is the workspace's; cargo adds those of the fuzzer.
+cp Cargo.lock tests/fuzz/Cargo.lock
 triple=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=$PWD/target/fuzz
 # The flags that cargo-fuzz gives; naming the triple keeps them away from build scripts.
@@ -26,7 +29,7 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
 -Ccodegen-units=1" \
-    cargo build --locked --release --manifest-path tests/fuzz/Cargo.toml --target "$triple" --bins
+    cargo build --release --manifest-path tests/fuzz/Cargo.toml --target "$triple" --bins
 
 [ "$seconds" -gt 0 ] || exit 0
 for target in "${targets[@]}"; do

@@ -11,7 +11,12 @@ fuzz_target!(|input: (bool, bool, u8, &[u8])| {
         captures,
     };
     let whole = sift(sieve, output, output.len().max(1), usize::MAX);
-    let pieces = sift(sieve, output, usize::from(cut).max(1), usize::from(cut).max(1));
+    let pieces = sift(
+        sieve,
+        output,
+        usize::from(cut).max(1),
+        usize::from(cut).max(1),
+    );
     assert_eq!(whole, pieces);
 });
 
@@ -26,7 +31,10 @@ fn sift(sieve: Sieve, output: &[u8], size: usize, limit: usize) -> (Vec<u8>, Vec
         while !pipe.is_empty() {
             let sifted = sieve.sift(place, &pipe, limit, rest);
             assert!(sifted.text.len() <= limit);
-            assert!(sifted.consumed > 0 || sifted.is_undecided, "nothing was done");
+            assert!(
+                sifted.consumed > 0 || sifted.is_undecided,
+                "nothing was done"
+            );
             ends.extend(sifted.ends.iter().map(|end| captured.len() + end));
             log.extend_from_slice(&sifted.text);
             captured.extend_from_slice(&sifted.captured);

@@ -16,7 +16,13 @@ fuzz_target!(|text: &str| {
          environment=A=\"{value}\",B=%(ENV_NAME)s\n"
     );
     let overrides = Overrides::default();
-    let loaded = load_str(&file, Path::new("/srv/s.conf"), &overrides, Strictness::Lenient, &host);
+    let loaded = load_str(
+        &file,
+        Path::new("/srv/s.conf"),
+        &overrides,
+        Strictness::Lenient,
+        &host,
+    );
     if let Err(errors) = loaded {
         assert!(!errors.to_string().is_empty());
     }

@@ -22,10 +22,14 @@ fuzz_target!(|bytes: &[u8]| {
 fn reread(value: &Value) -> Value {
     let text = response(value);
     let (_, params) = text.split_once("<params>").expect("an answer has a value");
-    let (params, _) = params.rsplit_once("</params>").expect("an answer has an end");
-    let call = format!(
-        "<methodCall><methodName>m</methodName><params>{params}</params></methodCall>"
-    );
+    let (params, _) = params
+        .rsplit_once("</params>")
+        .expect("an answer has an end");
+    let call =
+        format!("<methodCall><methodName>m</methodName><params>{params}</params></methodCall>");
     let call = decode(call.as_bytes()).expect("what is written can be read");
-    call.params.into_iter().next().expect("one value was written")
+    call.params
+        .into_iter()
+        .next()
+        .expect("one value was written")
 }
