@@ -34,9 +34,13 @@ use connection::{Outcome, Over, Peer};
 use refusal::Refusal;
 use session::End;
 
-/// How often a host that has not joined looks whether it has meanwhile. Joining is done by another
-/// process, and its only trace is the file.
+/// How often a host that has not joined looks whether it has meanwhile, where the kernel does not tell
+/// of changes in the state directory. Joining is done by another process, and its only trace is the
+/// file.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How often it looks all the same.
+const SELDOM: Duration = Duration::from_secs(600);
 
 /// What the agent tells of itself.
 #[derive(Debug, Clone, Default)]
@@ -150,6 +154,8 @@ impl Link {
     /// Waits until the host has an identity; absent: the agent leaves.
     async fn joined(&self, leave: &mut Leave, join_command: &str) -> Option<HostIdentity> {
         let mut said = String::new();
+        // Before the first look, so that nothing falls between the two.
+        let changes = self.state.changes();
         loop {
             let state = self.state.clone();
             match tokio::task::spawn_blocking(move || state.load_identity()).await {
@@ -172,7 +178,16 @@ impl Link {
                 }
                 Ok(_) | Err(_) => {}
             }
-            if !leave.pause(LOOK).await {
+            let is_to_look = match &changes {
+                Ok(changes) => tokio::select! {
+                    _ = leave.reason() => false,
+                    () = changes.identity() => true,
+                    // The directory may have been replaced as a whole.
+                    () = tokio::time::sleep(SELDOM) => true,
+                },
+                Err(_) => leave.pause(LOOK).await,
+            };
+            if !is_to_look {
                 return None;
             }
         }

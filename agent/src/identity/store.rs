@@ -14,7 +14,7 @@ use x509_parser::prelude::FromDer;
 use super::state::{StateDir, StateError, write_atomically};
 
 /// The file's name in the state directory.
-const FILE: &str = "identity.json";
+pub(super) const FILE: &str = "identity.json";
 
 /// The form of the file that this code writes.
 const FORMAT: u32 = 1;
