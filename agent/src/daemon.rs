@@ -25,6 +25,7 @@ mod systemd;
 mod wire;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rsv_config::host::SystemHost;
 use rsv_config::{ConfigErrors, Loaded};
@@ -33,12 +34,16 @@ use tokio::runtime::{Builder, Runtime};
 use crate::args::DaemonArgs;
 use crate::check::located;
 use crate::failure::Failure;
+use crate::os::memory;
 use detach::Report;
 use origin::Origin;
 
 /// Threads for what blocks: looking up users, opening logs, reading them for followers. A few are
 /// enough, since the disk is what they wait for.
 const BLOCKING_THREADS: usize = 6;
+
+/// How long a thread waits for more that blocks before it ends, with its stack.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
 
 /// How the agent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,7 @@ enum Ending {
 
 /// Supervises until told to end.
 pub fn run(args: &DaemonArgs, argv0: &str) -> ExitCode {
+    memory::be_thrifty();
     let host = SystemHost::new();
     let file = match located(args.configuration.as_deref(), argv0, &host) {
         Ok(file) => file,
@@ -112,6 +118,7 @@ fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(IDLE_THREAD)
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
 }

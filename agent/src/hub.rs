@@ -200,6 +200,7 @@ impl Hub {
             core.elapse();
             core.advance();
             core.gear.logs.go();
+            core.gear.rest(clock::now());
             if let Course::Done(mode) = core.course {
                 break mode;
             }

@@ -1,9 +1,11 @@
 //! The only home of `unsafe` in the agent: what no safe library offers.
 //!
 //! * [`daemon`]: going into the background
+//! * [`memory`]: how the allocator keeps memory
 //! * [`readiness`]: waiting in the runtime for a descriptor
 //! * [`session`]: starting a process outside our session
 
 pub mod daemon;
+pub mod memory;
 pub mod readiness;
 pub mod session;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsv_keeper::message::{self, Channel, Held, Request, Run};
 use rsv_proto::wire;
@@ -20,7 +21,14 @@ use super::outbox::Outbox;
 use super::slot::{LogState, Readiness, Slot, SpawnStage, wire_scope};
 use super::{verdicts, wanted, words};
 use crate::journal::Journal;
+use crate::os::memory;
 use crate::spec::SpawnError;
+
+/// So many steps leave memory behind that is worth giving back: a hundred programs have started.
+const MUCH: u32 = 256;
+
+/// By then the other tasks are done with it, too.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// The tools of the hub. It owns no machine.
 #[derive(Debug)]
@@ -36,6 +44,10 @@ pub(super) struct Gear {
     /// Signals that the keeper has not answered yet.
     signals: HashMap<u64, SentSignal>,
     last_signal: u64,
+    /// Steps since memory was last given back.
+    steps: u32,
+    /// When that is done next.
+    rest_at: Option<Tick>,
 }
 
 /// A signal under way.
@@ -65,6 +77,8 @@ impl Gear {
             live: 0,
             signals: HashMap::new(),
             last_signal: 0,
+            steps: 0,
+            rest_at: None,
         }
     }
 
@@ -78,6 +92,7 @@ impl Gear {
         effects: &[Effect],
     ) -> Option<SpawnError> {
         let has_changed = *before != phase || !effects.is_empty();
+        self.steps = self.steps.saturating_add(1);
         let was_live = slot.is_live();
         let pid = before.pid().or(phase.pid());
         slot.phase = phase;
@@ -355,8 +370,24 @@ impl Gear {
         slot.timer = timer;
     }
 
+    /// Gives memory back a little after much has happened, when nothing else is about to.
+    pub(super) fn rest(&mut self, now: Tick) {
+        match self.rest_at {
+            Some(at) if at <= now => {
+                self.rest_at = None;
+                self.steps = 0;
+                memory::give_back();
+            }
+            None if self.steps >= MUCH && self.deadlines.is_empty() => {
+                self.rest_at = Some(now + AFTERWARDS);
+            }
+            Some(_) | None => {}
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Tick> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let machine = self.deadlines.first().map(|(at, _)| *at);
+        [machine, self.rest_at].into_iter().flatten().min()
     }
 
     /// The programs whose deadline has come. They stay in the set until their machines move on.
