@@ -181,14 +181,21 @@ impl Capture {
     /// agent, because until then it may still drain.
     ///
     /// Waits for the disk, at most five seconds; for a blocking thread.
-    pub fn open(&self, key: &str, channel: Channel, spec: LogSpec) -> io::Result<OwnedFd> {
+    pub fn open(
+        &self,
+        key: &str,
+        channel: Channel,
+        spec: impl Into<Arc<LogSpec>>,
+    ) -> io::Result<OwnedFd> {
+        let spec = spec.into();
         let log = command::LogKey::new(key, channel);
         self.inbox.ask(|reply| Command::Open { log, spec, reply })?
     }
 
     /// Says how the log of a stream would be opened, so that a log of the past can be read and cleared
     /// while its program does not run. Holds no file open.
-    pub fn know(&self, key: &str, channel: Channel, spec: LogSpec) {
+    pub fn know(&self, key: &str, channel: Channel, spec: impl Into<Arc<LogSpec>>) {
+        let spec = spec.into();
         let log = command::LogKey::new(key, channel);
         self.inbox.tell(Command::Know { log, spec });
     }

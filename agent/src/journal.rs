@@ -9,13 +9,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prost::Message as _;
 use rsv_proto::wire;
 use tokio::sync::watch;
 
-/// How many changes are kept, at some 400 bytes each. A start of a thousand programs makes three
+/// How many changes are kept, at some 150 bytes each. A start of a thousand programs makes three
 /// thousand; a watcher that falls behind by more than this is better served by a snapshot, which is
 /// then the smaller answer.
-pub const CAPACITY: usize = 2048;
+pub const CAPACITY: usize = 1024;
 
 /// The ring of changes. Cloning gives another front of the same ring.
 #[derive(Clone, Debug)]
@@ -51,9 +52,17 @@ pub enum Item {
 struct Shared {
     epoch: u64,
     capacity: usize,
-    ring: Mutex<VecDeque<wire::Delta>>,
+    ring: Mutex<Ring>,
     newest: watch::Sender<u64>,
     ended: watch::Sender<bool>,
+}
+
+/// The latest changes as they go over the wire, which is a third of what they are otherwise.
+#[derive(Debug, Default)]
+struct Ring {
+    deltas: VecDeque<Box<[u8]>>,
+    /// The number of the newest; 0: there is none.
+    newest: u64,
 }
 
 impl Journal {
@@ -62,7 +71,7 @@ impl Journal {
         let shared = Shared {
             epoch,
             capacity: capacity.max(1),
-            ring: Mutex::new(VecDeque::new()),
+            ring: Mutex::default(),
             newest: watch::Sender::new(0),
             ended: watch::Sender::new(false),
         };
@@ -95,11 +104,13 @@ impl Journal {
             seq,
             change: Some(change),
         };
+        let delta = delta.encode_to_vec().into_boxed_slice();
         let mut ring = self.shared.lock();
-        if ring.len() == self.shared.capacity {
-            ring.pop_front();
+        if ring.deltas.len() == self.shared.capacity {
+            ring.deltas.pop_front();
         }
-        ring.push_back(delta);
+        ring.deltas.push_back(delta);
+        ring.newest = seq;
         drop(ring);
         self.shared.newest.send_replace(seq);
         seq
@@ -150,6 +161,13 @@ impl JournalReader {
         }
     }
 
+    /// Waits for the end of the hub, whatever is still to be read. Safe to cancel.
+    pub async fn ended(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        // An error says that the sender is gone, and the reader itself holds it.
+        ended.wait_for(|has_ended| *has_ended).await.ok();
+    }
+
     /// Goes on with the change after this number, such as that of a snapshot just taken.
     pub fn resume_after(&mut self, seq: u64) {
         self.next = seq.saturating_add(1);
@@ -167,14 +185,10 @@ impl JournalReader {
 
     fn take(&mut self) -> Item {
         let ring = self.shared.lock();
-        let oldest = ring.front().map_or(u64::MAX, |delta| delta.seq);
-        let Some(place) = self.next.checked_sub(oldest) else {
-            return Item::Lagged;
-        };
-        let found = usize::try_from(place)
-            .ok()
-            .and_then(|place| ring.get(place))
-            .cloned();
+        // What we have written ourselves can be read.
+        let found = ring
+            .get(self.next)
+            .and_then(|delta| wire::Delta::decode(delta).ok());
         drop(ring);
         self.next += u64::from(found.is_some());
         found.map_or(Item::Lagged, Item::Delta)
@@ -183,14 +197,24 @@ impl JournalReader {
 
 impl Shared {
     fn oldest(&self) -> u64 {
-        let oldest = self.lock().front().map(|delta| delta.seq);
-        oldest.unwrap_or_else(|| *self.newest.borrow() + 1)
+        self.lock().oldest()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<wire::Delta>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ring> {
         // The ring is whole between any two statements that touch it, so a panic elsewhere leaves
         // nothing half done.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn oldest(&self) -> u64 {
+        self.newest + 1 - self.deltas.len() as u64
+    }
+
+    fn get(&self, seq: u64) -> Option<&[u8]> {
+        let place = usize::try_from(seq.checked_sub(self.oldest())?).ok()?;
+        self.deltas.get(place).map(|delta| &**delta)
     }
 }
 
@@ -268,6 +292,18 @@ mod tests {
         journal.end();
         assert_eq!(seq(&reader.next().await), 1);
         assert_eq!(reader.next().await, Item::Ended);
+    }
+
+    #[tokio::test]
+    async fn the_end_can_be_waited_for_without_reading() {
+        let journal = Journal::new(1, 2);
+        let reader = journal.subscribe();
+        publish(&journal, "a");
+        let wait = tokio::spawn(async move { reader.ended().await });
+        tokio::task::yield_now().await;
+        assert!(!wait.is_finished());
+        journal.end();
+        wait.await.unwrap();
     }
 
     #[tokio::test]

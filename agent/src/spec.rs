@@ -12,6 +12,8 @@ mod error;
 mod executable;
 mod launch;
 
+use std::sync::Arc;
+
 use rsv_supervise::Policy;
 
 use crate::capture::{LogSpec, LogTarget};
@@ -37,9 +39,9 @@ pub struct Program {
     /// How it is started, or why its configuration is refused.
     pub launch: Result<Launch, String>,
     /// Where its standard output goes.
-    pub stdout: LogSpec,
+    pub stdout: Arc<LogSpec>,
     /// Where its standard error goes; absent: where its standard output goes.
-    pub stderr: Option<LogSpec>,
+    pub stderr: Option<Arc<LogSpec>>,
 }
 
 impl Program {

@@ -45,7 +45,7 @@ async fn a_restart_after_rotations_is_drained_into_the_newest_file() {
     let mut keeper = FakeKeeper::reading(&rig.socket());
     let log = rig.path("app.log");
     let mut app = program("app", "never run");
-    app.stdout = LogSpec::file(&log, 10, 9);
+    app.stdout = LogSpec::file(&log, 10, 9).into();
     app.policy.autorestart = Autorestart::Always;
     let agent = rig.agent(vec![app]).await;
     // Each pipe stays open: what is left of a former run goes on writing.

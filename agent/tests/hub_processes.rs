@@ -153,7 +153,7 @@ async fn an_unwritable_log_refuses_the_start_and_nothing_else() {
     let rig = Rig::with_keeper();
     let mut bad = rig.program("bad", "exec sleep 1000");
     bad.policy.autostart = false;
-    bad.stdout = rsv_agent::capture::LogSpec::file("/nonexistent/dir/x.log", 0, 0);
+    bad.stdout = rsv_agent::capture::LogSpec::file("/nonexistent/dir/x.log", 0, 0).into();
     let agent = rig
         .agent(vec![bad, rig.program("good", "exec sleep 1000")])
         .await;

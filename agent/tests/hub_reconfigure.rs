@@ -85,7 +85,7 @@ async fn a_changed_program_is_stopped_and_comes_back_as_the_new_one() {
     let old = pid(&agent, "app").await;
     eventually("the old output", || rig.log("app") == "old\n").await;
     let mut new = rig.program("app", "echo new; exec sleep 1000");
-    new.stdout = LogSpec::file(rig.path("other.log"), 0, 0);
+    new.stdout = LogSpec::file(rig.path("other.log"), 0, 0).into();
     let results = changed(&agent, vec![ProgramChange::Restart(new)]).await;
     assert_eq!(said(&results[0]).2, [Step::Stopped]);
     assert!(!is_alive(old));
@@ -111,8 +111,9 @@ async fn other_rules_and_log_limits_take_effect_while_the_program_runs() {
     eventually("the output", || rig.log("app") == "one\ntwo\n").await;
     let mut new = old;
     new.policy.autorestart = Autorestart::Always;
-    new.stdout.maxbytes = 8;
-    new.stdout.backups = 1;
+    let log = std::sync::Arc::make_mut(&mut new.stdout);
+    log.maxbytes = 8;
+    log.backups = 1;
     let results = changed(&agent, vec![ProgramChange::Adjust(new)]).await;
     assert_eq!(results, []);
     assert_eq!(pid(&agent, "app").await, before);

@@ -273,7 +273,7 @@ async fn a_standard_error_that_is_merged_now_is_read_until_the_program_ends() {
     let script = "trap \"echo err >&2; echo told\" USR1; echo ready; while :; do sleep 0.01; done";
     let mut split = rig.program("app", script);
     split.launch.as_mut().expect("a shell").redirect_stderr = false;
-    split.stderr = Some(rsv_agent::capture::LogSpec::null());
+    split.stderr = Some(rsv_agent::capture::LogSpec::null().into());
     let agent = rig.agent(vec![split]).await;
     agent.until_state("app", ProcessState::Running).await;
     eventually("the trap", || rig.log("app").contains("ready")).await;

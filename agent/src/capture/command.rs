@@ -45,12 +45,12 @@ pub(crate) type Reply<T> = SyncSender<T>;
 pub(crate) enum Command {
     Open {
         log: LogKey,
-        spec: LogSpec,
+        spec: Arc<LogSpec>,
         reply: Reply<io::Result<OwnedFd>>,
     },
     Know {
         log: LogKey,
-        spec: LogSpec,
+        spec: Arc<LogSpec>,
     },
     Attach {
         origin: Origin,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rsv_keeper::message::{Channel, Run};
 
@@ -47,8 +48,8 @@ fn answer<T>(reply: &Reply<T>, value: T) {
 }
 
 impl Mover {
-    fn open(&mut self, log: &LogKey, spec: &LogSpec) -> io::Result<OwnedFd> {
-        let id = self.files.know(log, spec.clone())?;
+    fn open(&mut self, log: &LogKey, spec: &Arc<LogSpec>) -> io::Result<OwnedFd> {
+        let id = self.files.know(log, Arc::clone(spec))?;
         let (id, file) = self.files.open(log).map(|(_, file)| (id, file))?;
         let drain = file.duplicate()?;
         let is_heard = self.outlets.is_heard();
@@ -72,7 +73,7 @@ impl Mover {
         Ok(drain)
     }
 
-    fn know(&mut self, log: &LogKey, spec: LogSpec) {
+    fn know(&mut self, log: &LogKey, spec: Arc<LogSpec>) {
         // An open log keeps its file until it is opened with the new spec.
         let is_attached = self.streams.values().any(|stream| stream.log == *log);
         if is_attached {
@@ -197,7 +198,7 @@ impl Mover {
         }
     }
 
-    fn find(&mut self, log: &LogKey) -> Option<std::sync::Arc<crate::logbook::index::LogIndex>> {
+    fn find(&mut self, log: &LogKey) -> Option<Arc<crate::logbook::index::LogIndex>> {
         self.serve_log(log);
         match self.files.index_of(log) {
             Ok(index) => index,

@@ -30,7 +30,7 @@ pub(super) struct Files {
 
 #[derive(Debug)]
 struct Log {
-    spec: LogSpec,
+    spec: Arc<LogSpec>,
     file: FileId,
     stats: CaptureStats,
     condition: Condition,
@@ -47,7 +47,7 @@ struct Entry {
 
 impl Files {
     /// Learns how a log is kept. When its path is another one than before, says so.
-    pub(super) fn know(&mut self, log: &LogKey, spec: LogSpec) -> io::Result<FileId> {
+    pub(super) fn know(&mut self, log: &LogKey, spec: Arc<LogSpec>) -> io::Result<FileId> {
         let path = path_of(&spec)?;
         let id = self.id_of(path);
         match self.logs.get_mut(log) {
@@ -123,7 +123,7 @@ impl Files {
 
     /// The file of a log, and how it is kept.
     pub(super) fn of(&self, log: &LogKey) -> Option<(FileId, &LogSpec)> {
-        self.logs.get(log).map(|log| (log.file, &log.spec))
+        self.logs.get(log).map(|log| (log.file, log.spec.as_ref()))
     }
 
     /// The logs of a key.

@@ -56,7 +56,8 @@ pub(super) struct Mover {
     outbox: Outbox,
     pub(super) port: Box<dyn DrainPort>,
     pub(super) files: Files,
-    pub(super) streams: HashMap<u64, Stream>,
+    /// Boxed, because a table is half empty.
+    pub(super) streams: HashMap<u64, Box<Stream>>,
     pub(super) outlets: Outlets,
     reports: Reports,
     /// When trouble is looked at next.
@@ -361,7 +362,7 @@ impl Mover {
             tracing::error!(program = stream.origin.run.key, %error, "cannot take over output");
             return;
         }
-        self.streams.insert(token, stream);
+        self.streams.insert(token, Box::new(stream));
         self.serve(token);
     }
 

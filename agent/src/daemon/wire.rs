@@ -24,7 +24,6 @@ use crate::capture::Capture;
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
 use crate::identity::{StateDir, StateLock};
-use crate::journal::Item;
 use crate::keeper_client::{self, KeeperError, KeeperOptions, KeeperPort};
 use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::local::{self, DaemonAsk, LocalHandle};
@@ -197,8 +196,8 @@ fn tell_of_the_start(config: &Config, notes: &[String]) {
 }
 
 /// The programs, with their users looked up, which may ask a directory server.
-async fn settings(config: &Config, epoch: u64) -> Result<Settings, Failure> {
-    let all = config.clone();
+async fn settings(config: &Arc<Config>, epoch: u64) -> Result<Settings, Failure> {
+    let all = Arc::clone(config);
     let ambience = spec::Ambience::of_this_process();
     let programs = blocking(move || spec::load(&all, ambience)).await?;
     let host = config
@@ -431,14 +430,7 @@ async fn attentively(end: impl Future<Output = Ending>, signals: &mut Signals) -
 /// Waits for the end of the hub. The journal ends with it, and unlike its task can be waited for many
 /// times.
 async fn hub_ended(hub: &HubHandle) {
-    let mut reader = hub.subscribe();
-    loop {
-        match reader.next().await {
-            Item::Ended => return,
-            Item::Lagged => reader.resume_after(reader.newest_seq()),
-            Item::Delta(_) => {}
-        }
-    }
+    hub.subscribe().ended().await;
 }
 
 async fn due(period: Option<Duration>) {

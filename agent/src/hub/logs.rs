@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rsv_keeper::message::{Channel, Run};
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ const OPENED: usize = 64;
 pub(super) struct Wanted {
     pub(super) key: Key,
     pub(super) channel: Channel,
-    pub(super) spec: LogSpec,
+    pub(super) spec: Arc<LogSpec>,
 }
 
 /// What came of it.
@@ -36,7 +37,7 @@ pub(super) enum LogInput {
         key: Key,
         channel: Channel,
         /// As it was asked for.
-        spec: LogSpec,
+        spec: Arc<LogSpec>,
         result: io::Result<OwnedFd>,
     },
     /// The thread has done all that it was given.

@@ -1,6 +1,7 @@
 //! What the keeper reports and what becomes of the logs, turned into events of machines.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rsv_keeper::message::{Channel, Exited, Refused, Signalled};
@@ -180,7 +181,7 @@ impl Core {
         &mut self,
         key: &Key,
         channel: Channel,
-        spec: &LogSpec,
+        spec: &Arc<LogSpec>,
         result: std::io::Result<OwnedFd>,
     ) {
         let Some(slot) = self.slots.get_mut(key) else {

@@ -17,6 +17,9 @@ use rsv_keeper::packet;
 
 use crate::keeper_client::{KeeperPort, NewConnection};
 
+/// Packets for which room is kept while none waits.
+const FEW: usize = 16;
+
 /// The hub's way to the keeper.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -108,6 +111,8 @@ impl Outbox {
             }
             self.waiting.pop_front();
         }
+        // Room for a thousand packets is needed at most when everything starts.
+        self.waiting.shrink_to(FEW);
     }
 
     /// Waits until there may be room.

@@ -202,7 +202,7 @@ impl Note {
                 kill_scope: policy.kill_scope,
             },
             stdout: LogNote::of(&program.stdout),
-            stderr: program.stderr.as_ref().map(LogNote::of),
+            stderr: program.stderr.as_deref().map(LogNote::of),
         }
     }
 
@@ -239,8 +239,8 @@ impl Note {
                 ..Policy::default()
             },
             launch: Err("it is no longer configured".to_owned()),
-            stdout: self.stdout.into_spec(),
-            stderr: self.stderr.map(LogNote::into_spec),
+            stdout: self.stdout.into_spec().into(),
+            stderr: self.stderr.map(|note| note.into_spec().into()),
         }
     }
 }
@@ -379,7 +379,7 @@ mod tests {
             priority: 2,
             policy: Policy::default(),
             launch: Err("no".into()),
-            stdout: LogSpec::file("/var/log/x", 10, 2),
+            stdout: LogSpec::file("/var/log/x", 10, 2).into(),
             stderr: None,
         };
         let note = Note::of(&Phase::default(), &Record::new(), &program);

@@ -64,7 +64,7 @@ pub(super) struct Waiter {
 #[derive(Debug)]
 pub(super) struct SlotLog {
     pub(super) channel: Channel,
-    pub(super) spec: LogSpec,
+    pub(super) spec: Arc<LogSpec>,
     pub(super) state: LogState,
     /// Pipes that wait for the log to be open, with the processes that write.
     pub(super) parked: Vec<(Run, u32, OwnedFd)>,
@@ -132,7 +132,7 @@ impl Slot {
     pub(super) fn status(&self) -> wire::ProcessStatus {
         let mut status = self.record.status(&self.program.key);
         status.has_stdout_log = is_file(&self.program.stdout);
-        status.has_stderr_log = self.program.stderr.as_ref().is_some_and(is_file);
+        status.has_stderr_log = self.program.stderr.as_deref().is_some_and(is_file);
         self.health.show(&mut status);
         status
     }
@@ -203,7 +203,7 @@ pub(super) fn logs_of(program: &Program) -> Vec<SlotLog> {
 }
 
 impl SlotLog {
-    fn new(channel: Channel, spec: LogSpec) -> Self {
+    fn new(channel: Channel, spec: Arc<LogSpec>) -> Self {
         Self {
             channel,
             spec,

@@ -69,7 +69,14 @@ pub(crate) struct LogIndex {
     pub(crate) log_id: Uuid,
     pub(crate) path: PathBuf,
     shelf: Mutex<Shelf>,
-    progress: watch::Sender<Progress>,
+    progress: Mutex<Told>,
+}
+
+/// How far it reaches, and who wants to know: nearly always nobody, and then there is no channel.
+#[derive(Debug)]
+struct Told {
+    now: Progress,
+    watchers: Option<watch::Sender<Progress>>,
 }
 
 /// The segments, the oldest first.
@@ -84,11 +91,14 @@ struct Shelf {
 /// Reading: any thread.
 impl LogIndex {
     pub(crate) fn subscribe(&self) -> watch::Receiver<Progress> {
-        self.progress.subscribe()
+        let mut told = self.told();
+        let now = told.now;
+        let watchers = told.watchers.get_or_insert_with(|| watch::Sender::new(now));
+        watchers.subscribe()
     }
 
     pub(crate) fn progress(&self) -> Progress {
-        *self.progress.borrow()
+        self.told().now
     }
 
     /// Where the byte of this number is.
@@ -184,9 +194,12 @@ impl LogIndex {
 /// Writing: the capture thread.
 impl LogIndex {
     pub(crate) fn new(log_id: Uuid, path: PathBuf) -> Self {
-        let progress = watch::Sender::new(Progress {
-            end: 0,
-            state: LogState::Live,
+        let progress = Mutex::new(Told {
+            now: Progress {
+                end: 0,
+                state: LogState::Live,
+            },
+            watchers: None,
         });
         Self {
             log_id,
@@ -208,11 +221,11 @@ impl LogIndex {
 
     /// The log reaches to here.
     pub(crate) fn reach(&self, end: u64) {
-        self.progress.send_if_modified(|progress| {
-            let is_new = progress.end != end;
-            progress.end = end;
-            is_new
-        });
+        let mut told = self.told();
+        if told.now.end != end {
+            told.now.end = end;
+            told.tell();
+        }
     }
 
     /// A file is about to be removed.
@@ -232,29 +245,49 @@ impl LogIndex {
             shelf.segments.push_back(segment);
         }
         // A follower that waits for bytes of the former file has to move over.
-        self.progress.send_modify(|_| {});
+        self.told().tell();
     }
 
     pub(crate) fn close(&self, state: LogState) {
-        self.progress.send_modify(|progress| progress.state = state);
+        self.enter(state);
     }
 
     pub(crate) fn reopen(&self) {
-        self.progress
-            .send_modify(|progress| progress.state = LogState::Live);
+        self.enter(LogState::Live);
     }
 
     pub(crate) fn is_followed(&self) -> bool {
-        self.progress.receiver_count() > 0
+        let told = self.told();
+        let watchers = told.watchers.as_ref();
+        watchers.is_some_and(|watchers| watchers.receiver_count() > 0)
     }
 
     pub(crate) fn segments(&self) -> Vec<Segment> {
         self.shelf().segments.iter().copied().collect()
     }
 
+    fn enter(&self, state: LogState) {
+        let mut told = self.told();
+        told.now.state = state;
+        told.tell();
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // A panic cannot leave half of two numbers that nobody divides.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         // Every change is one call on the queue, so a panic cannot leave half of one behind.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    fn tell(&self) {
+        if let Some(watchers) = &self.watchers {
+            watchers.send_replace(self.now);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::files::Inputs;
 use crate::identity::state::write_atomically;
@@ -19,7 +20,8 @@ const FILE: &str = "last-good.json";
 pub struct LastGood {
     path: PathBuf,
     main_file: PathBuf,
-    saved: Option<Inputs>,
+    /// The digest of what was saved.
+    saved: Option<[u8; 32]>,
 }
 
 /// A configuration that was remembered.
@@ -50,7 +52,8 @@ impl LastGood {
     ///
     /// What the disk says; what was remembered before is still there.
     pub fn save(&mut self, inputs: Inputs, now: SystemTime) -> io::Result<()> {
-        if self.saved.as_ref() == Some(&inputs) {
+        let digest = digest(&inputs)?;
+        if self.saved == Some(digest) {
             return Ok(());
         }
         let saved_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -60,7 +63,7 @@ impl LastGood {
             inputs,
         };
         write_atomically(&self.path, &serde_json::to_vec(&remembered)?)?;
-        self.saved = Some(remembered.inputs);
+        self.saved = Some(digest);
         Ok(())
     }
 }
@@ -101,6 +104,10 @@ pub fn holds_programs(keeper_socket: &Path) -> bool {
         .filter(|link| link.to_string_lossy().contains("pidfd"))
         .count()
         > 0
+}
+
+fn digest(inputs: &Inputs) -> io::Result<[u8; 32]> {
+    Ok(Sha256::digest(serde_json::to_vec(inputs)?).into())
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -122,7 +122,7 @@ impl Common<'_> {
         found.clone()
     }
 
-    fn log(&self, process: &Process, channel: &str, stream: &Stream) -> LogSpec {
+    fn log(&self, process: &Process, channel: &str, stream: &Stream) -> Arc<LogSpec> {
         let target = match &stream.log {
             ConfiguredLog::Discard => LogTarget::Null,
             ConfiguredLog::File(path) => LogTarget::File { path: path.clone() },
@@ -130,7 +130,7 @@ impl Common<'_> {
                 path: self.auto.path(process, channel),
             },
         };
-        LogSpec {
+        Arc::new(LogSpec {
             target,
             maxbytes: stream.max_bytes.bytes(),
             backups: stream.backups,
@@ -139,7 +139,7 @@ impl Common<'_> {
             events: stream.events_enabled,
             syslog: stream.syslog.then(|| self.syslog(&process.id.name)),
             ledger_dir: Some(self.config.locations.state_dir.join("logs")),
-        }
+        })
     }
 
     /// The system's log, under the process's own name. Where its socket is can be said in the
@@ -261,7 +261,7 @@ fn broken(broken: &BrokenProgram) -> Program {
             ..Policy::default()
         },
         launch: Err(why.unwrap_or_else(|| format!("section {} is refused", broken.section))),
-        stdout: LogSpec::null(),
+        stdout: LogSpec::null().into(),
         stderr: None,
     }
 }

@@ -138,11 +138,11 @@ pub(crate) fn chain(path: &Path) -> Vec<PathBuf> {
     numbered.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Everything in a chain, the oldest first.
+/// Everything in a chain, the oldest first. A file that is renamed while this looks is missing.
 pub(crate) fn contents(path: &Path) -> Vec<u8> {
     chain(path)
         .iter()
-        .flat_map(|path| std::fs::read(path).unwrap())
+        .flat_map(|path| std::fs::read(path).unwrap_or_default())
         .collect()
 }
 

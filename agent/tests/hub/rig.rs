@@ -146,7 +146,7 @@ impl Rig {
     pub(crate) fn program(&self, name: &str, script: &str) -> Program {
         let log = LogSpec::file(self.path(&format!("{name}.log")), 0, 0);
         let mut program = program(name, script);
-        program.stdout = log;
+        program.stdout = log.into();
         program
     }
 
@@ -338,7 +338,7 @@ pub(crate) fn program(name: &str, script: &str) -> Program {
         priority: 999,
         policy,
         launch: Ok(launch),
-        stdout: LogSpec::null(),
+        stdout: LogSpec::null().into(),
         stderr: None,
     }
 }
