@@ -15,7 +15,8 @@ pub(crate) type Id = u64;
 /// Runs and notes.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    processes: BTreeMap<Id, Process>,
+    /// Boxed, because a node of the map has room for more than it holds.
+    processes: BTreeMap<Id, Box<Process>>,
     by_run: BTreeMap<Run, Id>,
     /// Our children that have not been reaped. A number is nobody else's until it has been.
     by_pid: BTreeMap<u32, Id>,
@@ -31,7 +32,7 @@ impl Table {
         if process.is_alive() && process.parentage == crate::process::Parentage::Own {
             self.by_pid.insert(process.pid, self.last);
         }
-        self.processes.insert(self.last, process);
+        self.processes.insert(self.last, Box::new(process));
         self.last
     }
 
@@ -52,12 +53,12 @@ impl Table {
 
     /// The run with an id.
     pub(crate) fn get(&self, id: Id) -> Option<&Process> {
-        self.processes.get(&id)
+        self.processes.get(&id).map(Box::as_ref)
     }
 
     /// The run with an id, to be changed.
     pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut Process> {
-        self.processes.get_mut(&id)
+        self.processes.get_mut(&id).map(Box::as_mut)
     }
 
     /// The id of a run.
@@ -80,7 +81,7 @@ impl Table {
             .by_run
             .range(first..)
             .take_while(move |(run, _)| run.key == key);
-        runs.filter_map(|(_, id)| Some((*id, self.processes.get(id)?)))
+        runs.filter_map(|(_, id)| Some((*id, self.processes.get(id)?.as_ref())))
     }
 
     /// The id of the run whose process is the child with this number.
@@ -95,7 +96,9 @@ impl Table {
 
     /// All runs, in the order in which they came.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &Process)> {
-        self.processes.iter().map(|(id, process)| (*id, process))
+        self.processes
+            .iter()
+            .map(|(id, process)| (*id, process.as_ref()))
     }
 
     /// How many runs are alive, or not at their end completely.
