@@ -8,6 +8,7 @@ mod events;
 mod global;
 mod hosts;
 mod typed;
+mod watch;
 mod words;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -20,6 +21,7 @@ pub(crate) use duration::{parse_duration, parse_span};
 pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
+pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
 
 /// Programs on this machine, or on every machine of a fleet.
 #[derive(Debug, Parser)]
@@ -111,7 +113,7 @@ fn gather(matches: &ArgMatches, flag: &str) -> Vec<String> {
 pub(crate) enum Verb {
     /// Show the state of programs
     #[command(after_help = words::STATUS)]
-    Status(Programs),
+    Status(StatusArgs),
     /// Start programs
     #[command(after_help = words::START)]
     Start(Programs),
@@ -163,6 +165,12 @@ pub(crate) enum Verb {
     /// Show what has happened, or follow what happens
     #[command(after_help = words::EVENTS)]
     Events(EventsArgs),
+    /// Wait until programs are as they should be
+    #[command(after_help = words::WAIT)]
+    Wait(WaitArgs),
+    /// Watch programs in a table that goes on, and act on them by keys
+    #[command(after_help = words::TOP)]
+    Top(TopArgs),
     /// Hosts of the fleet
     Host {
         #[command(subcommand)]
@@ -218,6 +226,8 @@ impl Verb {
             Self::Version(_) => "version",
             Self::Shutdown(_) => "shutdown",
             Self::Events(_) => "events",
+            Self::Wait(_) => "wait",
+            Self::Top(_) => "top",
             Self::Host { verb } => match verb {
                 HostVerb::Ls => "host ls",
             },

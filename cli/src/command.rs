@@ -18,8 +18,10 @@ mod shutdown;
 mod status;
 mod tail;
 mod token;
+mod top;
 mod update;
 mod version;
+mod wait;
 
 use crate::{
     args::{ContextVerb, HostVerb, TokenVerb, Verb},
@@ -30,7 +32,7 @@ use crate::{
 /// Runs a verb.
 pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit, Failure> {
     match verb {
-        Verb::Status(args) => status::run(invocation, args.programs).await,
+        Verb::Status(args) => status::run(invocation, args).await,
         Verb::Start(args) => act::run(invocation, act::Asked::Start, args.programs).await,
         Verb::Stop(args) => act::run(invocation, act::Asked::Stop, args.programs).await,
         Verb::Restart(args) => act::run(invocation, act::Asked::Restart, args.programs).await,
@@ -48,6 +50,8 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Version(args) => version::run(invocation, &args.words).await,
         Verb::Shutdown(args) => shutdown::run(invocation, &args.words).await,
         Verb::Events(args) => events::run(invocation, args).await,
+        Verb::Wait(args) => wait::run(invocation, args).await,
+        Verb::Top(args) => top::run(invocation, args).await,
         Verb::Host { verb } => match verb {
             HostVerb::Ls => host::list(invocation).await,
         },

@@ -135,6 +135,16 @@ pub(crate) struct Event {
     pub(crate) detail: String,
 }
 
+/// `wait`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Wait {
+    pub(crate) schema: &'static str,
+    pub(crate) reached: bool,
+    pub(crate) waited_for: &'static str,
+    /// Those that are not there, with what they are.
+    pub(crate) missing: Vec<String>,
+}
+
 /// `token create`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Token {

@@ -8,6 +8,7 @@ mod error;
 mod fold;
 mod invocation;
 mod json;
+mod live;
 mod local;
 mod location;
 mod run;

@@ -19,8 +19,9 @@ use tonic::Status;
 
 use crate::journal::{Item, Journal, JournalReader};
 
-/// Changes in one epoch: far more than happen.
-const PER_EPOCH: u64 = 1 << 32;
+/// Numbers between two epochs. An epoch is at least the second of its start, so that more changes than
+/// this would have to happen in every second for numbers to meet; and numbers stay exact in JSON.
+const PER_EPOCH: u64 = 1 << 20;
 
 /// How many of the latest events there are when nothing is said.
 const LATEST: usize = 100;

@@ -3,12 +3,9 @@
 use std::{str::FromStr, time::Duration};
 
 use clap::Args;
-use rsv_proto::{
-    process::state_word,
-    wire::{EventKind, ProcessState},
-};
+use rsv_proto::wire::{EventKind, ProcessState};
 
-use super::parse_span;
+use super::{parse_span, watch::parse_state};
 
 /// What `events` takes.
 #[derive(Debug, Args)]
@@ -45,17 +42,6 @@ pub(crate) enum EventType {
 
 const KINDS: [EventKind; 3] = [EventKind::Process, EventKind::Host, EventKind::Operation];
 
-const STATES: [ProcessState; 8] = [
-    ProcessState::Stopped,
-    ProcessState::Starting,
-    ProcessState::Running,
-    ProcessState::Backoff,
-    ProcessState::Stopping,
-    ProcessState::Exited,
-    ProcessState::Fatal,
-    ProcessState::Unknown,
-];
-
 impl EventType {
     /// The word for a kind.
     pub(crate) fn word(kind: EventKind) -> &'static str {
@@ -73,11 +59,7 @@ impl FromStr for EventType {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let kind = KINDS.into_iter().find(|kind| text == Self::word(*kind));
-        let state = || {
-            STATES
-                .into_iter()
-                .find(|state| text.eq_ignore_ascii_case(state_word(*state)))
-        };
+        let state = || parse_state(text).ok();
         kind.map(Self::Kind)
             .or_else(|| state().map(Self::State))
             .ok_or_else(|| {

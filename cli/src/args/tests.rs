@@ -84,7 +84,8 @@ fn the_words_of_tail_keep_their_order_with_options_among_them() {
 #[test]
 fn names_are_taken_apart_at_blanks() {
     let programs = |words: &[&str]| match Arguments::read(words).unwrap().verb {
-        Verb::Status(args) | Verb::Start(args) => args.programs,
+        Verb::Status(args) => args.programs,
+        Verb::Start(args) => args.programs,
         other => panic!("{other:?}"),
     };
     assert!(programs(&["rsv", "status", ""]).is_empty());

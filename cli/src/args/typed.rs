@@ -56,8 +56,8 @@ impl Verb {
     /// Takes the names after the verb apart at blanks, as supervisorctl does.
     pub(super) fn take_apart(&mut self) {
         let words = match self {
-            Self::Status(args)
-            | Self::Start(args)
+            Self::Status(args) => &mut args.programs,
+            Self::Start(args)
             | Self::Stop(args)
             | Self::Restart(args)
             | Self::Pid(args)
@@ -72,6 +72,8 @@ impl Verb {
             | Self::Version(_)
             | Self::Shutdown(_)
             | Self::Events(_)
+            | Self::Wait(_)
+            | Self::Top(_)
             | Self::Host { .. }
             | Self::Token { .. }
             | Self::Ctx { .. }

@@ -66,6 +66,21 @@ again. Only the latest events are kept; what is missing is said.
   rsv -H 'web*' events --since 10m app     one program of the last ten minutes
   rsv -A -o json events -f                 one object a line, for scripts";
 
+pub(super) const WAIT: &str = "\
+A program that is FATAL does not start by itself: `wait` ends with 10 when one is. --timeout ends it \
+with 13, or with 11 when only hosts are missing that cannot be reached.
+
+  rsv wait app --timeout 30s               until app of this machine is RUNNING
+  rsv -H 'web*' wait app --for stopped     until it is down on every web host
+  rsv -A wait 'work*' --any                until one worker is up";
+
+pub(super) const TOP: &str = "\
+Keys: arrows or j/k move, / filters, o changes the order, r restarts, s stops, S starts, f follows the \
+output, Enter shows all that is known, ? explains the keys, q ends.
+
+  rsv top                                  programs of this machine
+  rsv -A top                               the whole fleet, problems first";
+
 pub(super) const STATUS: &str = "\
 On this machine one line for each program: name, state, description.
 

@@ -10,8 +10,8 @@ mod verdict;
 
 use rsv_config::Signal;
 use rsv_proto::wire::{
-    Action, RestartAction, SignalAction, StartAction, StopAction, act_response::Accepted,
-    action::Verb,
+    Action, RestartAction, SignalAction, StartAction, StopAction, TargetResult,
+    act_response::Accepted, action::Verb,
 };
 
 use crate::{
@@ -32,7 +32,7 @@ pub(super) enum Asked {
 
 impl Asked {
     /// The verb as it is typed.
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
@@ -42,7 +42,7 @@ impl Asked {
     }
 
     /// For the wire.
-    fn action(self) -> Action {
+    pub(super) fn action(self) -> Action {
         let verb = match self {
             Self::Start => Verb::Start(StartAction {}),
             Self::Stop => Verb::Stop(StopAction {}),
@@ -50,6 +50,15 @@ impl Asked {
             Self::Signal(signal) => Verb::Signal(SignalAction { signal }),
         };
         Action { verb: Some(verb) }
+    }
+}
+
+/// What came of one target, in one line.
+pub(super) fn result_line(asked: Asked, result: &TargetResult) -> String {
+    let words = verdict::words(asked, result);
+    match result.host.as_str() {
+        "" => words,
+        host => format!("{host}: {words}"),
     }
 }
 

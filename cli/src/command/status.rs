@@ -4,25 +4,35 @@
 mod fleet;
 mod local;
 mod report;
+mod watch;
 mod wide;
 
-pub(super) use report::exit_of;
+pub(super) use {fleet::headline, report::exit_of};
 
-use rsv_proto::wire::{HostState, ProcessState};
+use rsv_proto::wire::{HostState, HostStatus, ProcessState};
 
 use crate::{
+    args::StatusArgs,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
 };
 
 /// Shows the state of programs.
-pub(super) async fn run(
-    invocation: &mut Invocation,
-    programs: Vec<String>,
-) -> Result<Exit, Failure> {
+pub(super) async fn run(invocation: &mut Invocation, args: StatusArgs) -> Result<Exit, Failure> {
     match invocation.scope()? {
-        Scope::Local => local::status(invocation, programs).await,
-        Scope::Fleet(hosts) => fleet::status(invocation, hosts, programs).await,
+        scope if args.watch => watch::watch(invocation, scope, args).await,
+        Scope::Local => local::status(invocation, args).await,
+        Scope::Fleet(hosts) => fleet::status(invocation, hosts, args).await,
+    }
+}
+
+/// Leaves only programs in these states; none: all.
+fn only(hosts: &mut [HostStatus], states: &[ProcessState]) {
+    if !states.is_empty() {
+        for host in hosts {
+            host.programs
+                .retain(|program| states.contains(&program.state()));
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use rsv_proto::{
     wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::{is_down, is_reachable, report, wide};
+use super::{is_down, is_reachable, only, report, wide};
 use crate::{
-    args::{Fold, Form, Output},
+    args::{Fold, Form, Output, StatusArgs},
     error::{Exit, Failure},
     fold::folded,
     invocation::{Invocation, no_hosts},
@@ -27,20 +27,26 @@ use crate::{
 pub(super) async fn status(
     invocation: &mut Invocation,
     selection: HostSelection,
-    programs: Vec<String>,
+    args: StatusArgs,
 ) -> Result<Exit, Failure> {
     let server = invocation.controller().await?;
     let request = GetStatusRequest {
         hosts: Some(selection.clone()),
-        programs,
+        programs: args.programs,
     };
-    let hosts = server.status(request).await?;
+    let mut hosts = server.status(request).await?;
     if hosts.is_empty() {
         return Err(no_hosts(&selection));
     }
     let now = SystemTime::now();
     let nowhere = named_nowhere(&hosts);
+    let summary = headline(&hosts);
+    only(&mut hosts, &args.states);
     match invocation.ui.output() {
+        Output::Table if args.summary => {
+            let text = painted(&summary, invocation.ui.color());
+            invocation.ui.line(&text)?;
+        }
         Output::Table if invocation.ui.form() == Form::Name => {
             invocation.ui.names(wide::names(&hosts))?;
         }
@@ -50,7 +56,8 @@ pub(super) async fn status(
                 fold: invocation.global.fold,
                 is_wide: invocation.ui.form() == Form::Wide,
             };
-            let text = render(&hosts, now, &zone, shape, invocation.ui.color());
+            let color = invocation.ui.color();
+            let text = render(&summary, &hosts, now, &zone, shape, color);
             invocation.ui.bytes(text.as_bytes())?;
         }
         Output::Json => {
@@ -113,17 +120,39 @@ struct Shape {
     is_wide: bool,
 }
 
+/// The first line, in its colour.
+fn painted((headline, is_fine): &(String, bool), color: bool) -> String {
+    paint(color, if *is_fine { GOOD } else { BAD }, headline).into_owned()
+}
+
+/// The page as it is watched.
+pub(super) fn page(
+    hosts: &[HostStatus],
+    states: &[ProcessState],
+    now: SystemTime,
+    invocation: &Invocation,
+) -> String {
+    let summary = headline(hosts);
+    let mut hosts = hosts.to_vec();
+    only(&mut hosts, states);
+    let shape = Shape {
+        fold: invocation.global.fold,
+        is_wide: invocation.ui.form() == Form::Wide,
+    };
+    let color = invocation.ui.color();
+    render(&summary, &hosts, now, &TimeZone::system(), shape, color)
+}
+
 /// The whole page.
 fn render(
+    summary: &(String, bool),
     hosts: &[HostStatus],
     now: SystemTime,
     zone: &TimeZone,
     shape: Shape,
     color: bool,
 ) -> String {
-    let (headline, is_fine) = headline(hosts);
-    let style = if is_fine { GOOD } else { BAD };
-    let mut text = paint(color, style, &headline).into_owned();
+    let mut text = painted(summary, color);
     text.push('\n');
     let table = match shape.fold {
         Fold::Always => folded_table(hosts, now, zone),
@@ -136,7 +165,7 @@ fn render(
 }
 
 /// The answer to "is it fine?", and whether it is yes.
-fn headline(hosts: &[HostStatus]) -> (String, bool) {
+pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     let silent = |state: HostState| hosts.iter().filter(|h| h.state() == state).count();
     let (unreachable, never) = (silent(HostState::Unreachable), silent(HostState::Never));
     let answering = hosts.iter().filter(|h| is_reachable(h.state()));

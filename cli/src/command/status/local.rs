@@ -5,12 +5,12 @@ use std::{fmt::Write as _, time::SystemTime};
 use rsv_proto::{
     process::{description, display_name, state_word},
     select::ProgramPattern,
-    wire::{GetStatusRequest, HostStatus, ProcessStatus},
+    wire::{GetStatusRequest, HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::{is_down, report, wide};
+use super::{fleet::headline, is_down, only, report, wide};
 use crate::{
-    args::{Form, Output},
+    args::{Form, Output, StatusArgs},
     error::{Exit, Failure},
     invocation::Invocation,
     json,
@@ -22,17 +22,14 @@ use crate::{
 const NAME_WIDTH: usize = 30;
 
 /// Shows programs in lexical order, or in the order in which they are named.
-pub(super) async fn status(
-    invocation: &mut Invocation,
-    programs: Vec<String>,
-) -> Result<Exit, Failure> {
+pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Result<Exit, Failure> {
     let agent = match invocation.agent().await {
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say_for_status(&mut invocation.ui)?),
     };
-    let names = match programs.iter().any(|name| name == "all") {
+    let names = match args.programs.iter().any(|name| name == "all") {
         true => Vec::new(),
-        false => programs,
+        false => args.programs,
     };
     let request = GetStatusRequest {
         hosts: None,
@@ -42,10 +39,13 @@ pub(super) async fn status(
     if !notice.is_empty() {
         invocation.ui.warning(&notice);
     }
-    let host = merged(hosts);
+    let mut host = merged(hosts);
+    let summary = headline(std::slice::from_ref(&host)).0;
+    only(std::slice::from_mut(&mut host), &args.states);
     let selection = select(&names, &host.programs);
     let now = SystemTime::now();
     match invocation.ui.output() {
+        Output::Table if args.summary => invocation.ui.line(&summary)?,
         Output::Table => {
             invocation.ui.bytes(selection.errors.as_bytes())?;
             let text = match invocation.ui.form() {
@@ -66,6 +66,13 @@ pub(super) async fn status(
         }
     }
     Ok(selection.exit())
+}
+
+/// The lines as they are watched.
+pub(super) fn page(hosts: &[HostStatus], states: &[ProcessState], now: SystemTime) -> String {
+    let mut host = merged(hosts.to_vec());
+    only(std::slice::from_mut(&mut host), states);
+    render(&host.programs.iter().collect::<Vec<_>>(), now)
 }
 
 /// The agent speaks of its one host, perhaps in several pages.

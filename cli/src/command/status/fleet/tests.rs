@@ -84,7 +84,7 @@ fn page(hosts: &[HostStatus], fold: Fold) -> String {
         fold,
         is_wide: false,
     };
-    render(hosts, now(), &TimeZone::UTC, shape, false)
+    render(&headline(hosts), hosts, now(), &TimeZone::UTC, shape, false)
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! The state of programs of hosts, moved on by events. Pure.
+
+use std::time::SystemTime;
+
+use rsv_proto::{
+    select::ProgramPattern,
+    time::to_wire,
+    wire::{Event, HostState, HostStatus, ProcessStatus, event::What},
+};
+
+/// What is known.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Picture {
+    hosts: Vec<HostStatus>,
+    wanted: Vec<ProgramPattern>,
+}
+
+/// What an event means for a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Something that is shown has changed.
+    Changed,
+    /// Nothing that is shown has changed.
+    None,
+    /// It is about what the picture does not know: only a new picture helps.
+    Unknown,
+}
+
+impl Picture {
+    /// Of these hosts, and of these programs: patterns as they are typed; none: all.
+    pub(crate) fn new(hosts: Vec<HostStatus>, programs: &[String]) -> Self {
+        let wanted = programs.iter().map(|text| ProgramPattern::parse(text));
+        Self {
+            hosts,
+            wanted: wanted.collect(),
+        }
+    }
+
+    /// The hosts as they are now: what is reachable is true at this moment.
+    pub(crate) fn hosts(&mut self, now: SystemTime) -> &[HostStatus] {
+        let now = Some(to_wire(now));
+        let live = |host: &&mut HostStatus| {
+            !matches!(host.state(), HostState::Unreachable | HostState::Never)
+        };
+        for host in self.hosts.iter_mut().filter(live) {
+            host.as_of = now;
+        }
+        &self.hosts
+    }
+
+    /// Moves the picture on.
+    pub(crate) fn apply(&mut self, event: Event) -> Effect {
+        let Event { at, host, what, .. } = event;
+        let Some(what) = what else {
+            return Effect::None;
+        };
+        if matches!(what, What::Operation(_)) {
+            return Effect::None;
+        }
+        let Some(known) = self.hosts.iter_mut().find(|known| known.host == host) else {
+            return Effect::Unknown;
+        };
+        match what {
+            What::Changed(changed) => match changed.now {
+                Some(now) if is_wanted(&self.wanted, &now.group, &now.name) => {
+                    put(&mut known.programs, now);
+                    Effect::Changed
+                }
+                _ => Effect::None,
+            },
+            What::Removed(removed) => {
+                let before = known.programs.len();
+                known
+                    .programs
+                    .retain(|p| (&p.group, &p.name) != (&removed.group, &removed.name));
+                match known.programs.len() == before {
+                    true => Effect::None,
+                    false => Effect::Changed,
+                }
+            }
+            What::Link(link) => {
+                known.state = link.state;
+                known.reason = link.reason;
+                known.as_of = at;
+                Effect::Changed
+            }
+            What::Operation(_) => Effect::None,
+        }
+    }
+}
+
+fn is_wanted(wanted: &[ProgramPattern], group: &str, name: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|pattern| pattern.matches(group, name))
+}
+
+/// Replaces a program, or puts it into its place in the order.
+fn put(programs: &mut Vec<ProcessStatus>, now: ProcessStatus) {
+    let place = programs.binary_search_by(|known| {
+        (known.group.as_str(), known.name.as_str()).cmp(&(&now.group, &now.name))
+    });
+    match place {
+        Ok(at) => programs[at] = now,
+        Err(at) => programs.insert(at, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rsv_proto::wire::{
+        ProcessState,
+        event::{HostChanged, ProcessChanged, ProcessRemoved},
+    };
+
+    use super::*;
+
+    fn program(name: &str, state: ProcessState) -> ProcessStatus {
+        ProcessStatus {
+            group: name.into(),
+            name: name.into(),
+            state: state.into(),
+            ..Default::default()
+        }
+    }
+
+    fn event(host: &str, what: What) -> Event {
+        Event {
+            host: host.into(),
+            what: Some(what),
+            ..Default::default()
+        }
+    }
+
+    fn changed(host: &str, name: &str, state: ProcessState) -> Event {
+        let now = Some(program(name, state));
+        event(host, What::Changed(ProcessChanged { from: 0, now }))
+    }
+
+    fn some(programs: &[&str]) -> Picture {
+        let host = |name: &str| HostStatus {
+            host: name.into(),
+            state: HostState::Connected.into(),
+            programs: vec![program("b", ProcessState::Running)],
+            ..Default::default()
+        };
+        let programs: Vec<String> = programs.iter().map(ToString::to_string).collect();
+        Picture::new(vec![host("web1"), host("web2")], &programs)
+    }
+
+    fn shown(picture: &mut Picture) -> String {
+        let hosts = picture.hosts(SystemTime::UNIX_EPOCH);
+        let lines = hosts.iter().map(|host| {
+            let programs = host.programs.iter();
+            let programs: Vec<String> = programs
+                .map(|p| format!("{}={:?}", p.name, p.state()))
+                .collect();
+            format!("{} {:?}: {}", host.host, host.state(), programs.join(" "))
+        });
+        lines.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn events_move_a_picture_on() {
+        let mut picture = some(&[]);
+        let stopped = changed("web1", "b", ProcessState::Stopped);
+        assert_eq!(picture.apply(stopped), Effect::Changed);
+        picture.apply(changed("web1", "a", ProcessState::Starting));
+        let link = HostChanged {
+            state: HostState::Unreachable.into(),
+            reason: "silent".into(),
+        };
+        picture.apply(event("web2", What::Link(link)));
+        assert_eq!(
+            shown(&mut picture),
+            "web1 Connected: a=Starting b=Stopped; web2 Unreachable: b=Running"
+        );
+        let removed = ProcessRemoved {
+            group: "a".into(),
+            name: "a".into(),
+        };
+        picture.apply(event("web1", What::Removed(removed)));
+        assert!(shown(&mut picture).starts_with("web1 Connected: b=Stopped;"));
+    }
+
+    #[test]
+    fn what_is_not_wanted_changes_nothing_and_an_unknown_host_asks_for_a_new_picture() {
+        let mut picture = some(&["b"]);
+        let other = changed("web1", "a", ProcessState::Fatal);
+        assert_eq!(picture.apply(other), Effect::None);
+        let stranger = changed("web9", "b", ProcessState::Fatal);
+        assert_eq!(picture.apply(stranger), Effect::Unknown);
+        assert_eq!(picture, some(&["b"]));
+    }
+}
