@@ -19,9 +19,9 @@ use tonic::Status;
 
 use crate::journal::{Item, Journal, JournalReader};
 
-/// Numbers between two epochs. An epoch is at least the second of its start, so that more changes than
-/// this would have to happen in every second for numbers to meet; and numbers stay exact in JSON.
-const PER_EPOCH: u64 = 1 << 20;
+/// Numbers between two epochs: four million changes, which take a crash loop weeks. An epoch is about the
+/// second of the first start, so that numbers stay exact in JSON.
+const PER_EPOCH: u64 = 1 << 22;
 
 /// How many of the latest events there are when nothing is said.
 const LATEST: usize = 100;
