@@ -103,7 +103,7 @@ pub fn start(options: LinkOptions) -> LinkHandle {
         logbook,
         join_command,
     } = options;
-    let commands = CommandsHandle::start(state.path(), hub.clone());
+    let commands = CommandsHandle::start(state.path(), &facts.boot_id, hub.clone());
     let link = Link {
         controllers,
         state,

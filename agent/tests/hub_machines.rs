@@ -45,6 +45,7 @@ async fn begin(
     let request = ActOn {
         programs: vec![name.to_owned()],
         action,
+        exactly: Vec::new(),
         actor: String::new(),
     };
     agent.hub.act(request).await.expect("the hub is there")

@@ -110,6 +110,7 @@ async fn a_stop_that_was_asked_for_is_carried_on_by_the_next_agent() {
     let request = rsv_agent::hub::ActOn {
         programs: vec!["deaf".into()],
         action: wire::Action { verb: Some(stop) },
+        exactly: Vec::new(),
         actor: String::new(),
     };
     drop(agent.hub.act(request).await.unwrap());

@@ -7,6 +7,7 @@ mod duration;
 mod events;
 mod global;
 mod hosts;
+mod rollout;
 mod typed;
 mod watch;
 mod words;
@@ -21,6 +22,7 @@ pub(crate) use duration::{parse_duration, parse_span};
 pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
+pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs};
 pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
 
 /// Programs on this machine, or on every machine of a fleet.
@@ -116,13 +118,13 @@ pub(crate) enum Verb {
     Status(StatusArgs),
     /// Start programs
     #[command(after_help = words::START)]
-    Start(Programs),
+    Start(ActArgs),
     /// Stop programs
     #[command(after_help = words::STOP)]
-    Stop(Programs),
+    Stop(ActArgs),
     /// Stop programs and start them again, as one operation
     #[command(after_help = words::RESTART)]
-    Restart(Programs),
+    Restart(ActArgs),
     /// Send a signal to programs
     #[command(after_help = words::SIGNAL)]
     Signal(Signal),
@@ -175,6 +177,12 @@ pub(crate) enum Verb {
     Host {
         #[command(subcommand)]
         verb: HostVerb,
+    },
+    /// Operations: actions on many hosts, under way or ended
+    #[command(after_help = words::OP)]
+    Op {
+        #[command(subcommand)]
+        verb: OpVerb,
     },
     /// Tokens with which hosts join the fleet
     Token {
@@ -231,6 +239,7 @@ impl Verb {
             Self::Host { verb } => match verb {
                 HostVerb::Ls => "host ls",
             },
+            Self::Op { verb } => verb.name(),
             Self::Token { verb } => match verb {
                 TokenVerb::Create(_) => "token create",
             },

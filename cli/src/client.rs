@@ -10,12 +10,14 @@ use rsv_proto::{
     telemetry,
     wire::{
         ActRequest, ActResponse, AddGroupRequest, AvailableProcess, ClearLogsRequest,
-        CreateTokenRequest, CreateTokenResponse, GetStatusRequest, GetVersionRequest,
-        GetVersionResponse, GroupOutcome, Host, HostSelection, HostStatus, ListAvailableRequest,
-        ListHostsRequest, ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest,
-        RereadResponse, ShutdownRequest, TailMainLogRequest, TailMainLogResponse, TailRequest,
-        TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
-        WatchEventsResponse, admin_client::AdminClient, fleet_client::FleetClient,
+        ControlOperationRequest, CreateTokenRequest, CreateTokenResponse, GetOperationRequest,
+        GetStatusRequest, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostSelection,
+        HostStatus, ListAvailableRequest, ListHostsRequest, ListOperationsRequest, Operation,
+        ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest, RereadResponse,
+        RetryOperationRequest, ShutdownRequest, TailMainLogRequest, TailMainLogResponse,
+        TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
+        WatchEventsResponse, WatchOperationRequest, admin_client::AdminClient,
+        control_operation_request::Control, fleet_client::FleetClient,
     },
 };
 use tonic::{
@@ -133,6 +135,62 @@ impl Server {
     pub(crate) async fn act(&self, request: ActRequest) -> Result<Events<ActResponse>, Failure> {
         let mut client = self.fleet();
         let (events, span) = self.call("rsv.v1.Fleet/Act", client.act(request)).await?;
+        Ok(self.events(events, span))
+    }
+
+    /// Operations, the newest first.
+    pub(crate) async fn operations(
+        &self,
+        request: ListOperationsRequest,
+    ) -> Result<Vec<Operation>, Failure> {
+        let mut client = self.fleet();
+        let call = client.list_operations(request);
+        let answer = self.call("rsv.v1.Fleet/ListOperations", call).await?.0;
+        Ok(answer.operations)
+    }
+
+    /// One operation.
+    pub(crate) async fn operation(&self, operation: String) -> Result<Operation, Failure> {
+        let mut client = self.fleet();
+        let call = client.get_operation(GetOperationRequest { operation });
+        let answer = self.call("rsv.v1.Fleet/GetOperation", call).await?.0;
+        Ok(answer.operation.unwrap_or_default())
+    }
+
+    /// Begins to read what an operation does.
+    pub(crate) async fn watch_operation(
+        &self,
+        request: WatchOperationRequest,
+    ) -> Result<Events<ActResponse>, Failure> {
+        let mut client = self.fleet();
+        let call = client.watch_operation(request);
+        let (events, span) = self.call("rsv.v1.Fleet/WatchOperation", call).await?;
+        Ok(self.events(events, span))
+    }
+
+    /// Pauses, resumes or cancels an operation.
+    pub(crate) async fn control_operation(
+        &self,
+        operation: String,
+        control: Control,
+    ) -> Result<Operation, Failure> {
+        let mut client = self.fleet();
+        let call = client.control_operation(ControlOperationRequest {
+            operation,
+            control: control.into(),
+        });
+        let answer = self.call("rsv.v1.Fleet/ControlOperation", call).await?.0;
+        Ok(answer.operation.unwrap_or_default())
+    }
+
+    /// Begins an operation on what did not end well in another one.
+    pub(crate) async fn retry_operation(
+        &self,
+        request: RetryOperationRequest,
+    ) -> Result<Events<ActResponse>, Failure> {
+        let mut client = self.fleet();
+        let call = client.retry_operation(request);
+        let (events, span) = self.call("rsv.v1.Fleet/RetryOperation", call).await?;
         Ok(self.events(events, span))
     }
 

@@ -11,6 +11,7 @@ mod help;
 mod here;
 mod host;
 mod maintail;
+mod op;
 mod pid;
 mod reload;
 mod reread;
@@ -29,13 +30,15 @@ use crate::{
     invocation::{Invocation, Scope},
 };
 
+pub(crate) use op::control;
+
 /// Runs a verb.
 pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Status(args) => status::run(invocation, args).await,
-        Verb::Start(args) => act::run(invocation, act::Asked::Start, args.programs).await,
-        Verb::Stop(args) => act::run(invocation, act::Asked::Stop, args.programs).await,
-        Verb::Restart(args) => act::run(invocation, act::Asked::Restart, args.programs).await,
+        Verb::Start(args) => act::run(invocation, act::Asked::Start, args).await,
+        Verb::Stop(args) => act::run(invocation, act::Asked::Stop, args).await,
+        Verb::Restart(args) => act::run(invocation, act::Asked::Restart, args).await,
         Verb::Signal(args) => act::run_signal(invocation, args.words).await,
         Verb::Pid(args) => pid::run(invocation, args.programs).await,
         Verb::Tail(args) => tail::run(invocation, args).await,
@@ -55,6 +58,7 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Host { verb } => match verb {
             HostVerb::Ls => host::list(invocation).await,
         },
+        Verb::Op { verb } => op::run(invocation, verb).await,
         Verb::Token { verb } => match verb {
             TokenVerb::Create(args) => token::create(invocation, args).await,
         },

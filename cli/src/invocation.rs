@@ -27,6 +27,8 @@ pub(crate) struct Invocation {
     pub(crate) ui: Ui,
     /// What is to be said when the run is interrupted now.
     pub(crate) on_interrupt: Option<String>,
+    /// The operation of the fleet that is being followed: an interrupt asks what is to become of it.
+    pub(crate) operation: Option<String>,
 }
 
 /// What a verb reaches.

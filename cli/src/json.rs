@@ -135,6 +135,50 @@ pub(crate) struct Event {
     pub(crate) detail: String,
 }
 
+/// `op ls`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Operations {
+    schema: &'static str,
+    pub(crate) operations: Vec<Operation>,
+}
+
+impl Operations {
+    /// Of these operations.
+    pub(crate) fn new(operations: Vec<Operation>) -> Self {
+        Self {
+            schema: "rsv/op/v1",
+            operations,
+        }
+    }
+}
+
+/// One operation.
+#[derive(Debug, Serialize)]
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) state: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) hosts: u32,
+    pub(crate) pending: u32,
+    pub(crate) done: u32,
+    pub(crate) failed: u32,
+    pub(crate) unreachable: u32,
+    pub(crate) expired: u32,
+    pub(crate) denied: u32,
+    pub(crate) not_attempted: u32,
+    pub(crate) batch: u32,
+    pub(crate) batches: u32,
+    pub(crate) submitted: Option<String>,
+    /// Null: it has not ended.
+    pub(crate) elapsed_seconds: Option<f64>,
+    pub(crate) retry_of: Option<String>,
+    pub(crate) rollback_of: Option<String>,
+    pub(crate) rolled_back_by: Option<String>,
+    pub(crate) key: Option<String>,
+}
+
 /// `wait`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Wait {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use rsv_proto::wire::control_operation_request::Control;
 use tracing::Instrument as _;
 
 use crate::{
@@ -24,6 +25,7 @@ pub(crate) fn run() -> ExitCode {
         global: arguments.global,
         ui,
         on_interrupt: None,
+        operation: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -48,21 +50,65 @@ async fn traced(invocation: &mut Invocation, verb: Verb) -> Exit {
         exit = work => Some(exit),
         _ = tokio::signal::ctrl_c() => None,
     };
-    let exit = exit.unwrap_or_else(|| interrupted(invocation));
+    let exit = match exit {
+        Some(exit) => exit,
+        None => interrupted(invocation).await,
+    };
     telemetry::record(&span, exit);
     drop(span);
     telemetry::finish(telemetry).await;
     exit
 }
 
-/// The end of a run that was interrupted.
-fn interrupted(invocation: &mut Invocation) -> Exit {
-    if let Some(words) = invocation.on_interrupt.take() {
+/// The end of a run that was interrupted. An operation belongs to the controller: whoever is there is
+/// asked what is to become of it, and a second interrupt leaves it alone.
+async fn interrupted(invocation: &mut Invocation) -> Exit {
+    let asked = invocation
+        .operation
+        .take()
+        .filter(|_| invocation.ui.can_ask());
+    let decided = match &asked {
+        Some(operation) => {
+            let words = format!("operation {operation}: [d]etach, [p]ause or [c]ancel? [d] ");
+            invocation.ui.say(&words);
+            tokio::select! {
+                answer = typed_line() => control_of(&answer),
+                _ = tokio::signal::ctrl_c() => None,
+            }
+        }
+        None => None,
+    };
+    if let (Some(operation), Some(control)) = (asked, decided) {
+        match command::control(invocation, operation, control).await {
+            Ok(words) => invocation.ui.say(&words),
+            Err(failure) => invocation.ui.failure(&failure),
+        }
+    } else if let Some(words) = invocation.on_interrupt.take() {
         invocation.ui.note(&format!("rsv: {words}"));
     }
     // The output that there is comes before the end; a lost one is no news after an interrupt.
     let _lost = invocation.ui.flush();
     Exit::Interrupted
+}
+
+/// One line of the terminal. Read on a thread of its own, which nobody waits for when it is not typed.
+async fn typed_line() -> String {
+    let (sender, line) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        // What cannot be read is no answer.
+        let _unread = std::io::stdin().read_line(&mut line);
+        drop(sender.send(line));
+    });
+    line.await.unwrap_or_default()
+}
+
+fn control_of(answer: &str) -> Option<Control> {
+    match answer.trim() {
+        "p" | "pause" => Some(Control::Pause),
+        "c" | "cancel" => Some(Control::Cancel),
+        _ => None,
+    }
 }
 
 /// Runs the verb, says what went wrong, and lets the output be seen.

@@ -1,42 +1,55 @@
 //! One log line before and one after each action: who did what, where, and what came of it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use rsv_proto::{
     fold::fold,
-    name::HostName,
-    wire::{Action, TargetResult, action::Verb},
+    wire::{Action, action::Verb},
 };
 
-use crate::hub::Submission;
+use crate::operation::{Counts, Record};
 
 /// An action was accepted.
-pub fn submitted(submission: &Submission, hosts: &[HostName]) {
+pub fn submitted(record: &Record) {
     tracing::info!(
-        actor = submission.actor,
-        verb = verb(&submission.action),
-        hosts = fold(hosts.iter().map(HostName::as_str)),
-        programs = submission.programs.join(" "),
-        op = submission.id,
+        actor = record.actor,
+        verb = record.plan.deed.word(),
+        hosts = fold(record.plan.parts.iter().map(|part| part.host.as_str())),
+        programs = record.programs.join(" "),
+        op = record.plan.id,
         "action submitted"
     );
 }
 
+/// Somebody paused, resumed or cancelled an operation.
+pub fn controlled(op: &str, actor: &str, verb: &str) {
+    tracing::info!(actor, verb, op, "operation controlled");
+}
+
 /// All targets of an action have ended.
-pub fn finished(op: &str, actor: &str, results: &[TargetResult], elapsed: Duration) {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for result in results {
-        let word = result
-            .outcome()
-            .as_str_name()
-            .trim_start_matches("OUTCOME_");
-        *counts.entry(word).or_default() += 1;
-    }
+pub fn finished(op: &str, actor: &str, counts: Counts, elapsed: Duration) {
+    let Counts {
+        done,
+        failed,
+        unreachable,
+        expired,
+        denied,
+        not_attempted,
+    } = counts;
+    let counts = [
+        ("denied", denied),
+        ("done", done),
+        ("expired", expired),
+        ("failed", failed),
+        ("not_attempted", not_attempted),
+        ("unreachable", unreachable),
+    ];
     let outcomes: Vec<String> = counts
         .iter()
+        .filter(|(_, n)| *n > 0)
         .map(|(word, n)| format!("{word}={n}"))
         .collect();
-    let outcomes = outcomes.join(" ").to_lowercase();
+    let outcomes = outcomes.join(" ");
     tracing::info!(actor, op, outcomes, ?elapsed, "action finished");
 }
 

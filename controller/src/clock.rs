@@ -6,14 +6,18 @@ use tokio::time::Instant;
 
 use crate::moment::Moment;
 
-/// Counts from its own start.
+/// What the count begins with: what was written down by a controller that ran before happened at ticks
+/// that lie before its successor's start, and ticks are never negative.
+const BEGINNING: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Counts from its own start on.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    /// Starts at zero now.
+    /// Starts now.
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
@@ -23,13 +27,13 @@ impl Clock {
     /// This moment.
     pub fn now(self) -> Moment {
         Moment {
-            tick: self.origin.elapsed(),
+            tick: BEGINNING + self.origin.elapsed(),
             wall: SystemTime::now(),
         }
     }
 
     /// When a tick is due.
     pub fn at(self, tick: Duration) -> Instant {
-        self.origin + tick
+        self.origin + tick.saturating_sub(BEGINNING)
     }
 }

@@ -417,6 +417,17 @@ impl Host {
         }
     }
 
+    /// Its programs as last told; absent: they are not known.
+    pub fn programs(&self) -> Option<&Programs> {
+        self.knowledge.as_ref().map(|known| &*known.programs)
+    }
+
+    /// Whether what is known of its programs is so at this moment.
+    pub fn is_live(&self) -> bool {
+        self.session()
+            .is_some_and(|session| matches!(session.sync, Sync::Live))
+    }
+
     /// Labels of its own configuration, and over them those of its enrolment.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.own_labels.clone();

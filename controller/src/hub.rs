@@ -25,19 +25,22 @@ use crate::{
     fleet::{Change, Fleet, Input, NotConnected, Refused},
     host::{Host, SessionId},
     moment::Moment,
-    operation::Reach,
+    operation::{Fact, Record},
+    store::OperationStep,
     targets::{Inventory, Outcomes, select},
 };
 
 mod handle;
 mod operations;
+mod pending;
+mod submit;
 
 pub use handle::{
-    Arrival, Ask, Attach, FromAgent, HubError, HubHandle, ORDERS, Orders, Page, Submission,
-    Submitted, View,
+    Arrival, Ask, Attach, Brief, Control, Controlled, End, FromAgent, HubError, HubHandle, ORDERS,
+    Orders, Page, Retry, Submission, Submitted, View, new_id,
 };
 use operations::Operations;
-pub use operations::SubmitError;
+pub use operations::{OperationError, SubmitError};
 
 /// The most logs that were asked for and have not come yet; more are refused as not connected.
 const EXPECTED_LOGS: usize = 4096;
@@ -56,6 +59,25 @@ pub struct Hub {
     returns: HashMap<HostName, Vec<oneshot::Sender<()>>>,
     /// Epochs that are to be remembered over a restart.
     epochs: mpsc::Sender<(HostName, u64)>,
+    /// Steps of operations that are to be written down, one batch at a time.
+    steps: mpsc::Sender<Vec<OperationStep>>,
+    /// When a store that could not write is tried again.
+    write_again: Duration,
+}
+
+/// What an earlier run of the controller left, and where this one leaves what its successor needs.
+#[derive(Debug)]
+pub struct Memory {
+    /// Above that of every run before.
+    pub term: u64,
+    /// Operations with what has become of them.
+    pub operations: Vec<(Record, Vec<Fact>)>,
+    /// Takes epochs.
+    pub epochs: mpsc::Sender<(HostName, u64)>,
+    /// Takes steps of operations: another batch after each answer.
+    pub steps: mpsc::Sender<Vec<OperationStep>>,
+    /// Whether the batch is durable.
+    pub written: mpsc::Receiver<bool>,
 }
 
 /// The sending end of a session.
@@ -70,16 +92,18 @@ struct Link {
 enum Event {
     Word(FromAgent),
     Ask(Ask),
+    Written(bool),
     Elapsed,
     Stopped,
 }
 
 impl Hub {
     /// Starts the task. It ends when nobody can ask it any more.
-    pub fn start(clock: Clock, fleet: Fleet, epochs: mpsc::Sender<(HostName, u64)>) -> HubHandle {
+    pub fn start(clock: Clock, fleet: Fleet, memory: Memory) -> HubHandle {
         let (words, from_agents) = mpsc::channel(handle::WORDS);
         let (asks, questions) = mpsc::channel(handle::ASKS);
-        let events = Events::new(clock.now().wall);
+        let now = clock.now();
+        let events = Events::new(now.wall);
         let newest = watch::Sender::new(events.next());
         let news = newest.subscribe();
         let hub = Self {
@@ -87,31 +111,44 @@ impl Hub {
             newest,
             clock,
             fleet,
-            operations: Operations::default(),
+            operations: Operations::restored(now, memory.term, memory.operations),
             links: HashMap::new(),
             logs: HashMap::new(),
             returns: HashMap::new(),
-            epochs,
+            epochs: memory.epochs,
+            steps: memory.steps,
+            write_again: Duration::ZERO,
         };
-        tokio::spawn(hub.run(from_agents, questions));
+        tokio::spawn(hub.run(from_agents, questions, memory.written));
         HubHandle { words, asks, news }
     }
 
-    async fn run(mut self, mut words: mpsc::Receiver<FromAgent>, mut asks: mpsc::Receiver<Ask>) {
+    async fn run(
+        mut self,
+        mut words: mpsc::Receiver<FromAgent>,
+        mut asks: mpsc::Receiver<Ask>,
+        mut written: mpsc::Receiver<bool>,
+    ) {
+        let now = self.clock.now();
+        self.operations.wake(now, &self.fleet);
+        self.flush(now);
         loop {
             let due = self.clock.at(self.deadline());
             let event = tokio::select! {
                 word = words.recv() => word.map_or(Event::Stopped, Event::Word),
                 ask = asks.recv() => ask.map_or(Event::Stopped, Event::Ask),
+                Some(is_durable) = written.recv() => Event::Written(is_durable),
                 () = tokio::time::sleep_until(due) => Event::Elapsed,
             };
             let now = self.clock.now();
             match event {
                 Event::Word(word) => self.hear(now, word),
                 Event::Ask(ask) => self.answer(now, ask),
+                Event::Written(is_durable) => self.written(now, is_durable),
                 Event::Elapsed => self.elapsed(now),
                 Event::Stopped => return,
             }
+            self.flush(now);
         }
     }
 
@@ -122,7 +159,7 @@ impl Hub {
 
     fn elapsed(&mut self, now: Moment) {
         self.apply(now, Input::Elapsed);
-        self.operations.elapsed(now);
+        self.operations.elapsed(now, &self.fleet);
     }
 
     fn hear(&mut self, now: Moment, word: FromAgent) {
@@ -148,8 +185,17 @@ impl Hub {
                 let selected = select(&selection, &self.inventory());
                 reply(answer, selected.map(|s| self.view(now, s)));
             }
-            Ask::Submit(submission, answer) => reply(answer, self.submit(now, &submission)),
-            Ask::Results(id, after, answer) => reply(answer, self.operations.page(&id, after)),
+            Ask::Submit(submission, answer) => self.submit(now, &submission, answer),
+            Ask::Retry(retry, answer) => self.retry(now, *retry, answer),
+            Ask::Watch(id, from_now, answer) => reply(answer, self.watch(&id, from_now)),
+            Ask::Story(id, after, answer) => reply(answer, self.operations.page(&id, after)),
+            Ask::Operation(id, answer) => reply(answer, self.operation(&id)),
+            Ask::Operations(active_only, limit, answer) => {
+                reply(answer, self.operations.list(active_only, limit));
+            }
+            Ask::Control(id, control, actor, answer) => {
+                self.control(now, &id, control, &actor, answer);
+            }
             Ask::Events(from, answer) => {
                 let oldest = self.events.oldest();
                 reply(answer, (self.events.page(from.unwrap_or(oldest)), oldest));
@@ -217,43 +263,6 @@ impl Hub {
         }
     }
 
-    fn submit(&mut self, now: Moment, submission: &Submission) -> Result<Submitted, SubmitError> {
-        if let Some(id) = self.operations.find(submission)? {
-            return self.submitted(id).ok_or(SubmitError::TooMany);
-        }
-        let selected = select(&submission.selection, &self.inventory())?;
-        let found = selected.hosts.len();
-        if let Some(expected) = submission.expect_hosts.filter(|&n| n as usize != found) {
-            return Err(SubmitError::Count { found, expected });
-        }
-        if submission.is_dry_run {
-            let id = submission.id.clone();
-            return Ok(Submitted {
-                id,
-                hosts: selected.hosts,
-                news: None,
-            });
-        }
-        let fleet = &self.fleet;
-        let reach = |host: &HostName| match fleet.unreachable(host) {
-            None => Reach::Connected,
-            Some(reason) => Reach::Unreachable(reason),
-        };
-        let orders = self.operations.submit(now, submission, selected, reach)?;
-        self.command(now, orders);
-        self.submitted(submission.id.clone())
-            .ok_or(SubmitError::TooMany)
-    }
-
-    fn submitted(&self, id: String) -> Option<Submitted> {
-        let (hosts, news) = self.operations.follow(&id)?;
-        Some(Submitted {
-            id,
-            hosts,
-            news: Some(news),
-        })
-    }
-
     fn open_log(
         &mut self,
         now: Moment,
@@ -290,15 +299,6 @@ impl Hub {
         self.carry(now, changes);
     }
 
-    fn command(&mut self, now: Moment, orders: Vec<operations::Order>) {
-        let commands = orders.into_iter().filter_map(|(host, command)| {
-            // Not connected: the operation hears of that from the fleet itself.
-            self.fleet.command(&host, command).ok()
-        });
-        let changes = commands.collect();
-        self.carry(now, changes);
-    }
-
     /// Carries changes out, and those that follow from them.
     fn carry(&mut self, now: Moment, changes: Vec<Change>) {
         let mut queue = VecDeque::from(changes);
@@ -314,21 +314,20 @@ impl Hub {
                         .into_iter()
                         .flatten()
                         .for_each(|w| reply(w, ()));
-                    let orders = self.operations.returned(now, &host);
-                    let fleet = &self.fleet;
-                    queue.extend(
-                        orders
-                            .into_iter()
-                            .filter_map(|(h, c)| fleet.command(&h, c).ok()),
-                    );
+                    self.operations.returned(now, &self.fleet, &host);
                 }
                 Change::Down(host, reason) => {
                     tracing::info!(%host, %reason, "unreachable");
                     self.link_changed(now, &host, HostState::Unreachable, &reason);
-                    self.operations.lost(now, &host, &reason);
+                    self.operations.lost(now, &self.fleet, &host, &reason);
                 }
-                Change::Answered(host, result) => self.operations.answered(now, &host, result),
-                Change::Happened(host, what) => self.happened(now, Some(&host), what),
+                Change::Answered(host, result) => {
+                    self.operations.answered(now, &self.fleet, &host, result);
+                }
+                Change::Happened(host, what) => {
+                    self.happened(now, Some(&host), what);
+                    self.operations.changed(now, &self.fleet, &host);
+                }
                 Change::Epoch(host, epoch) => self.remember(host, epoch),
                 Change::Suspicious(host, reason) => {
                     tracing::warn!(%host, %reason, "suspicious session");

@@ -7,6 +7,7 @@ mod enrollment;
 mod events;
 mod fleet;
 mod link;
+mod operations;
 mod seam;
 mod tail;
 mod view;

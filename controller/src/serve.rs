@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | hub | fleet, operations, sessions' sending ends | nobody can ask it any more |
 //! | session (one each) | the reading end of a session | the stream ends, or the hub drops the session |
+//! | writer | the batch of steps of operations that is being written | the hub has ended |
 //! | recorder | epochs that are to be remembered | the hub has ended |
 //! | renewal | the controller's own certificate | the controller stops |
 //! | acceptor, handshake | the socket; a connection until TLS is complete | the controller stops |
@@ -43,12 +44,13 @@ use crate::{
     credentials,
     files::FileError,
     fleet::Fleet,
-    hub::Hub,
+    hub::{Hub, Memory},
     init::AUTHORITY,
     listener::connections,
+    operation::{Fact, Record},
     rpc::{AdminService, EnrollmentService, FleetService, LinkService, Shared},
     settings::Settings,
-    store::{Archive, Embedded, StoreError},
+    store::{Archive, Embedded, OperationStep, Store as _, StoreError},
     trace::TraceLayer,
 };
 
@@ -113,6 +115,8 @@ pub struct Controller {
     authority: Arc<Authority>,
     archive: Archive,
     hosts: Vec<(HostName, crate::host::Enrolment)>,
+    term: u64,
+    operations: Vec<(Record, Vec<Fact>)>,
     credentials: Credentials,
 }
 
@@ -123,12 +127,16 @@ impl Controller {
         let authority = Authority::load(&state.join(AUTHORITY), &settings.trust_domain)?;
         let credentials = current(&settings, &authority, now)?;
         let store = Embedded::open(&state.join(STORE))?;
-        let records = crate::store::Store::hosts(&store)?;
+        let records = store.hosts()?;
+        let term = store.next_term(now)?;
+        let operations = store.operations()?;
         let hosts = records
             .into_iter()
             .map(|(name, record)| (name, record.enrolment()));
         Ok(Self {
             hosts: hosts.collect(),
+            term,
+            operations,
             authority: Arc::new(authority),
             archive: Archive::new(store),
             credentials,
@@ -152,7 +160,18 @@ impl Controller {
         let (epochs, to_record) = mpsc::channel(EPOCHS);
         let recorder = tokio::spawn(record(self.archive.clone(), to_record));
         let fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
-        let hub = Hub::start(Clock::start(), fleet, epochs);
+        // One batch is written at a time, so neither is ever full.
+        let (steps, to_write) = mpsc::channel(1);
+        let (wrote, written) = mpsc::channel(1);
+        let writer = tokio::spawn(write(self.archive.clone(), to_write, wrote));
+        let memory = Memory {
+            term: self.term,
+            operations: self.operations,
+            epochs,
+            steps,
+            written,
+        };
+        let hub = Hub::start(Clock::start(), fleet, memory);
         let shared = Shared {
             hub: hub.clone(),
             archive: self.archive,
@@ -189,9 +208,10 @@ impl Controller {
                 Ok(())
             }
         };
-        // The recorder ends when nobody holds the hub any more: then all is written, and the store closed.
+        // Both end when nobody holds the hub any more: then all is written, and the store closed.
         drop((hub, shared));
-        let _late = tokio::time::timeout(CLOSE, recorder).await;
+        let writing = async { (recorder.await, writer.await) };
+        let _late = tokio::time::timeout(CLOSE, writing).await;
         served
     }
 }
@@ -304,6 +324,26 @@ async fn record(archive: Archive, mut epochs: mpsc::Receiver<(HostName, u64)>) {
         if let Err(error) = noted {
             let error = crate::status::chain(&error);
             tracing::error!(error, "cannot remember the epochs of hosts");
+        }
+    }
+}
+
+/// Writes steps of operations down, and says of each batch whether it is durable.
+async fn write(
+    archive: Archive,
+    mut batches: mpsc::Receiver<Vec<OperationStep>>,
+    wrote: mpsc::Sender<bool>,
+) {
+    while let Some(steps) = batches.recv().await {
+        let noted = archive
+            .with(move |store| store.note_operations(&steps))
+            .await;
+        if let Err(error) = &noted {
+            let error = crate::status::chain(error);
+            tracing::error!(error, "cannot write operations down; they wait");
+        }
+        if wrote.send(noted.is_ok()).await.is_err() {
+            return;
         }
     }
 }

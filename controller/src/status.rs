@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     ca::CaError,
     fleet::Refused,
-    hub::{HubError, SubmitError},
+    hub::{HubError, OperationError, SubmitError},
     store::{JoinError, StoreError},
     targets::SelectionError,
     token::TokenRefused,
@@ -41,7 +41,30 @@ impl From<SubmitError> for Status {
             SubmitError::Selection(error) => error.into(),
             SubmitError::Count { .. } => Self::failed_precondition(text),
             SubmitError::KeyReused(_) => Self::already_exists(text),
+            SubmitError::Rollout(_) | SubmitError::TooManyTargets(_) => {
+                Self::invalid_argument(text)
+            }
             SubmitError::TooMany => Self::resource_exhausted(text),
+            SubmitError::Operation(error) => error.into(),
+            SubmitError::NothingToRetry(_) => Self::failed_precondition(text),
+            SubmitError::NotWritten => {
+                Self::unavailable(format!("{text}; the controller's log says more"))
+            }
+        }
+    }
+}
+
+impl From<OperationError> for Status {
+    fn from(error: OperationError) -> Self {
+        let text = short(error.to_string());
+        match error {
+            OperationError::Unknown(_) => Self::not_found(format!("{text}; see `rsv op ls`")),
+            OperationError::Ambiguous(..) => {
+                Self::invalid_argument(format!("{text}; say more of it, see `rsv op ls`"))
+            }
+            OperationError::Ended(..)
+            | OperationError::UnderWay(_)
+            | OperationError::Stopping(_) => Self::failed_precondition(text),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the controller must still know after a restart: enrolled hosts and tokens. Cold state only:
+//! What the controller must still know after a restart: enrolled hosts, tokens, operations. Cold state only:
 //! heartbeats, program states and log bytes never come here.
 //!
 //! Every call may wait for a disk: [`Archive`] keeps them off the threads that serve.
@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     host::Enrolment,
+    operation::{Fact, Record},
     token::{Token, TokenRefused},
 };
 
 mod embedded;
+mod operations;
 
 pub use embedded::Embedded;
 
@@ -46,6 +48,24 @@ pub struct Claim {
     pub secret: Vec<u8>,
     /// The name asked for.
     pub host: HostName,
+}
+
+/// One step of an operation, to be written down.
+#[derive(Debug, Clone)]
+pub enum OperationStep {
+    /// It was submitted.
+    Begun(Box<Record>),
+    /// What has become of it.
+    Facts {
+        /// Of which one.
+        operation: String,
+        /// The number of the first of them; they are numbered from 0.
+        from: u64,
+        /// In order.
+        facts: Vec<Fact>,
+    },
+    /// Nobody needs to know of it any more.
+    Forgotten(String),
 }
 
 /// Why the store did not do it.
@@ -101,6 +121,12 @@ pub trait Store: Send + Sync + 'static {
     fn renew(&self, host: &HostName, certificate: &CertificateRecord) -> Result<bool, StoreError>;
     /// Notes the epochs of hosts, those that are enrolled.
     fn note_epochs(&self, epochs: &[(HostName, u64)]) -> Result<(), StoreError>;
+    /// A number above that of every start before this one, also when the store is an older copy.
+    fn next_term(&self, now: SystemTime) -> Result<u64, StoreError>;
+    /// Every operation that is remembered, with what has become of it.
+    fn operations(&self) -> Result<Vec<(Record, Vec<Fact>)>, StoreError>;
+    /// Notes steps of operations: all of them or none.
+    fn note_operations(&self, steps: &[OperationStep]) -> Result<(), StoreError>;
 }
 
 /// A store for callers that must not wait for a disk.

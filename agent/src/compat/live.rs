@@ -112,6 +112,7 @@ impl Supervision for Live {
         let request = ActOn {
             programs: keys.iter().map(Key::as_run_key).collect(),
             action: wire::Action { verb: Some(verb) },
+            exactly: Vec::new(),
             actor: "a client of Supervisor's interface".to_owned(),
         };
         async { Ok(self.hub.act(request).await?) }.boxed()

@@ -123,11 +123,29 @@ impl Core {
         resolved
     }
 
+    /// What an action names. One that is exact about it was decided on what was known of this host: what
+    /// has come since is left alone, and what is gone is named.
+    fn resolve_exactly(&self, request: &ActOn) -> Resolved {
+        let mut resolved = self.resolve(&request.programs);
+        if request.exactly.is_empty() {
+            return resolved;
+        }
+        let mut gone: std::collections::BTreeSet<String> =
+            request.exactly.iter().cloned().collect();
+        resolved.keys.retain(|key| gone.remove(&key.to_string()));
+        let unmatched = gone.into_iter().map(|pattern| wire::UnmatchedProgram {
+            pattern,
+            refusal: wire::Refusal::NoSuchProcess.into(),
+        });
+        resolved.unmatched = unmatched.collect();
+        resolved
+    }
+
     fn act(&mut self, request: &ActOn) -> mpsc::Receiver<wire::TargetResult> {
         let Resolved {
             mut keys,
             unmatched,
-        } = self.resolve(&request.programs);
+        } = self.resolve_exactly(request);
         // Exactly one result comes from each target.
         let (results, receiver) = mpsc::channel((keys.len() + unmatched.len()).max(1));
         for wire::UnmatchedProgram { pattern, refusal } in unmatched {

@@ -46,6 +46,8 @@ pub struct ActOn {
     pub programs: Vec<String>,
     /// What to do with each. An action without a verb fails for every target.
     pub action: wire::Action,
+    /// Exactly these of the processes that `programs` names, as they are shown; empty: all of them.
+    pub exactly: Vec<String>,
     /// Who asks, such as `operator/admin`; empty: the local socket's user. Only for the log.
     pub actor: String,
 }

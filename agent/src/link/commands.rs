@@ -6,6 +6,7 @@
 
 mod file;
 mod ledger;
+mod resume;
 mod run;
 
 pub(crate) use run::action_span;
@@ -21,7 +22,7 @@ use super::clock::tick;
 use super::session::Order;
 use crate::hub::HubHandle;
 use file::CommandFile;
-use ledger::{Ledger, Record, Verdict};
+use ledger::{Begun, Ledger, Record, Verdict};
 
 /// Commands and acknowledgements that may wait. They wait only while the disk is slow, and a
 /// session that finds no room says so to the controller instead of waiting.
@@ -49,6 +50,8 @@ struct Commands {
     hub: HubHandle,
     ledger: Ledger,
     path: PathBuf,
+    /// The host's boot.
+    boot: String,
     /// Absent while the file cannot be used: then commands run all the same, because a full disk is
     /// when `stop` is needed most.
     file: Option<CommandFile>,
@@ -60,9 +63,10 @@ struct Commands {
 impl CommandsHandle {
     /// Starts the task; what a former agent left in `directory` is taken over. It ends with the
     /// last front.
-    pub(super) fn start(directory: &Path, hub: HubHandle) -> Self {
+    pub(super) fn start(directory: &Path, boot: &str, hub: HubHandle) -> Self {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(own(directory.join("commands"), hub, inbox));
+        let path = directory.join("commands");
+        tokio::spawn(own(path, boot.to_owned(), hub, inbox));
         Self { asks }
     }
 
@@ -103,15 +107,19 @@ pub(super) fn one_result(id: &str, outcome: wire::Outcome, detail: String) -> wi
     }
 }
 
-async fn own(path: PathBuf, hub: HubHandle, mut asks: mpsc::Receiver<Ask>) {
+async fn own(path: PathBuf, boot: String, hub: HubHandle, mut asks: mpsc::Receiver<Ask>) {
     // As many as can run at once may finish at once.
     let (finished, mut outcomes) = mpsc::channel(ledger::MAX_RUNNING);
     let (file, records) = opened(path.clone()).await;
-    let ledger = Ledger::restored(records);
+    let (ledger, unfinished) = Ledger::restored(&boot, records);
+    for begun in unfinished {
+        resume::begin(hub.clone(), begun, finished.clone());
+    }
     let mut owner = Commands {
         hub,
         ledger,
         path,
+        boot,
         file,
         session: None,
         finished,
@@ -152,7 +160,8 @@ impl Commands {
             actor,
             ..
         } = &order.command;
-        match self.ledger.receive(tick(), &order) {
+        let verdict = self.ledger.receive(tick(), &order);
+        match verdict {
             Verdict::Run => {}
             Verdict::Running => return,
             Verdict::Answered(result) => return self.send(result),
@@ -162,7 +171,17 @@ impl Commands {
             }
         }
         info!(%id, op = %operation, %actor, "command received");
-        self.keep(Record::Begun { id: id.clone() }).await;
+        if let Some(record) = self.ledger.hear(order.command.term) {
+            self.keep(record).await;
+        }
+        let before = run::before(&self.hub, &order.command).await;
+        let begun = Begun::new(&self.boot, &order, before);
+        self.ledger.note_begun(id, &begun);
+        self.keep(Record::Begun {
+            id: id.clone(),
+            begun: Some(begun),
+        })
+        .await;
         // The disk may have been slow.
         if let Some(result) = ledger::expired(tick(), &order) {
             return self.finish(result).await;

@@ -181,10 +181,11 @@ impl<'a> Connection<'a> {
             reason = leave.reason() => Event::Leave(reason),
             room = room(&self.outgoing), if !is_idle => Event::Room(room),
             snapshot = given(&mut self.snapshot) => Event::Snapshot(snapshot),
-            Some(result) = received(&mut self.results) => Event::Outcome(result),
             item = followed(&mut self.reader), if is_idle && self.session.is_following() => {
                 Event::Journal(item)
             }
+            // After the changes that led to it, so that nobody who has the result has an older view.
+            Some(result) = received(&mut self.results), if is_idle => Event::Outcome(result),
             Some(Ok(renewed)) = self.renewal.join_next() => Event::Renewed(renewed),
             () = tokio::time::sleep(pause) => Event::Elapsed,
         }

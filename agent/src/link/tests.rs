@@ -184,10 +184,23 @@ async fn a_late_command_is_answered_as_expired_and_not_run() {
     assert!(host.hub.acts.try_recv().is_err());
 }
 
+/// A signal, which leaves no trace from which a new agent could tell whether it was sent.
+fn signal(id: &str, program: &str) -> Said {
+    let Said::Command(command) = command(id, program, 30) else {
+        unreachable!("a command was made");
+    };
+    Said::Command(wire::Command {
+        action: Some(Action {
+            verb: Some(Verb::Signal(wire::SignalAction { signal: 1 })),
+        }),
+        ..command
+    })
+}
+
 #[tokio::test]
-async fn a_command_that_the_killed_agent_had_begun_is_not_run_again() {
+async fn a_signal_that_the_killed_agent_had_begun_is_not_sent_again() {
     let (_authority, mut controller, mut host, session_before) = attached().await;
-    session_before.say(command("c1", "stuck", 30)).await;
+    session_before.say(signal("c1", "stuck")).await;
     soon(host.hub.acts.recv()).await.unwrap();
     // As a SIGKILL does, without a word: a second agent on what the first has left.
     host.link.task.abort();
@@ -196,7 +209,7 @@ async fn a_command_that_the_killed_agent_had_begun_is_not_run_again() {
     let _link = link(&next, &host.state, &[controller.address.clone()]);
     let mut after = session(&mut controller).await;
     soon(after.welcome(SLOW)).await;
-    after.say(command("c1", "stuck", 30)).await;
+    after.say(signal("c1", "stuck")).await;
     loop {
         match soon(after.hear()).await {
             Some(Heard::Result(answer)) => {
@@ -208,6 +221,26 @@ async fn a_command_that_the_killed_agent_had_begun_is_not_run_again() {
         }
     }
     assert!(next.acts.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_restart_that_the_killed_agent_had_only_noted_is_done_once_by_the_next() {
+    let (_authority, mut controller, mut host, session_before) = attached().await;
+    session_before.say(command("c1", "stuck", 30)).await;
+    soon(host.hub.acts.recv()).await.unwrap();
+    host.link.task.abort();
+    drop(session_before);
+    // Its programs are as they were: the restart had not reached them.
+    let mut next = hub::start(8, &["app", "stuck"]);
+    let _link = link(&next, &host.state, &[controller.address.clone()]);
+    let mut after = session(&mut controller).await;
+    soon(after.welcome(SLOW)).await;
+    after.say(command("c1", "stuck", 30)).await;
+    let act = soon(next.acts.recv()).await.unwrap();
+    assert_eq!(act.exactly, ["stuck"]);
+    after.say(command("c1", "stuck", 30)).await;
+    soon(after.snapshot()).await;
+    assert!(next.acts.try_recv().is_err(), "asked once");
 }
 
 #[tokio::test]

@@ -60,6 +60,10 @@ pub(super) async fn begin(
         let text = format!("{expected} hosts were expected, and this is the socket of one");
         return Err(Status::failed_precondition(text));
     }
+    if request.rollout.is_some() {
+        let text = "this is the socket of one host: there are no batches on one host";
+        return Err(Status::failed_precondition(text));
+    }
     let key = request.idempotency_key.clone();
     if let Some(operation) = operations.find(&key) {
         return Ok(events(operation).map(as_joined).boxed());
@@ -73,6 +77,7 @@ pub(super) async fn begin(
             &sender,
             Event::Finished(Finished {
                 elapsed: Some(duration_to_wire(Duration::ZERO)),
+                ..Default::default()
             }),
         );
     } else {
@@ -102,6 +107,7 @@ async fn run(
         let request = ActOn {
             programs,
             action,
+            exactly: Vec::new(),
             actor: String::new(),
         };
         let Ok(mut results) = hub.act(request).await else {
@@ -122,6 +128,7 @@ async fn run(
         &events,
         Event::Finished(Finished {
             elapsed: Some(duration_to_wire(started.elapsed())),
+            ..Default::default()
         }),
     );
 }
@@ -148,7 +155,7 @@ fn accepted() -> Event {
     Event::Accepted(Accepted {
         operation: uuid::Uuid::now_v7().to_string(),
         hosts: Vec::new(),
-        joined: false,
+        ..Default::default()
     })
 }
 

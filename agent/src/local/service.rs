@@ -115,6 +115,45 @@ impl Fleet for LocalFleet {
         Ok(Response::new(events.map(Ok).boxed()))
     }
 
+    async fn list_operations(
+        &self,
+        _: Request<wire::ListOperationsRequest>,
+    ) -> Result<Response<wire::ListOperationsResponse>, Status> {
+        Err(operations_are_the_controllers())
+    }
+
+    async fn get_operation(
+        &self,
+        _: Request<wire::GetOperationRequest>,
+    ) -> Result<Response<wire::GetOperationResponse>, Status> {
+        Err(operations_are_the_controllers())
+    }
+
+    type WatchOperationStream = Answers<ActResponse>;
+
+    async fn watch_operation(
+        &self,
+        _: Request<wire::WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchOperationStream>, Status> {
+        Err(operations_are_the_controllers())
+    }
+
+    async fn control_operation(
+        &self,
+        _: Request<wire::ControlOperationRequest>,
+    ) -> Result<Response<wire::ControlOperationResponse>, Status> {
+        Err(operations_are_the_controllers())
+    }
+
+    type RetryOperationStream = Answers<ActResponse>;
+
+    async fn retry_operation(
+        &self,
+        _: Request<wire::RetryOperationRequest>,
+    ) -> Result<Response<Self::RetryOperationStream>, Status> {
+        Err(operations_are_the_controllers())
+    }
+
     async fn tail(
         &self,
         request: Request<TailRequest>,
@@ -275,6 +314,12 @@ fn require_this_host(hosts: Option<&HostSelection>) -> Result<(), Status> {
         Some(hosts) if *hosts != HostSelection::default() => Err(only_this_host()),
         _ => Ok(()),
     }
+}
+
+fn operations_are_the_controllers() -> Status {
+    Status::failed_precondition(
+        "operations are kept by a controller: ask it (rsv op, with a context)",
+    )
 }
 
 fn only_this_host() -> Status {

@@ -249,6 +249,7 @@ impl Agent {
         let request = ActOn {
             programs,
             action,
+            exactly: Vec::new(),
             actor: String::new(),
         };
         let mut receiver = self.hub.act(request).await.unwrap();

@@ -77,6 +77,12 @@ pub(crate) struct Global {
     /// How long a host may take to begin; later it refuses [default: 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = CARE)]
     pub(crate) deadline: Option<Duration>,
+    /// Do not wait for the end of an action: print its id and let it go on
+    #[arg(long, global = true, help_heading = CARE)]
+    pub(crate) detach: bool,
+    /// How long to watch an action before leaving it to itself (exit 13)
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = CARE)]
+    pub(crate) wait: Option<Duration>,
     /// Repeating an action with the same key joins the first one
     #[arg(long, global = true, value_name = "KEY", help_heading = CARE)]
     pub(crate) id: Option<String>,

@@ -57,11 +57,8 @@ impl Verb {
     pub(super) fn take_apart(&mut self) {
         let words = match self {
             Self::Status(args) => &mut args.programs,
-            Self::Start(args)
-            | Self::Stop(args)
-            | Self::Restart(args)
-            | Self::Pid(args)
-            | Self::Clear(args) => &mut args.programs,
+            Self::Start(args) | Self::Stop(args) | Self::Restart(args) => &mut args.programs,
+            Self::Pid(args) | Self::Clear(args) => &mut args.programs,
             Self::Signal(args) => &mut args.words,
             Self::Tail(args) => &mut args.words,
             Self::Update(args) | Self::Add(args) | Self::Remove(args) => &mut args.groups,
@@ -75,6 +72,7 @@ impl Verb {
             | Self::Wait(_)
             | Self::Top(_)
             | Self::Host { .. }
+            | Self::Op { .. }
             | Self::Token { .. }
             | Self::Ctx { .. }
             | Self::Completion { .. }

@@ -66,6 +66,16 @@ again. Only the latest events are kept; what is missing is said.
   rsv -H 'web*' events --since 10m app     one program of the last ten minutes
   rsv -A -o json events -f                 one object a line, for scripts";
 
+pub(super) const OP: &str = "\
+An operation belongs to the controller: it goes on when the command line that began it has gone, and \
+when the controller is started again. An id may be shortened to a beginning that no other has.
+
+  rsv op ls --active                       what is under way
+  rsv op watch 01JDG7M2                    follow it to its end, and exit as it ends
+  rsv op retry 01JDG7M2 --failed           once more, where it failed
+
+`@op:ID:failed` selects its hosts: rsv -H @op:01JDG7M2:failed status";
+
 pub(super) const WAIT: &str = "\
 A program that is FATAL does not start by itself: `wait` ends with 10 when one is. --timeout ends it \
 with 13, or with 11 when only hosts are missing that cannot be reached.

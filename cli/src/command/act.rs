@@ -5,6 +5,7 @@
 
 mod care;
 mod fleet;
+mod follow;
 mod local;
 mod verdict;
 
@@ -15,10 +16,13 @@ use rsv_proto::wire::{
 };
 
 use crate::{
+    args::{ActArgs, RolloutArgs},
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     ui::printable,
 };
+
+pub(super) use follow::{Report, count_words, follow, show};
 
 /// What is asked of programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,16 @@ impl Asked {
             Self::Restart => "restart",
             Self::Signal(_) => "signal",
         }
+    }
+
+    /// From the wire; absent: it is nothing that this version knows.
+    pub(super) fn of(action: Action) -> Option<Self> {
+        Some(match action.verb? {
+            Verb::Start(_) => Self::Start,
+            Verb::Stop(_) => Self::Stop,
+            Verb::Restart(_) => Self::Restart,
+            Verb::Signal(signal) => Self::Signal(signal.signal),
+        })
     }
 
     /// For the wire.
@@ -66,9 +80,14 @@ pub(super) fn result_line(asked: Asked, result: &TargetResult) -> String {
 pub(super) async fn run(
     invocation: &mut Invocation,
     asked: Asked,
-    programs: Vec<String>,
+    args: ActArgs,
 ) -> Result<Exit, Failure> {
+    let ActArgs { rollout, programs } = args;
     match invocation.scope()? {
+        Scope::Local if rollout != RolloutArgs::default() => Err(Failure::usage(
+            "batches and gates are for many hosts, and this machine is meant",
+        )
+        .hint("add --host, --label or --all-hosts")),
         Scope::Local => local::act(invocation, asked, programs).await,
         Scope::Fleet(hosts) => {
             if programs.is_empty() {
@@ -77,7 +96,7 @@ pub(super) async fn run(
                         .hint("`all` means every program"),
                 );
             }
-            fleet::act(invocation, asked, programs, hosts).await
+            fleet::act(invocation, asked, programs, hosts, &rollout).await
         }
     }
 }
@@ -100,7 +119,8 @@ pub(super) async fn run_signal(
         (Scope::Fleet(_), None, _) => Err(needs_signal()),
         (Scope::Fleet(_), Some(_), _) if programs.is_empty() => Err(needs_signal()),
         (Scope::Fleet(hosts), Some(_), Some(signal)) => {
-            fleet::act(invocation, Asked::Signal(signal), programs, hosts).await
+            let rollout = RolloutArgs::default();
+            fleet::act(invocation, Asked::Signal(signal), programs, hosts, &rollout).await
         }
         (Scope::Fleet(_), Some(name), None) => {
             Err(Failure::usage(format!("`{name}` is no signal"))

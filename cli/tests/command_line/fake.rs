@@ -7,13 +7,15 @@ use std::{
 
 use rsv_proto::wire::{
     ActRequest, ActResponse, AddGroupRequest, AddGroupResponse, ClearLogsRequest,
-    ClearLogsResponse, CreateTokenRequest, CreateTokenResponse, GetStatusRequest,
+    ClearLogsResponse, ControlOperationRequest, ControlOperationResponse, CreateTokenRequest,
+    CreateTokenResponse, GetOperationRequest, GetOperationResponse, GetStatusRequest,
     GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostStatus,
     ListAvailableRequest, ListAvailableResponse, ListHostsRequest, ListHostsResponse,
-    ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RereadRequest,
-    RereadResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest, TailMainLogResponse,
-    TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
-    WatchEventsResponse,
+    ListOperationsRequest, ListOperationsResponse, Operation, ReloadRequest, ReloadResponse,
+    RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse, RetryOperationRequest,
+    ShutdownRequest, ShutdownResponse, TailMainLogRequest, TailMainLogResponse, TailRequest,
+    TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
+    WatchEventsResponse, WatchOperationRequest,
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
@@ -32,6 +34,14 @@ pub(crate) struct Answers {
     pub(crate) reached: Vec<String>,
     /// The results of an action, by the pattern that has to be among its programs.
     pub(crate) results: Vec<(&'static str, TargetResult)>,
+    /// What else is said of an action that is accepted.
+    pub(crate) accepted: Accepted,
+    /// Events of an action after its results.
+    pub(crate) story: Vec<Event>,
+    /// Of an action.
+    pub(crate) finished: Finished,
+    /// Of ListOperations.
+    pub(crate) operations: Vec<Operation>,
     /// Whether streams of actions and of output stay open after the last item.
     pub(crate) holds: bool,
     /// Whether an action's stream ends without its end.
@@ -71,6 +81,8 @@ pub(crate) struct Fake {
     watches: Arc<Mutex<Vec<WatchEventsRequest>>>,
     tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
     updates: Arc<Mutex<Vec<UpdateRequest>>>,
+    controls: Arc<Mutex<Vec<ControlOperationRequest>>>,
+    retries: Arc<Mutex<Vec<RetryOperationRequest>>>,
 }
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -110,6 +122,44 @@ impl Fake {
     /// The tokens that were asked for.
     pub(crate) fn tokens(&self) -> Vec<CreateTokenRequest> {
         self.tokens.lock().unwrap().clone()
+    }
+
+    /// What was to be done to operations.
+    pub(crate) fn controls(&self) -> Vec<ControlOperationRequest> {
+        self.controls.lock().unwrap().clone()
+    }
+
+    /// What was to be tried again.
+    pub(crate) fn retries(&self) -> Vec<RetryOperationRequest> {
+        self.retries.lock().unwrap().clone()
+    }
+
+    /// The story of the one operation that there is.
+    fn story(&self, detached: bool) -> Vec<ActResponse> {
+        let mut events = vec![Event::Accepted(Accepted {
+            operation: "01JDG7M2".into(),
+            hosts: self.answers.reached.clone(),
+            joined: true,
+            ..self.answers.accepted.clone()
+        })];
+        if !detached {
+            let results = self.answers.results.iter();
+            events.extend(results.map(|(_, result)| Event::Result(result.clone())));
+            events.extend(self.answers.story.clone());
+            if !self.answers.holds {
+                events.push(Event::Finished(self.answers.finished.clone()));
+            }
+        }
+        let response = |event| ActResponse { event: Some(event) };
+        events.into_iter().map(response).collect()
+    }
+
+    fn operation(&self, id: &str) -> Result<Operation, Status> {
+        let mut known = self.answers.operations.iter();
+        let found = known
+            .find(|operation| operation.id.starts_with(id))
+            .cloned();
+        found.ok_or_else(|| Status::not_found(format!("no operation `{id}` is known")))
     }
 
     /// The updates that were asked for.
@@ -190,20 +240,79 @@ impl Fleet for Fake {
             operation: "01JDG7M2".into(),
             hosts: self.answers.reached.clone(),
             joined,
+            ..self.answers.accepted.clone()
         })];
         if !request.dry_run {
             let asked = |pattern: &str| request.programs.iter().any(|p| p == pattern);
             let results = self.answers.results.iter().filter(|(p, _)| asked(p));
             events.extend(results.map(|(_, result)| Event::Result(result.clone())));
+            events.extend(self.answers.story.clone());
         }
-        if !self.answers.breaks_off && !self.answers.holds {
-            events.push(Event::Finished(Finished { elapsed: None }));
+        if request.detach {
+            events.truncate(1);
+        } else if !self.answers.breaks_off && !self.answers.holds {
+            events.push(Event::Finished(self.answers.finished.clone()));
         }
         let response = |event| ActResponse { event: Some(event) };
         Ok(items(
             events.into_iter().map(response).collect(),
             self.answers.holds,
         ))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        self.allowed()?;
+        let mut operations = self.answers.operations.clone();
+        operations.retain(|o| !request.get_ref().active || o.elapsed.is_none());
+        Ok(Response::new(ListOperationsResponse { operations }))
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
+        self.allowed()?;
+        let operation = Some(self.operation(&request.into_inner().operation)?);
+        Ok(Response::new(GetOperationResponse { operation }))
+    }
+
+    type WatchOperationStream = Items<ActResponse>;
+
+    async fn watch_operation(
+        &self,
+        request: Request<WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchOperationStream>, Status> {
+        self.allowed()?;
+        self.operation(&request.into_inner().operation)?;
+        Ok(items(self.story(false), self.answers.holds))
+    }
+
+    async fn control_operation(
+        &self,
+        request: Request<ControlOperationRequest>,
+    ) -> Result<Response<ControlOperationResponse>, Status> {
+        self.allowed()?;
+        let request = request.into_inner();
+        let operation = Some(self.operation(&request.operation)?);
+        self.controls.lock().unwrap().push(request);
+        Ok(Response::new(ControlOperationResponse { operation }))
+    }
+
+    type RetryOperationStream = Items<ActResponse>;
+
+    async fn retry_operation(
+        &self,
+        request: Request<RetryOperationRequest>,
+    ) -> Result<Response<Self::RetryOperationStream>, Status> {
+        self.allowed()?;
+        let request = request.into_inner();
+        self.operation(&request.operation)?;
+        let story = self.story(request.detach);
+        self.retries.lock().unwrap().push(request);
+        Ok(items(story, self.answers.holds))
     }
 
     async fn tail(

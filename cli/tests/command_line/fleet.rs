@@ -8,8 +8,13 @@ use std::{
 use rsv_proto::{
     time::to_wire,
     wire::{
-        Cursor, Host, HostState, HostStatus, Outcome, ProcessState, ProcessStatus, Refusal, Step,
-        TailResponse, TargetResult, WatchEventsResponse,
+        Cursor, Host, HostState, HostStatus, Operation, OperationState, Outcome, OutcomeCounts,
+        ProcessState, ProcessStatus, Refusal, Step, TailResponse, TargetResult,
+        WatchEventsResponse,
+        act_response::{
+            Accepted, BatchEnded, Event as AnEvent, Finished, Progress, progress::What as Told,
+        },
+        control_operation_request::Control,
         event::{HostChanged, What},
         tail_response::{Chunk, End, Event},
         watch_events_request::Begin,
@@ -546,4 +551,109 @@ async fn events_are_lines_and_what_is_lost_is_said() {
     let ran = controller.rsv("-A events --type sideways").await;
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("running, exited, fatal"), "{}", ran.err);
+}
+
+fn operation(state: OperationState) -> Operation {
+    Operation {
+        id: "01JDG7M2".into(),
+        state: state.into(),
+        actor: "operator/admin".into(),
+        programs: vec!["app".into()],
+        hosts: 3,
+        batch: 1,
+        batches: 3,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_is_told_batch_by_batch_and_exits_12_when_it_is_aborted() {
+    let batch = BatchEnded {
+        number: 1,
+        hosts: reached(&["web01"]),
+        counts: Some(OutcomeCounts {
+            failed: 1,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let failed = TargetResult {
+        outcome: Outcome::Failed.into(),
+        refusal: Refusal::SpawnError.into(),
+        steps: vec![],
+        ..done("web01")
+    };
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01", "web02"]),
+        results: vec![("app", failed)],
+        accepted: Accepted {
+            batches: 2,
+            budget: 1,
+            ..Default::default()
+        },
+        story: vec![AnEvent::Progress(Progress {
+            what: Some(Told::BatchEnded(batch)),
+        })],
+        finished: Finished {
+            state: OperationState::Aborted.into(),
+            ..Default::default()
+        },
+        ..Default::default()
+    })
+    .await;
+    let ran = controller
+        .rsv("-H web* restart app --batch 1 --on-fail abort --soak 1s")
+        .await;
+    assert_eq!(ran.code, 12, "{}", ran.err);
+    assert!(
+        ran.err.contains("op 01JDG7M2  2 hosts, 2 batches"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("[1/2] web01"), "{}", ran.err);
+    assert!(ran.out.contains("ERROR (spawn error)"), "{}", ran.out);
+    let asked = &controller.fake.acts()[0];
+    assert!(
+        asked
+            .rollout
+            .as_ref()
+            .is_some_and(|rollout| rollout.batch.is_some())
+    );
+
+    let ran = controller.rsv("-H web* --detach restart app").await;
+    assert_eq!(ran.result(), ("01JDG7M2\n", 0), "{}", ran.err);
+    let ran = controller.rsv("restart app --batch 1").await;
+    assert_eq!(ran.code, 2, "batches of one machine: {}", ran.err);
+}
+
+#[tokio::test]
+async fn operations_are_listed_watched_and_controlled() {
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01"]),
+        results: vec![("app", done("web01"))],
+        operations: vec![operation(OperationState::Paused)],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("op ls").await;
+    assert!(ran.out.contains("01JDG7M2  paused"), "{}", ran.out);
+    let ran = controller.rsv("-o json op ls").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["operations"][0]["state"], "paused");
+    let ran = controller.rsv("op watch 01JDG7M2").await;
+    let line = "web01  (1)  app: stopped, started\n";
+    assert_eq!(ran.result(), (line, 0), "{}", ran.err);
+    let ran = controller.rsv("op resume 01JDG7M2").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(controller.fake.controls()[0].control(), Control::Resume);
+    let ran = controller.rsv("op retry 01JDG7M2 --failed").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(controller.fake.retries()[0].failed_only);
+    let ran = controller.rsv("op show nothing").await;
+    assert_eq!(ran.code, 15, "{}", ran.err);
+    assert!(
+        ran.err.contains("no operation `nothing` is known"),
+        "{}",
+        ran.err
+    );
 }

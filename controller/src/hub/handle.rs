@@ -2,23 +2,29 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use prost::Message as _;
 use rsv_proto::{
     name::HostName,
     wire::{
-        Action, ControllerMessage, Hello, HostSelection, OpenLog, ServeLogRequest, TargetResult,
-        agent_message::Message as Word,
+        Action, ControllerMessage, Hello, HostSelection, OpenLog, Operation, OperationState,
+        ServeLogRequest, TargetResult, agent_message::Message as Word,
     },
 };
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::DropGuard;
 use tonic::{Status, Streaming};
 
-use super::operations::SubmitError;
+use super::{
+    operations::{OperationError, SubmitError},
+    submit::target,
+};
 use crate::{
     events::EventPage,
     fleet::{NotConnected, Refused},
     host::{Enrolment, HostView, SessionId},
-    operation::Patience,
+    operation::{Deed, Patience, Plan, Rollout, Told, action},
     targets::SelectionError,
 };
 
@@ -98,7 +104,11 @@ pub struct Submission {
     /// Of which programs.
     pub programs: Vec<String>,
     /// What.
-    pub action: Action,
+    pub deed: Deed,
+    /// The signal, if that is what is sent.
+    pub signal: i32,
+    /// In which steps.
+    pub rollout: Rollout,
     /// How long to wait.
     pub patience: Patience,
     /// How many hosts it must be.
@@ -107,9 +117,70 @@ pub struct Submission {
     pub is_dry_run: bool,
     /// The same key joins the same operation; empty: none.
     pub key: String,
+    /// The operation whose targets these are; empty: they are resolved.
+    pub retry_of: String,
     /// W3C trace context of the caller.
     pub trace: (String, String),
 }
+
+impl Submission {
+    /// The same for submissions that ask for the same.
+    pub fn digest(&self) -> String {
+        let what = (
+            self.selection.encode_to_vec(),
+            &self.programs,
+            self.deed,
+            self.signal,
+            self.rollout,
+            &self.retry_of,
+        );
+        // Texts, numbers and lists can always be written.
+        let bytes = serde_json::to_vec(&what).unwrap_or_default();
+        STANDARD_NO_PAD.encode(Sha256::digest(bytes))
+    }
+}
+
+/// Somebody who wants to try again what failed.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Names the new operation.
+    pub id: String,
+    /// The earlier one, as it was said.
+    pub operation: String,
+    /// Leave out what was never attempted.
+    pub failed_only: bool,
+    /// Who asks.
+    pub actor: String,
+    /// The same key joins the same operation; empty: none.
+    pub key: String,
+    /// W3C trace context of the caller.
+    pub trace: (String, String),
+}
+
+/// What can be done to an operation that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Ask no further host for now.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Ask no further host at all.
+    Cancel,
+}
+
+impl Control {
+    /// The word as it is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// The operation after it was controlled.
+pub type Controlled = Result<Operation, OperationError>;
 
 /// An operation that has been accepted.
 #[derive(Debug)]
@@ -118,17 +189,92 @@ pub struct Submitted {
     pub id: String,
     /// The hosts it reaches.
     pub hosts: Vec<HostName>,
+    /// What else is told of it first.
+    pub brief: Brief,
+    /// How much of its story is not to be told any more.
+    pub told: usize,
     /// Changes whenever there is more to read; absent: nothing will be done.
-    pub news: Option<watch::Receiver<usize>>,
+    pub news: Option<watch::Receiver<u64>>,
 }
 
-/// Some results of an operation.
+impl Submitted {
+    /// Of a submission that is only resolved.
+    pub(super) fn only_resolved(submission: &Submission, plan: &Plan) -> Self {
+        let asked = plan.parts.iter().filter(|part| part.away.is_none());
+        let asked: Vec<HostName> = asked.map(|part| part.host.clone()).collect();
+        let targets = plan.parts.iter().flat_map(|part| match &part.programs {
+            None => vec![target(&part.host, String::new())],
+            Some(programs) => programs
+                .iter()
+                .map(|program| target(&part.host, program.to_string()))
+                .collect(),
+        });
+        let targets: Vec<TargetResult> = targets.collect();
+        Self {
+            id: submission.id.clone(),
+            hosts: plan.parts.iter().map(|part| part.host.clone()).collect(),
+            brief: Brief {
+                batches: plan.rollout.batches(&plan.id, asked).len(),
+                rollout: plan.rollout,
+                budget: plan.rollout.max_fail.of(targets.len()),
+                action: action(plan.deed, submission.signal),
+                programs: submission.programs.clone(),
+                targets,
+            },
+            told: 0,
+            news: None,
+        }
+    }
+}
+
+/// How an operation goes about its hosts.
+#[derive(Debug, Clone)]
+pub struct Brief {
+    /// In how many batches.
+    pub batches: usize,
+    /// In which steps.
+    pub rollout: Rollout,
+    /// So many failed targets are too many.
+    pub budget: usize,
+    /// What is done.
+    pub action: Action,
+    /// Of which programs, as they were said.
+    pub programs: Vec<String>,
+    /// The exact targets, for a dry run.
+    pub targets: Vec<TargetResult>,
+}
+
+/// Some of the story of an operation.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// In the order in which they came.
-    pub results: Vec<TargetResult>,
-    /// How long it took; absent: there will be more.
-    pub finished: Option<Duration>,
+    /// In the order in which it came.
+    pub told: Vec<Told>,
+    /// There is no more at this moment.
+    pub is_all: bool,
+    /// Absent: there will be more.
+    pub end: Option<End>,
+}
+
+/// The end of an operation.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// How long it took.
+    pub elapsed: Duration,
+    /// FINISHED, ABORTED or CANCELLED.
+    pub state: OperationState,
+    /// Why it ended early; empty: it did not.
+    pub reason: String,
+    /// What undoes it; empty: nothing.
+    pub rolled_back_by: String,
+}
+
+/// A new operation's name: unique, sorted by time, and short enough to be read out (Crockford's
+/// alphabet, which has no letters that look like digits).
+pub fn new_id() -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let number = uuid::Uuid::now_v7().as_u128();
+    let digit = |i: u32| char::from(ALPHABET[(number >> (5 * i) & 31) as usize]);
+    (0..26).rev().map(digit).collect()
 }
 
 /// What callers ask.
@@ -141,8 +287,22 @@ pub enum Ask {
         Box<Submission>,
         oneshot::Sender<Result<Submitted, SubmitError>>,
     ),
-    /// Results of an operation after the first so many; absent: it is not known any more.
-    Results(String, usize, oneshot::Sender<Option<Page>>),
+    /// Some of what an earlier operation did not achieve, once more.
+    Retry(Box<Retry>, oneshot::Sender<Result<Submitted, SubmitError>>),
+    /// To watch an operation: all of it, or what comes from now on.
+    Watch(
+        String,
+        bool,
+        oneshot::Sender<Result<Submitted, OperationError>>,
+    ),
+    /// The story of an operation after the first so much; absent: it is not known any more.
+    Story(String, usize, oneshot::Sender<Option<Page>>),
+    /// One operation.
+    Operation(String, oneshot::Sender<Controlled>),
+    /// The latest operations: only those under way, or all; at most so many.
+    Operations(bool, usize, oneshot::Sender<Vec<Operation>>),
+    /// To pause, resume or cancel an operation: by whom.
+    Control(String, Control, String, oneshot::Sender<Controlled>),
     /// Events from this number on, or from the oldest; beside them the number of the oldest.
     Events(Option<u64>, oneshot::Sender<(EventPage, u64)>),
     /// A log of a host, which will come as an [`Arrival`].
@@ -200,10 +360,51 @@ impl HubHandle {
             .await
     }
 
-    /// Results of an operation after the first so many.
-    pub async fn results(&self, operation: &str, after: usize) -> Result<Option<Page>, HubError> {
+    /// Tries again what failed.
+    pub async fn retry(&self, retry: Retry) -> Result<Result<Submitted, SubmitError>, HubError> {
+        self.ask(|answer| Ask::Retry(Box::new(retry), answer)).await
+    }
+
+    /// Watches an operation: all of it, or what comes from now on.
+    pub async fn watch(
+        &self,
+        operation: String,
+        from_now: bool,
+    ) -> Result<Result<Submitted, OperationError>, HubError> {
+        self.ask(|answer| Ask::Watch(operation, from_now, answer))
+            .await
+    }
+
+    /// One operation.
+    pub async fn operation(&self, operation: String) -> Result<Controlled, HubError> {
+        self.ask(|answer| Ask::Operation(operation, answer)).await
+    }
+
+    /// The latest operations.
+    pub async fn operations(
+        &self,
+        active_only: bool,
+        limit: usize,
+    ) -> Result<Vec<Operation>, HubError> {
+        self.ask(|answer| Ask::Operations(active_only, limit, answer))
+            .await
+    }
+
+    /// Pauses, resumes or cancels an operation; answered when that is written down.
+    pub async fn control(
+        &self,
+        operation: String,
+        control: Control,
+        actor: String,
+    ) -> Result<Controlled, HubError> {
+        self.ask(|answer| Ask::Control(operation, control, actor, answer))
+            .await
+    }
+
+    /// The story of an operation after the first so much.
+    pub async fn story(&self, operation: &str, after: usize) -> Result<Option<Page>, HubError> {
         let (answer, page) = oneshot::channel();
-        let ask = Ask::Results(operation.to_owned(), after, answer);
+        let ask = Ask::Story(operation.to_owned(), after, answer);
         // A reader of an operation that is under way waits; it was let in already.
         self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
         page.await.map_err(|_| HubError::Stopped)

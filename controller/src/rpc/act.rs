@@ -8,8 +8,10 @@ use rsv_proto::{
     telemetry,
     time::{duration_from_wire, duration_to_wire},
     wire::{
-        ActRequest, ActResponse, Action, act_response,
-        act_response::{Accepted, Finished},
+        ActRequest, ActResponse, Action, RetryOperationRequest, WatchOperationRequest,
+        act_response::{
+            Accepted, BatchBegun, BatchEnded, Event, Finished, Progress, Stopping, progress::What,
+        },
         action::Verb,
     },
 };
@@ -20,9 +22,11 @@ use tracing::Instrument as _;
 
 use super::{Shared, selection, view::Wanted};
 use crate::{
-    audit,
-    hub::{HubError, Submission, Submitted},
-    operation::Patience,
+    hub::{HubError, Retry, Submission, Submitted, new_id},
+    operation::{
+        Patience, Told, deed,
+        wire::{counts, end_state, read, write},
+    },
 };
 
 /// Events that wait for one caller. When full the operation's results wait where they are kept: a slow
@@ -35,8 +39,24 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The longest idempotency key.
 const LONGEST_KEY: usize = 200;
 
+/// The longest name of an operation, or beginning of one.
+const LONGEST_NAME: usize = 64;
+
 /// The longest trace context that is passed on: what its standard asks of everybody to carry.
 const LONGEST_TRACE: usize = 512;
+
+type Answers = ReceiverStream<Result<ActResponse, Status>>;
+
+/// How a caller reads an operation.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// It is an earlier one than was submitted.
+    joined: bool,
+    /// To its end.
+    to_the_end: bool,
+    /// Nothing after what is accepted.
+    detached: bool,
+}
 
 /// Submits an action and follows it.
 pub(super) async fn act(
@@ -44,13 +64,14 @@ pub(super) async fn act(
     actor: &Identity,
     trace: (String, String),
     request: ActRequest,
-) -> Result<ReceiverStream<Result<ActResponse, Status>>, Status> {
+) -> Result<Answers, Status> {
+    let detached = request.detach;
     let mut submission = submission(actor, request)?;
     let span = tracing::info_span!(
         "rsv.command",
         otel.kind = "internal",
         rsv.command.id = submission.id,
-        rsv.command.kind = audit::verb(&submission.action),
+        rsv.command.kind = submission.deed.word(),
         rsv.command.targets = tracing::field::Empty,
     );
     let own = span.in_scope(telemetry::traceparent);
@@ -63,13 +84,88 @@ pub(super) async fn act(
         .instrument(span.clone())
         .await??;
     span.record("rsv.command.targets", submitted.hosts.len());
-    let joined = submitted.id != own_id;
+    let reading = Reading {
+        joined: submitted.id != own_id,
+        to_the_end: true,
+        detached,
+    };
+    Ok(read_by(shared, submitted, reading, span))
+}
+
+/// Tries again what failed, and follows that.
+pub(super) async fn retry(
+    shared: &Shared,
+    actor: &Identity,
+    trace: (String, String),
+    request: RetryOperationRequest,
+) -> Result<Answers, Status> {
+    check_key(&request.idempotency_key)?;
+    let retry = Retry {
+        id: new_id(),
+        operation: named(request.operation)?,
+        failed_only: request.failed_only,
+        actor: actor.to_string(),
+        key: request.idempotency_key,
+        trace,
+    };
+    let own_id = retry.id.clone();
+    let submitted = shared.hub.retry(retry).await??;
+    let reading = Reading {
+        joined: submitted.id != own_id,
+        to_the_end: true,
+        detached: request.detach,
+    };
+    Ok(read_by(
+        shared,
+        submitted,
+        reading,
+        tracing::Span::current(),
+    ))
+}
+
+/// Follows an operation that somebody has submitted.
+pub(super) async fn watch(
+    shared: &Shared,
+    request: WatchOperationRequest,
+) -> Result<Answers, Status> {
+    let operation = named(request.operation)?;
+    let submitted = shared.hub.watch(operation, request.from_now).await??;
+    let reading = Reading {
+        joined: true,
+        to_the_end: request.follow,
+        detached: false,
+    };
+    Ok(read_by(
+        shared,
+        submitted,
+        reading,
+        tracing::Span::current(),
+    ))
+}
+
+/// The name of an operation, or a beginning of it.
+pub(super) fn named(operation: String) -> Result<String, Status> {
+    let is_fine = (1..=LONGEST_NAME).contains(&operation.len())
+        && operation.chars().all(|c| c.is_ascii_alphanumeric());
+    let wrong = || {
+        let text = "an operation is named by its id, letters and digits, or by a beginning of it";
+        Status::invalid_argument(text)
+    };
+    is_fine.then_some(operation).ok_or_else(wrong)
+}
+
+fn read_by(
+    shared: &Shared,
+    submitted: Submitted,
+    reading: Reading,
+    span: tracing::Span,
+) -> Answers {
     let (events, stream) = mpsc::channel(EVENTS);
     let shared = shared.clone();
     let reader = async move {
         let told = shared
             .stopping
-            .run_until_cancelled(tell(&shared, submitted, joined, &events))
+            .run_until_cancelled(tell(&shared, submitted, reading, &events))
             .await;
         let failed = match told {
             Some(Ok(())) => return,
@@ -80,7 +176,7 @@ pub(super) async fn act(
         drop(events.send(Err(failed)).await);
     };
     tokio::spawn(reader.instrument(span));
-    Ok(ReceiverStream::new(stream))
+    ReceiverStream::new(stream)
 }
 
 /// The trace context that a caller sent; empty texts when it sent none that is sensible.
@@ -95,60 +191,124 @@ pub(super) fn callers_trace(metadata: &tonic::metadata::MetadataMap) -> (String,
     (text("traceparent"), text("tracestate"))
 }
 
-/// Tells one caller everything, from the beginning. A caller that goes ends only this.
+/// Tells one caller what it wants to know. A caller that goes ends only this.
 async fn tell(
     shared: &Shared,
-    submitted: Submitted,
-    joined: bool,
+    mut submitted: Submitted,
+    reading: Reading,
     events: &mpsc::Sender<Result<ActResponse, Status>>,
 ) -> Result<(), Status> {
-    use act_response::Event;
-    let Submitted { id, hosts, news } = submitted;
     let say = async |event| {
         events
             .send(Ok(ActResponse { event: Some(event) }))
             .await
             .is_ok()
     };
-    let hosts = hosts.iter().map(ToString::to_string).collect();
-    if !say(Event::Accepted(Accepted {
-        operation: id.clone(),
-        hosts,
-        joined,
-    }))
-    .await
-    {
+    let news = submitted.news.take();
+    let mut told = submitted.told;
+    let id = submitted.id.clone();
+    if !say(accepted(submitted, reading.joined)).await || reading.detached {
         return Ok(());
     }
     let Some(mut news) = news else {
         let elapsed = Some(duration_to_wire(Duration::ZERO));
-        say(Event::Finished(Finished { elapsed })).await;
+        say(Event::Finished(Finished {
+            elapsed,
+            ..Default::default()
+        }))
+        .await;
         return Ok(());
     };
-    let mut told = 0;
     loop {
         news.mark_unchanged();
         let forgotten = || Status::not_found(format!("operation {id} is not known any more"));
-        let page = shared.hub.results(&id, told).await?.ok_or_else(forgotten)?;
-        told += page.results.len();
-        let is_empty = page.results.is_empty();
-        for result in page.results {
-            if !say(Event::Result(result)).await {
+        let page = shared.hub.story(&id, told).await?.ok_or_else(forgotten)?;
+        told += page.told.len();
+        for told in page.told {
+            if !say(event(told)).await {
                 return Ok(());
             }
         }
-        if let Some(elapsed) = page.finished {
-            let elapsed = Some(duration_to_wire(elapsed));
-            say(Event::Finished(Finished { elapsed })).await;
+        if let Some(end) = page.end {
+            say(Event::Finished(Finished {
+                elapsed: Some(duration_to_wire(end.elapsed)),
+                state: end.state.into(),
+                reason: end.reason,
+                rolled_back_by: end.rolled_back_by,
+            }))
+            .await;
             return Ok(());
         }
-        if is_empty {
-            tokio::select! {
-                changed = news.changed() => changed.map_err(|_| Status::from(HubError::Stopped))?,
-                () = events.closed() => return Ok(()),
-            }
+        if !page.is_all {
+            continue;
+        }
+        if !reading.to_the_end {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = news.changed() => changed.map_err(|_| Status::from(HubError::Stopped))?,
+            () = events.closed() => return Ok(()),
         }
     }
+}
+
+fn accepted(submitted: Submitted, joined: bool) -> Event {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let brief = submitted.brief;
+    Event::Accepted(Accepted {
+        operation: submitted.id,
+        hosts: submitted.hosts.iter().map(ToString::to_string).collect(),
+        joined,
+        batches: number(brief.batches),
+        rollout: Some(write(&brief.rollout)),
+        budget: number(brief.budget),
+        targets: brief.targets,
+        action: Some(brief.action),
+        programs: brief.programs,
+    })
+}
+
+/// One thing of an operation's story for the wire.
+fn event(told: Told) -> Event {
+    let number = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
+    let names = |hosts: Vec<_>| {
+        hosts
+            .iter()
+            .map(rsv_proto::name::HostName::to_string)
+            .collect()
+    };
+    let what = match told {
+        Told::Result(result) => return Event::Result(result),
+        Told::BatchBegun {
+            number: n,
+            is_canary,
+            hosts,
+        } => What::BatchBegun(BatchBegun {
+            number: number(n),
+            hosts: names(hosts),
+            is_canary,
+        }),
+        Told::BatchEnded {
+            number: n,
+            is_canary,
+            hosts,
+            counts: of_batch,
+            elapsed,
+        } => What::BatchEnded(BatchEnded {
+            number: number(n),
+            hosts: names(hosts),
+            counts: Some(counts(of_batch)),
+            elapsed: Some(duration_to_wire(elapsed)),
+            is_canary,
+        }),
+        Told::Paused(why) => What::Paused(why),
+        Told::Resumed(who) => What::Resumed(who),
+        Told::Stopping(why, reason) => What::Stopping(Stopping {
+            state: end_state(why).into(),
+            reason,
+        }),
+    };
+    Event::Progress(Progress { what: Some(what) })
 }
 
 fn submission(actor: &Identity, request: ActRequest) -> Result<Submission, Status> {
@@ -159,19 +319,20 @@ fn submission(actor: &Identity, request: ActRequest) -> Result<Submission, Statu
         ));
     }
     Wanted::parse(&request.programs)?;
-    let action = request.action.filter(|a| a.verb.is_some());
-    let action = action.ok_or_else(|| wrong("no action that this controller knows"))?;
+    let action = request.action.unwrap_or_default();
+    let (deed, signal) =
+        deed(&action).ok_or_else(|| wrong("no action that this controller knows"))?;
     check(&action)?;
-    if request.idempotency_key.len() > LONGEST_KEY {
-        return Err(wrong("the idempotency key is too long"));
-    }
+    check_key(&request.idempotency_key)?;
     let deadline = span_of(request.deadline, "deadline")?.unwrap_or(COMMAND_DEADLINE);
     Ok(Submission {
         id: new_id(),
         actor: actor.to_string(),
         selection: selection(request.hosts),
         programs: request.programs,
-        action,
+        deed,
+        signal,
+        rollout: read(request.rollout.as_ref(), deed).map_err(Status::invalid_argument)?,
         patience: Patience {
             deadline,
             timeout: span_of(request.timeout, "timeout")?,
@@ -179,8 +340,16 @@ fn submission(actor: &Identity, request: ActRequest) -> Result<Submission, Statu
         expect_hosts: request.expect_hosts,
         is_dry_run: request.dry_run,
         key: request.idempotency_key,
+        retry_of: String::new(),
         trace: (String::new(), String::new()),
     })
+}
+
+fn check_key(key: &str) -> Result<(), Status> {
+    match key.len() > LONGEST_KEY {
+        true => Err(Status::invalid_argument("the idempotency key is too long")),
+        false => Ok(()),
+    }
 }
 
 fn check(action: &Action) -> Result<(), Status> {
@@ -205,15 +374,6 @@ fn span_of(
     let wrong =
         || Status::invalid_argument(format!("the {what} must be more than 0 and at most 24h"));
     duration.map(Some).ok_or_else(wrong)
-}
-
-/// A new operation's name: unique, sorted by time, and short enough to be read out (Crockford's
-/// alphabet, which has no letters that look like digits).
-fn new_id() -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let number = uuid::Uuid::now_v7().as_u128();
-    let digit = |i: u32| char::from(ALPHABET[(number >> (5 * i) & 31) as usize]);
-    (0..26).rev().map(digit).collect()
 }
 
 #[cfg(test)]

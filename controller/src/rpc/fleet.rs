@@ -6,18 +6,20 @@ use rsv_proto::{
     limits::PROTOCOL,
     wire::{
         ActRequest, ActResponse, AddGroupRequest, AddGroupResponse, ClearLogsRequest,
-        ClearLogsResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
+        ClearLogsResponse, ControlOperationRequest, ControlOperationResponse, GetOperationRequest,
+        GetOperationResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
         GetVersionResponse, ListAvailableRequest, ListAvailableResponse, ListHostsRequest,
-        ListHostsResponse, ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse,
-        RereadRequest, RereadResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
+        ListHostsResponse, ListOperationsRequest, ListOperationsResponse, ReloadRequest,
+        ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse,
+        RetryOperationRequest, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
         TailMainLogResponse, TailRequest, TailResponse, UpdateRequest, UpdateResponse,
-        WatchEventsRequest, WatchEventsResponse, fleet_server::Fleet,
+        WatchEventsRequest, WatchEventsResponse, WatchOperationRequest, fleet_server::Fleet,
     },
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, act, events, selection, tail, view};
+use super::{Shared, act, events, operations, selection, tail, view};
 use crate::{authz, targets::SelectionError};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -77,6 +79,56 @@ impl Fleet for FleetService {
         let actor = authz::caller(&request)?;
         let trace = act::callers_trace(request.metadata());
         let events = act::act(&self.0, &actor, trace, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        let request = request.into_inner();
+        let operations = operations::list(&self.0, &request).await?;
+        Ok(Response::new(ListOperationsResponse { operations }))
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
+        let operation = act::named(request.into_inner().operation)?;
+        let operation = Some(self.0.hub.operation(operation).await??);
+        Ok(Response::new(GetOperationResponse { operation }))
+    }
+
+    type WatchOperationStream = Answers<ActResponse>;
+
+    async fn watch_operation(
+        &self,
+        request: Request<WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchOperationStream>, Status> {
+        let events = act::watch(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn control_operation(
+        &self,
+        request: Request<ControlOperationRequest>,
+    ) -> Result<Response<ControlOperationResponse>, Status> {
+        let actor = authz::caller(&request)?;
+        let operation = operations::control(&self.0, &actor, request.into_inner()).await?;
+        let operation = Some(operation);
+        Ok(Response::new(ControlOperationResponse { operation }))
+    }
+
+    type RetryOperationStream = Answers<ActResponse>;
+
+    async fn retry_operation(
+        &self,
+        request: Request<RetryOperationRequest>,
+    ) -> Result<Response<Self::RetryOperationStream>, Status> {
+        let actor = authz::caller(&request)?;
+        let trace = act::callers_trace(request.metadata());
+        let events = act::retry(&self.0, &actor, trace, request.into_inner()).await?;
         Ok(Response::new(Box::pin(events)))
     }
 

@@ -9,8 +9,11 @@ use redb::{
 use rsv_proto::name::HostName;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{CertificateRecord, Claim, HostRecord, JoinError, Store, StoreError};
-use crate::token::{Token, TokenRefused};
+use super::{CertificateRecord, Claim, HostRecord, JoinError, OperationStep, Store, StoreError};
+use crate::{
+    operation::{Fact, Record},
+    token::{Token, TokenRefused},
+};
 
 /// Hosts by name, JSON.
 const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
@@ -57,7 +60,13 @@ impl Embedded {
             let _ready = (hosts, tokens);
             Ok::<(), StoreError>(())
         })?;
+        super::operations::prepare(&store.database)?;
         Ok(store)
+    }
+
+    #[cfg(test)]
+    pub(super) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// One transaction over both tables; committed when the work succeeds.
@@ -159,6 +168,18 @@ impl Store for Embedded {
             Ok(())
         })
     }
+
+    fn next_term(&self, now: SystemTime) -> Result<u64, StoreError> {
+        super::operations::next_term(&self.database, crate::token::seconds(now))
+    }
+
+    fn operations(&self) -> Result<Vec<(Record, Vec<Fact>)>, StoreError> {
+        super::operations::all(&self.database)
+    }
+
+    fn note_operations(&self, steps: &[OperationStep]) -> Result<(), StoreError> {
+        super::operations::note(&self.database, steps)
+    }
 }
 
 /// The claimed token after this use of it.
@@ -187,11 +208,11 @@ fn put<T: Serialize>(rows: &mut Rows<'_>, key: &str, value: &T) -> Result<(), St
     Ok(())
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|_| StoreError::Damaged(key.to_owned()))
 }
 
-fn used(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+pub(super) fn used(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Use(Box::new(error))
 }
 

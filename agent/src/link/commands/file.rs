@@ -98,7 +98,10 @@ mod tests {
     use super::*;
 
     fn begun(id: &str) -> Record {
-        Record::Begun { id: id.into() }
+        Record::Begun {
+            id: id.into(),
+            begun: None,
+        }
     }
 
     #[test]

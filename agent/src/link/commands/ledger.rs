@@ -1,7 +1,8 @@
 //! Which commands came, which are done, and what came of them. Pure.
 //!
 //! Invariants: a command that was once to be run is never run again, whatever is forgotten of other
-//! commands; a result is owed until it is acknowledged; what is kept is bounded.
+//! commands; a result is owed until it is acknowledged; what is kept is bounded. What an agent had begun
+//! and not finished when it was killed is finished by the next one, as far as can be told how far it came.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -43,6 +44,14 @@ pub(super) enum Record {
     Begun {
         /// Its id.
         id: String,
+        /// What it takes to finish it after the agent's death; absent: nobody can.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun: Option<Begun>,
+    },
+    /// A controller of this term was heard.
+    Term {
+        /// The term.
+        term: u64,
     },
     /// It has its results.
     Done {
@@ -56,6 +65,41 @@ pub(super) enum Record {
         /// Their ids.
         ids: Vec<String>,
     },
+}
+
+/// A command that is about to be run, and what it was given for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Begun {
+    /// The encoded command, in base64.
+    pub(super) command: String,
+    /// The boot of the host; after another one nothing of this is so any more.
+    pub(super) boot: String,
+    /// Its deadline in milliseconds of the boot's steady count.
+    pub(super) due: u64,
+    /// Each program with its process id before; 0: it had none.
+    pub(super) before: Vec<(String, u32)>,
+}
+
+impl Begun {
+    /// A command that is about to be run.
+    pub(super) fn new(boot: &str, order: &Order, before: Vec<(String, u32)>) -> Self {
+        let due = order.due.unwrap_or_default().as_millis();
+        Self {
+            command: STANDARD_NO_PAD.encode(order.command.encode_to_vec()),
+            boot: boot.to_owned(),
+            due: u64::try_from(due).unwrap_or(u64::MAX),
+            before,
+        }
+    }
+
+    /// The command, with its deadline.
+    pub(super) fn order(&self) -> Option<Order> {
+        let bytes = STANDARD_NO_PAD.decode(&self.command).ok()?;
+        Some(Order {
+            command: wire::Command::decode(&*bytes).ok()?,
+            due: Some(Duration::from_millis(self.due)),
+        })
+    }
 }
 
 impl Record {
@@ -75,11 +119,13 @@ pub(super) struct Ledger {
     /// Finished ones, the oldest first.
     finished: VecDeque<String>,
     running: usize,
+    /// The highest term heard of.
+    term: u64,
 }
 
 #[derive(Debug, PartialEq)]
 enum State {
-    Running,
+    Running(Option<Begun>),
     Done {
         result: wire::CommandResult,
         acknowledged: bool,
@@ -87,13 +133,14 @@ enum State {
 }
 
 impl Ledger {
-    /// What a former agent knew. A command that it had begun and not finished has a fate that
-    /// nobody knows, and is never run again.
-    pub(super) fn restored(records: Vec<Record>) -> Self {
+    /// What a former agent knew, and what it had begun and not finished on this boot: that still counts
+    /// as running. A command of which nobody can tell how far it came is never run again.
+    pub(super) fn restored(boot: &str, records: Vec<Record>) -> (Self, Vec<Begun>) {
         let mut ledger = Self::default();
         for record in records {
             match record {
-                Record::Begun { id } => ledger.begin(id),
+                Record::Begun { id, begun } => ledger.begin(id, begun),
+                Record::Term { term } => ledger.term = ledger.term.max(term),
                 Record::Done { id, result } => {
                     let bytes = STANDARD_NO_PAD.decode(result).unwrap_or_default();
                     match wire::CommandResult::decode(&*bytes) {
@@ -104,37 +151,57 @@ impl Ledger {
                 Record::Acknowledged { ids } => drop(ledger.acknowledge(&ids)),
             }
         }
-        let unfinished = ledger
-            .known
-            .iter()
-            .filter(|(_, state)| **state == State::Running);
-        let mut unfinished: Vec<String> = unfinished.map(|(id, _)| id.clone()).collect();
-        unfinished.sort_unstable();
-        unfinished
-            .iter()
-            .for_each(|id| ledger.finish(unknown_fate(id)));
-        ledger
+        let (mut resumed, mut lost) = (Vec::new(), Vec::new());
+        for (id, state) in &ledger.known {
+            match state {
+                State::Running(Some(begun)) if begun.boot == boot => resumed.push(begun.clone()),
+                State::Running(_) => lost.push(id.clone()),
+                State::Done { .. } => {}
+            }
+        }
+        lost.sort_unstable();
+        lost.iter().for_each(|id| ledger.finish(unknown_fate(id)));
+        (ledger, resumed)
+    }
+
+    /// Notes what it takes to finish a command that runs, for when the file is written anew.
+    pub(super) fn note_begun(&mut self, id: &str, begun: &Begun) {
+        if let Some(State::Running(known)) = self.known.get_mut(id) {
+            *known = Some(begun.clone());
+        }
+    }
+
+    /// Notes the term of a controller; gives what is to be written down, if it is a newer one.
+    pub(super) fn hear(&mut self, term: u64) -> Option<Record> {
+        if term <= self.term {
+            return None;
+        }
+        self.term = term;
+        Some(Record::Term { term })
     }
 
     /// Decides about a command that came at a tick; after [`Verdict::Run`] it counts as running.
     pub(super) fn receive(&mut self, now: Duration, order: &Order) -> Verdict {
         let id = &order.command.id;
         match self.known.get(id) {
-            Some(State::Running) => return Verdict::Running,
+            Some(State::Running(_)) => return Verdict::Running,
             Some(State::Done { result, .. }) => return Verdict::Answered(result.clone()),
             None => {}
         }
         if let Some(result) = expired(now, order) {
             return Verdict::Refused(result);
         }
+        let term = order.command.term;
         let refusal = if id.is_empty() {
             "a command needs an id"
+        } else if term != 0 && term < self.term {
+            "it comes from a controller that has been replaced"
         } else if order.due.is_none() {
             "a command needs a deadline"
         } else if self.running >= MAX_RUNNING {
             "too many commands at once"
         } else {
-            self.begin(id.clone());
+            self.begin(id.clone(), None);
             return Verdict::Run;
         };
         Verdict::Refused(one_result(id, Outcome::Failed, refusal.to_owned()))
@@ -148,7 +215,7 @@ impl Ledger {
             acknowledged: false,
         };
         match self.known.insert(id.clone(), done) {
-            Some(State::Running) => self.running -= 1,
+            Some(State::Running(_)) => self.running -= 1,
             Some(State::Done { .. }) => return,
             None => {}
         }
@@ -196,11 +263,15 @@ impl Ledger {
                 acknowledged_ids.extend(acknowledged.then(|| id.clone()));
             }
         }
-        let running = self
-            .known
-            .iter()
-            .filter(|(_, state)| **state == State::Running);
-        records.extend(running.map(|(id, _)| Record::Begun { id: id.clone() }));
+        for (id, state) in &self.known {
+            if let State::Running(begun) = state {
+                let (id, begun) = (id.clone(), begun.clone());
+                records.push(Record::Begun { id, begun });
+            }
+        }
+        if self.term > 0 {
+            records.push(Record::Term { term: self.term });
+        }
         if !acknowledged_ids.is_empty() {
             records.push(Record::Acknowledged {
                 ids: acknowledged_ids,
@@ -209,9 +280,9 @@ impl Ledger {
         records
     }
 
-    fn begin(&mut self, id: String) {
+    fn begin(&mut self, id: String, begun: Option<Begun>) {
         if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(id) {
-            vacant.insert(State::Running);
+            vacant.insert(State::Running(begun));
             self.running += 1;
         }
     }
@@ -243,7 +314,8 @@ pub(super) fn expired(now: Duration, order: &Order) -> Option<wire::CommandResul
     Some(one_result(&order.command.id, Outcome::Expired, late(by)))
 }
 
-fn unknown_fate(id: &str) -> wire::CommandResult {
+/// The result of a command of which nobody can tell what became of it.
+pub(super) fn unknown_fate(id: &str) -> wire::CommandResult {
     let detail = "the agent was restarted while it ran this command; see the status";
     one_result(id, Outcome::Unreachable, detail.to_owned())
 }
@@ -339,7 +411,10 @@ mod tests {
         let mut written = Vec::new();
         for id in ["done", "acknowledged", "begun"] {
             assert_eq!(ledger.receive(S(1), &order(id)), Verdict::Run);
-            written.push(Record::Begun { id: id.into() });
+            written.push(Record::Begun {
+                id: id.into(),
+                begun: None,
+            });
             if id != "begun" {
                 ledger.finish(done(id));
                 written.push(Record::done(&done(id)));
@@ -347,7 +422,8 @@ mod tests {
         }
         written.extend(ledger.acknowledge(&["acknowledged".into()]));
         for records in [written, ledger.records()] {
-            let mut next = Ledger::restored(records);
+            let (mut next, resumed) = Ledger::restored("boot", records);
+            assert_eq!(resumed, []);
             assert_eq!(
                 next.receive(S(1), &order("done")),
                 Verdict::Answered(done("done"))
@@ -359,6 +435,51 @@ mod tests {
             let owed: Vec<String> = next.owed().into_iter().map(|result| result.id).collect();
             assert_eq!(owed, ["done", "begun"]);
         }
+    }
+
+    #[test]
+    fn what_was_begun_on_this_boot_is_finished_and_on_another_one_has_an_unknown_fate() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.receive(S(1), &order("a")), Verdict::Run);
+        let begun = Begun::new("boot", &order("a"), vec![("app".into(), 7)]);
+        assert_eq!(begun.order(), Some(order("a")));
+        let record = Record::Begun {
+            id: "a".into(),
+            begun: Some(begun.clone()),
+        };
+        ledger.note_begun("a", &begun);
+        assert_eq!(ledger.records(), std::slice::from_ref(&record));
+        let (mut next, resumed) = Ledger::restored("boot", vec![record.clone()]);
+        assert_eq!(resumed, [begun]);
+        assert_eq!(next.receive(S(1), &order("a")), Verdict::Running);
+        assert_eq!(next.owed(), []);
+        let (next, resumed) = Ledger::restored("another", vec![record]);
+        assert_eq!((resumed, next.owed().len()), (vec![], 1));
+    }
+
+    #[test]
+    fn a_controller_that_has_been_replaced_gives_no_commands_any_more() {
+        let of = |id: &str, term| {
+            let mut order = order(id);
+            order.command.term = term;
+            order
+        };
+        let mut ledger = Ledger::default();
+        let heard = ledger.hear(7);
+        assert_eq!(heard, Some(Record::Term { term: 7 }));
+        assert_eq!(ledger.hear(7), None);
+        assert_eq!(ledger.receive(S(1), &of("a", 7)), Verdict::Run);
+        assert_eq!(ledger.receive(S(1), &of("b", 0)), Verdict::Run, "not said");
+        assert!(matches!(
+            ledger.receive(S(1), &of("c", 6)),
+            Verdict::Refused(_)
+        ));
+        assert_eq!(ledger.receive(S(1), &of("a", 6)), Verdict::Running);
+        let (mut next, _) = Ledger::restored("boot", ledger.records());
+        assert!(matches!(
+            next.receive(S(1), &of("d", 6)),
+            Verdict::Refused(_)
+        ));
     }
 
     #[test]
@@ -399,7 +520,7 @@ mod tests {
             id: "a".into(),
             result: "!".into(),
         };
-        let mut ledger = Ledger::restored(vec![record]);
+        let (mut ledger, _) = Ledger::restored("boot", vec![record]);
         let Verdict::Answered(result) = ledger.receive(S(1), &order("a")) else {
             panic!()
         };

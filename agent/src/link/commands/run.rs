@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use rsv_proto::wire::{self, Outcome, action::Verb};
-use rsv_proto::{limits, telemetry};
+use rsv_proto::{limits, process::display_name, telemetry};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span, info, info_span};
 
@@ -16,6 +16,7 @@ pub(super) async fn begin(
     command: wire::Command,
     finished: mpsc::Sender<wire::CommandResult>,
 ) {
+    let exactly = exactly(&command);
     let wire::Command {
         id,
         programs,
@@ -32,6 +33,7 @@ pub(super) async fn begin(
     let request = ActOn {
         programs,
         action,
+        exactly,
         actor,
     };
     let begun = hub.act(request).instrument(span.clone()).await;
@@ -48,6 +50,26 @@ pub(super) async fn begin(
         finished.send(within_limits(result)).await.ok();
     };
     tokio::spawn(wait.instrument(span));
+}
+
+/// The programs that a command is for exactly; none: all that its patterns name.
+fn exactly(command: &wire::Command) -> Vec<String> {
+    let precondition = command.precondition.as_ref();
+    precondition.map_or_else(Vec::new, |precondition| precondition.targets.clone())
+}
+
+/// The programs that a command is for, each with its process id; 0: it has none.
+pub(super) async fn before(hub: &HubHandle, command: &wire::Command) -> Vec<(String, u32)> {
+    let exactly = exactly(command);
+    // A hub that has ended does not run the command either.
+    let status = hub.status(&command.programs).await.unwrap_or_default();
+    let named = status.programs.iter().map(|program| {
+        let name = display_name(&program.group, &program.name);
+        (name, program.pid.unwrap_or(0))
+    });
+    named
+        .filter(|(name, _)| exactly.is_empty() || exactly.contains(name))
+        .collect()
 }
 
 /// The span of an action that is done here, as a child of whatever asked for it.
@@ -68,7 +90,10 @@ pub(crate) fn action_span(action: &wire::Action, programs: &[String]) -> Span {
     )
 }
 
-async fn collected(mut results: mpsc::Receiver<wire::TargetResult>) -> Vec<wire::TargetResult> {
+/// All results of an action.
+pub(super) async fn collected(
+    mut results: mpsc::Receiver<wire::TargetResult>,
+) -> Vec<wire::TargetResult> {
     let mut all = Vec::new();
     while let Some(result) = results.recv().await {
         all.push(result);
@@ -77,7 +102,7 @@ async fn collected(mut results: mpsc::Receiver<wire::TargetResult>) -> Vec<wire:
 }
 
 /// Outcomes always fit into a message; the words beside them are given up when they do not.
-fn within_limits(mut result: wire::CommandResult) -> wire::CommandResult {
+pub(super) fn within_limits(mut result: wire::CommandResult) -> wire::CommandResult {
     if result.encoded_len() > limits::MESSAGE_BYTES / 2 {
         result
             .results

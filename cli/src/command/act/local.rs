@@ -139,7 +139,7 @@ async fn ask(
                 return Ok(results);
             }
             Some(Event::Accepted(accepted)) => joined(invocation, &accepted),
-            None => {}
+            Some(Event::Progress(_)) | None => {}
         }
     }
     Err(may_go_on(Failure::new(

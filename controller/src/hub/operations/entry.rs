@@ -1,0 +1,193 @@
+//! One operation and what belongs to it: its command, its readers, how it is shown.
+
+use rsv_proto::{
+    name::HostName,
+    time::{duration_to_wire, to_wire},
+    wire::{self, Command, Precondition, event::OperationChanged},
+};
+use tokio::sync::watch;
+
+use super::{Brief, Deed, Operation, Part, Plan, Record, Rollout, state};
+use crate::{
+    audit,
+    hub::handle::new_id,
+    moment::Moment,
+    operation::{
+        Gate, OnFail, milliseconds,
+        wire::{counts, write},
+    },
+};
+
+/// One operation.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    pub(super) operation: Operation,
+    /// How many facts have been handed over to be written down.
+    pub(super) n_facts: u64,
+    pub(super) rolled_back_by: String,
+    pub(super) news: watch::Sender<u64>,
+}
+
+impl Entry {
+    pub(super) fn new(record: Record, operation: Operation, n_facts: u64) -> Self {
+        Self {
+            record,
+            operation,
+            n_facts,
+            rolled_back_by: String::new(),
+            news: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.record.plan.id
+    }
+
+    /// Tells the readers that there may be more to read.
+    pub(super) fn publish(&self) {
+        self.news.send_modify(|version| *version += 1);
+    }
+
+    /// What readers are told first.
+    pub(super) fn brief(&self) -> Brief {
+        Brief {
+            batches: self.operation.batch().1,
+            rollout: self.record.plan.rollout,
+            budget: self.operation.budget(),
+            action: self.record.action(),
+            programs: self.record.programs.clone(),
+            targets: Vec::new(),
+        }
+    }
+
+    /// The one command that a host gets: the same, however often it is given.
+    pub(super) fn command(&self, host: &HostName, term: u64) -> Command {
+        let plan = &self.record.plan;
+        let asked = self.operation.asked(host);
+        let deadline = asked.unwrap_or(self.record.moment()) + plan.patience.deadline;
+        let programs = self.operation.programs(host);
+        let precondition = programs.map(|programs| Precondition {
+            targets: programs.iter().map(ToString::to_string).collect(),
+        });
+        Command {
+            id: command_id(self.id()),
+            operation: self.id().to_owned(),
+            deadline: Some(to_wire(deadline)),
+            action: Some(self.record.action()),
+            programs: self.record.programs.clone(),
+            actor: self.record.actor.clone(),
+            traceparent: self.record.trace.0.clone(),
+            tracestate: self.record.trace.1.clone(),
+            term,
+            precondition,
+        }
+    }
+
+    /// How it is shown.
+    pub(super) fn info(&self) -> wire::Operation {
+        let operation = &self.operation;
+        let (state, reason) = state(operation.phase());
+        let (batch, batches) = operation.batch();
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        wire::Operation {
+            id: self.id().to_owned(),
+            state: state.into(),
+            reason,
+            actor: self.record.actor.clone(),
+            action: Some(self.record.action()),
+            programs: self.record.programs.clone(),
+            hosts: number(operation.hosts().count()),
+            pending: number(operation.pending()),
+            counts: Some(counts(operation.counts())),
+            batch: number(batch),
+            batches: number(batches),
+            rollout: Some(write(&self.record.plan.rollout)),
+            submitted: Some(to_wire(self.record.moment())),
+            elapsed: operation.finished().map(duration_to_wire),
+            retry_of: self.record.retry_of.clone(),
+            rollback_of: self.record.rollback_of.clone(),
+            rolled_back_by: self.rolled_back_by.clone(),
+            idempotency_key: self.record.key.clone(),
+        }
+    }
+
+    /// An event about it.
+    pub(super) fn change(&self, phase: &str) -> OperationChanged {
+        let plan = &self.record.plan;
+        let counts = self.operation.counts();
+        let detail = match self.operation.finished() {
+            None => format!(
+                "{} {} on {} hosts",
+                plan.deed.word(),
+                self.record.programs.join(" "),
+                plan.parts.len()
+            ),
+            Some(_) => format!("{} of {} done", counts.done, counts.sum()),
+        };
+        OperationChanged {
+            operation: self.id().to_owned(),
+            phase: phase.to_owned(),
+            detail,
+            actor: self.record.actor.clone(),
+        }
+    }
+
+    /// Tells the audit.
+    pub(super) fn tell_the_end(&self) {
+        let elapsed = self.operation.finished().unwrap_or_default();
+        let counts = self.operation.counts();
+        audit::finished(self.id(), &self.record.actor, counts, elapsed);
+    }
+
+    /// The operation that undoes this one, if it is to be undone.
+    pub(super) fn undoing(&self, now: Moment) -> Option<Record> {
+        let (deed, targets) = self.operation.undoing()?;
+        if targets.is_empty() {
+            return None;
+        }
+        let parts = targets.into_iter().map(|(host, programs)| Part {
+            host,
+            programs: Some(programs),
+            away: None,
+            unmatched: Vec::new(),
+        });
+        Some(Record {
+            plan: Plan {
+                id: new_id(),
+                deed,
+                rollout: undoing_rollout(deed),
+                patience: self.record.plan.patience,
+                parts: parts.collect(),
+                missing: Vec::new(),
+            },
+            submitted: milliseconds(now.wall),
+            key: String::new(),
+            request: String::new(),
+            retry_of: String::new(),
+            rollback_of: self.id().to_owned(),
+            ..self.record.clone()
+        })
+    }
+}
+
+/// At once and whatever comes: it is the way back.
+fn undoing_rollout(deed: Deed) -> Rollout {
+    Rollout {
+        gate: Gate::of(deed),
+        on_fail: OnFail::Continue,
+        ..Rollout::at_once(deed)
+    }
+}
+
+/// The id of the one command that each host gets in an operation.
+fn command_id(operation: &str) -> String {
+    format!("{operation}.1")
+}
+
+/// The operation that a command belongs to.
+pub(super) fn operation_of(command: &str) -> &str {
+    command
+        .rsplit_once('.')
+        .map_or(command, |(operation, _)| operation)
+}
