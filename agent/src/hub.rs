@@ -17,7 +17,8 @@
 //! # Stopping everything
 //!
 //! Groups with the highest priority number first, all that have the same number at once; the next
-//! ones when those are at rest. Nothing is started any more meanwhile.
+//! ones when those are at rest. Nothing is started any more meanwhile. The keeper is told at the
+//! beginning, and finishes it when we die on the way.
 
 mod adoption;
 mod asks;

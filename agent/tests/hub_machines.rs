@@ -135,6 +135,7 @@ async fn a_level_is_stopped_only_when_the_one_above_is_at_rest() {
     }
     let hub = agent.hub.clone();
     let shutdown = tokio::spawn(async move { hub.shutdown(Shutdown::StopPrograms).await });
+    keeper.stops_all().await;
     let told = [keeper.signal().await.run, keeper.signal().await.run];
     assert!(
         told.iter().all(|run| run.key.starts_with("high")),
@@ -175,6 +176,7 @@ async fn a_crash_while_everything_is_stopped_is_not_followed_by_a_start() {
     agent.until_state("high", ProcessState::Running).await;
     let hub = agent.hub.clone();
     let shutdown = tokio::spawn(async move { hub.shutdown(Shutdown::StopPrograms).await });
+    keeper.stops_all().await;
     assert_eq!(keeper.signal().await.run, high);
     keeper.exited(&low, 1);
     agent.until_state("low", ProcessState::Exited).await;

@@ -1,7 +1,8 @@
 //! The keeper's way to its own end, as a pure decision.
 //!
 //! An agent that is there stops the programs; the keeper does it by itself only when there is none,
-//! when it leaves before it is done, or when it takes too long.
+//! when it leaves before it is done, or, if it was the keeper that was told to end, when it takes too
+//! long.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Ending {
     /// Not on it.
     No,
+    /// The agent has begun to stop everything, for a reason of its own, and takes its time.
+    Entrusted,
     /// The agent was told and has until then.
     Asked {
         /// When the keeper does it by itself.
@@ -29,6 +32,8 @@ pub(crate) enum Ending {
     Stopping {
         /// When it goes without those that cannot be ended.
         give_up: Instant,
+        /// An agent came meanwhile. It is let finish: one whose keeper is gone looks for another.
+        is_joined: bool,
     },
     /// The agent has stopped everything; the keeper goes when no run is alive.
     Leaving,
@@ -42,6 +47,8 @@ pub(crate) enum Event {
         /// An agent is connected.
         is_agent_here: bool,
     },
+    /// The agent said that it has begun to stop everything.
+    AgentStops,
     /// The agent said that everything is stopped.
     AgentDone,
     /// The agent's connection has ended.
@@ -73,20 +80,22 @@ impl Ending {
         };
         let stopping = Self::Stopping {
             give_up: now + grace + PATIENCE,
+            is_joined: false,
         };
         match (self, event) {
             (
-                Self::No | Self::Leaving,
+                Self::No | Self::Entrusted | Self::Leaving,
                 Event::Told {
                     is_agent_here: true,
                 },
             ) => (asked, Effect::TellAgent),
             (
-                Self::No | Self::Leaving,
+                Self::No | Self::Entrusted | Self::Leaving,
                 Event::Told {
                     is_agent_here: false,
                 },
             )
+            | (Self::Entrusted, Event::AgentGone)
             | (Self::Asked { .. }, Event::Told { .. } | Event::AgentGone) => {
                 (stopping, Effect::StopAll)
             }
@@ -94,16 +103,42 @@ impl Ending {
             (Self::Stopping { .. }, Event::Told { .. }) => (
                 Self::Stopping {
                     give_up: now + PATIENCE,
+                    is_joined: false,
                 },
                 Effect::KillAll,
             ),
-            (Self::Asked { .. }, Event::AgentCame) => (self, Effect::TellAgent),
+            (Self::Entrusted | Self::Asked { .. }, Event::AgentCame) => (self, Effect::TellAgent),
+            (Self::Stopping { give_up, .. }, Event::AgentCame) => (
+                Self::Stopping {
+                    give_up,
+                    is_joined: true,
+                },
+                Effect::TellAgent,
+            ),
+            (Self::Stopping { give_up, .. }, Event::AgentDone | Event::AgentGone) => (
+                Self::Stopping {
+                    give_up,
+                    is_joined: false,
+                },
+                Effect::None,
+            ),
+            (Self::No, Event::AgentStops) => (Self::Entrusted, Effect::None),
             // A new agent has other plans than the one that went.
             (Self::Leaving, Event::AgentCame) => (Self::No, Effect::None),
-            (Self::No | Self::Asked { .. }, Event::AgentDone) => (Self::Leaving, Effect::None),
+            (Self::No | Self::Entrusted | Self::Asked { .. }, Event::AgentDone) => {
+                (Self::Leaving, Effect::None)
+            }
             (
-                Self::No | Self::Asked { .. } | Self::Stopping { .. } | Self::Leaving,
-                Event::AgentDone | Event::AgentGone | Event::AgentCame | Event::Elapsed,
+                Self::No
+                | Self::Entrusted
+                | Self::Asked { .. }
+                | Self::Stopping { .. }
+                | Self::Leaving,
+                Event::AgentStops
+                | Event::AgentDone
+                | Event::AgentGone
+                | Event::AgentCame
+                | Event::Elapsed,
             ) => (self, Effect::None),
         }
     }
@@ -111,9 +146,16 @@ impl Ending {
     /// Whether the keeper's end has come, and with which exit code.
     pub(crate) fn is_reached(self, alive: usize, now: Instant) -> Option<u8> {
         match self {
-            Self::Stopping { .. } | Self::Leaving if alive == 0 => Some(0),
-            Self::Stopping { give_up } if give_up <= now => Some(1),
-            Self::No | Self::Asked { .. } | Self::Stopping { .. } | Self::Leaving => None,
+            Self::Leaving if alive == 0 => Some(0),
+            Self::Stopping { give_up, is_joined } if alive == 0 => {
+                (!is_joined || give_up <= now).then_some(0)
+            }
+            Self::Stopping { give_up, .. } if give_up <= now => Some(1),
+            Self::No
+            | Self::Entrusted
+            | Self::Asked { .. }
+            | Self::Stopping { .. }
+            | Self::Leaving => None,
         }
     }
 
@@ -121,8 +163,8 @@ impl Ending {
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Asked { until } => Some(until),
-            Self::Stopping { give_up } => Some(give_up),
-            Self::No | Self::Leaving => None,
+            Self::Stopping { give_up, .. } => Some(give_up),
+            Self::No | Self::Entrusted | Self::Leaving => None,
         }
     }
 
@@ -198,11 +240,50 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_dies_while_it_stops_everything_is_stood_in_for() {
+        let (ending, start) = story(&[
+            (0, Event::AgentStops, Effect::None),
+            (3600, Event::Elapsed, Effect::None),
+            (3600, Event::AgentGone, Effect::StopAll),
+            (3601, Event::AgentCame, Effect::TellAgent),
+            (3601, Event::AgentStops, Effect::None),
+        ]);
+        assert!(!ending.accepts_programs());
+        assert_eq!(ending.is_reached(0, start), None, "the new agent finishes");
+        let late = start + Duration::from_secs(3600) + GRACE + PATIENCE;
+        assert_eq!(ending.is_reached(0, late), Some(0));
+        for event in [Event::AgentGone, Event::AgentDone] {
+            let (ending, _) = ending.step(event, GRACE, start);
+            assert_eq!(ending.is_reached(1, start), None);
+            assert_eq!(ending.is_reached(0, start), Some(0));
+        }
+    }
+
+    #[test]
+    fn an_agent_that_stops_everything_takes_its_time_unless_the_keeper_is_told_to_end() {
+        let (ending, _) = story(&[(0, Event::AgentStops, Effect::None)]);
+        assert_eq!(ending.deadline(), None);
+        assert!(!ending.accepts_programs());
+        let (ending, start) = story(&[
+            (0, Event::AgentStops, Effect::None),
+            (1, HERE, Effect::TellAgent),
+            (16, Event::Elapsed, Effect::StopAll),
+        ]);
+        assert_eq!(ending.is_reached(0, start), Some(0));
+        let (ending, _) = story(&[
+            (0, Event::AgentStops, Effect::None),
+            (9, Event::AgentDone, Effect::None),
+        ]);
+        assert_eq!(ending, Ending::Leaving);
+    }
+
+    #[test]
     fn told_again_the_keeper_stops_waiting() {
         let (ending, _) = story(&[
             (0, ALONE, Effect::StopAll),
             (1, Event::AgentGone, Effect::None),
-            (1, Event::AgentCame, Effect::None),
+            (1, Event::AgentCame, Effect::TellAgent),
+            (1, Event::AgentStops, Effect::None),
             (1, Event::AgentDone, Effect::None),
             (1, ALONE, Effect::KillAll),
         ]);

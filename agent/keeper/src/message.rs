@@ -35,7 +35,7 @@ pub const MAX_FDS: usize = 8;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToKeeper {
     /// Exactly one; a message without one comes from a newer agent and is answered with nothing.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub request: Option<Request>,
 }
 
@@ -81,6 +81,11 @@ pub enum Request {
     /// unless another agent comes before that.
     #[prost(message, tag = "10")]
     Exit(Exit),
+    /// The agent has begun to stop everything, and says `Exit` when it is through. If it goes before
+    /// that, the keeper stops the programs by itself and exits, whoever comes meanwhile. No program is
+    /// started from then on.
+    #[prost(message, tag = "11")]
+    StopsAll(StopsAll),
 }
 
 /// A message from the keeper.
@@ -123,8 +128,8 @@ pub enum Report {
     /// The answer to a `Signal`.
     #[prost(message, tag = "9")]
     Signalled(Signalled),
-    /// The keeper was told to end (SIGTERM): the agent is to stop every program in order, then
-    /// send `Exit`.
+    /// The keeper is to end, because it was told to (SIGTERM) or because a former agent had begun to
+    /// stop everything: the agent is to stop every program in order, then send `Exit`.
     #[prost(message, tag = "10")]
     Terminating(Terminating),
 }
@@ -383,6 +388,10 @@ pub struct Reexec {
 /// The agent goes in order.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Exit {}
+
+/// The agent has begun to stop everything.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StopsAll {}
 
 /// Accepts an agent.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

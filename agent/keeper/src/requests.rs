@@ -69,6 +69,7 @@ impl Keeper {
             Some(Request::DrainTo(stream)) => self.drain_to(&stream, &mut attached),
             Some(Request::Adopt(request)) => self.adopt(request, &mut attached, now),
             Some(Request::Reexec(request)) => self.reexec(&request, now),
+            Some(Request::StopsAll(_)) => self.end_by(Event::AgentStops, now),
             Some(Request::Exit(_)) => self.end_by(Event::AgentDone, now),
             // A second greeting says nothing new; what is unknown comes from a newer agent.
             Some(Request::Hello(_)) | None => {}

@@ -72,7 +72,12 @@ impl Keeper {
         };
         let kill_at = now + ending::grace(&process.stop_rule);
         process.life = Life::Alive(Stop::Asked { kill_at });
+        // To many programs a second signal means to drop everything at once.
+        let is_asked = process.leftovers != Leftovers::Stay;
         process.leftovers = process.leftovers.max(Leftovers::Ask);
+        if is_asked {
+            return;
+        }
         let (signal, scope) = (process.stop_rule.signal, process.stop_rule.scope());
         // Whoever cannot be asked is killed when the grace is over.
         self.signal_run(id, signal, scope).ok();

@@ -38,6 +38,7 @@ impl Core {
             ..
         } = attached;
         self.gear.outbox.connect(connection);
+        self.tell_intent();
         if !runs.is_empty() || !notes.is_empty() {
             self.gear.logs.keep_old();
         }

@@ -64,6 +64,7 @@ impl Core {
             self.hand_over(&connection, &run, streams);
         }
         self.gear.outbox.connect(connection);
+        self.tell_intent();
         self.gear.logs.capture().announce();
         let host = &self.gear.host;
         tracing::info!(host, pid = keeper_pid, "another keeper has the programs");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rsv_keeper::message::{Exit, Request};
+use rsv_keeper::message::{Exit, Request, StopsAll};
 use rsv_supervise::{Ask, Event, Phase, State};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -73,8 +73,17 @@ impl Core {
             levels,
             waiting: BTreeSet::new(),
         });
+        self.tell_intent();
         for key in self.keys_in(State::Backoff) {
             self.stop_machine(&key);
+        }
+    }
+
+    /// Tells the keeper that everything is being stopped, before the first signal: should we die on
+    /// the way, it finishes that.
+    pub(super) fn tell_intent(&mut self) {
+        if matches!(self.course, Course::Stopping(_)) {
+            self.gear.outbox.tell(Request::StopsAll(StopsAll {}));
         }
     }
 

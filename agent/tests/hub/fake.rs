@@ -123,6 +123,17 @@ impl FakeKeeper {
         }
     }
 
+    /// The agent says that it stops everything.
+    pub(crate) async fn stops_all(&mut self) {
+        loop {
+            match self.next().await {
+                Request::StopsAll(_) => return,
+                Request::Note(_) | Request::Ack(_) => {}
+                other => panic!("the beginning of the end was expected, not {other:?}"),
+            }
+        }
+    }
+
     /// The next acknowledgement.
     pub(crate) async fn ack(&mut self) -> Run {
         loop {

@@ -1,6 +1,8 @@
 //! The keeper's own end: programs are stopped in order, by the agent or by the keeper.
 
-use rsv_keeper::message::{Exit, Report, Request, Scope};
+use std::io::Write;
+
+use rsv_keeper::message::{Exit, Report, Request, Scope, StopsAll};
 
 use crate::rig::{Agent, Program, Rig, eventually, is_running, read_exactly, run};
 
@@ -96,6 +98,59 @@ fn an_agent_that_comes_while_the_keeper_waits_is_told() {
     await_terminating(&mut agent);
     // Told twice, the keeper does not wait for anybody.
     rig.signal(libc::SIGTERM);
+    assert_eq!(rig.ended().code(), Some(0));
+}
+
+#[test]
+fn an_agent_that_dies_while_it_stops_everything_is_replaced_by_the_keeper() {
+    let mut rig = Rig::start();
+    let mut agent = rig.agent();
+    let first = agent.spawn(&Program::shell("first", "sleep 600"));
+    let log = rig.path("asked");
+    let told = "trap 'echo asked' TERM; echo up; while :; do sleep 0.01; done";
+    let mut asked = agent.spawn(&Program::shell("asked", told).drained_to(&log));
+    read_exactly(asked.stdout.as_mut().unwrap(), 3);
+    let later = agent.spawn(&Program::shell("later", "sleep 600"));
+    agent.send(Request::StopsAll(StopsAll {}), &[]);
+    let refused = agent.try_spawn(&Program::shell("new", "true")).unwrap_err();
+    assert_eq!(refused.errno, libc::ESHUTDOWN);
+    assert!(is_running(first.pid()), "the agent stops them");
+    assert_eq!(agent.stop(&first.run(), libc::SIGTERM), 0);
+    agent.finish(&first.run());
+    assert_eq!(agent.stop(&asked.run(), libc::SIGTERM), 0);
+    drop(agent);
+    assert_eq!(rig.ended().code(), Some(0));
+    assert!(!is_running(asked.pid()) && !is_running(later.pid()));
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(said, "asked\n", "nobody is asked twice");
+    assert!(!rig.socket.exists());
+}
+
+#[test]
+fn an_agent_that_comes_while_the_keeper_stops_everything_is_told() {
+    let mut rig = Rig::start();
+    let mut agent = rig.agent();
+    let script = "trap 'read gate; exit 0' TERM; echo up; while :; do sleep 0.01; done";
+    let patient = Program::shell("app", script).spec(|spec| spec.stop.grace_ms = 600_000);
+    let mut running = agent.spawn(&patient);
+    read_exactly(running.stdout.as_mut().unwrap(), 3);
+    agent.send(Request::StopsAll(StopsAll {}), &[]);
+    drop(agent);
+    let (mut next, told) = rig.connect();
+    await_terminating(&mut next);
+    assert_eq!(told.held.len(), 1);
+    assert!(is_running(running.pid()));
+    let refused = next.try_spawn(&Program::shell("late", "true")).unwrap_err();
+    assert_eq!(refused.errno, libc::ESHUTDOWN);
+    running
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"open\n")
+        .unwrap();
+    assert_eq!(next.finish(&running.run()).code, Some(0));
+    next.settle();
+    next.send(Request::Exit(Exit {}), &[]);
     assert_eq!(rig.ended().code(), Some(0));
 }
 

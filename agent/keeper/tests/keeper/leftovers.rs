@@ -155,8 +155,10 @@ fn a_keeper_that_becomes_another_goes_on_ending_what_is_left() {
         agent.send(Request::Reexec(Reexec::default()), &[]);
         while agent.receive().is_some() {}
         drop(agent);
-        let (mut agent, _) = rig.connect();
-        let told = agent.exit_of(&running.run());
+        let (mut agent, told) = rig.connect();
+        // On a busy machine everything may have ended before the keeper became another.
+        let known = told.held.into_iter().find_map(|held| held.held.exit);
+        let told = known.unwrap_or_else(|| agent.exit_of(&running.run()));
         assert_eq!(told.signal, Some(libc::SIGTERM));
         assert!(!is_running(number));
     }
