@@ -272,3 +272,46 @@ async fn what_goes_is_forgotten_by_the_keeper() {
     };
     assert_eq!((note.key.as_str(), note.note.len()), ("app:app", 0));
 }
+
+/// Says which signal has ended it.
+const TELLING: &str = "trap \"echo int; exit\" INT; trap \"echo term; exit\" TERM; echo up; \
+                       while :; do sleep 0.01; done";
+
+#[tokio::test]
+async fn without_an_agent_the_keeper_stops_by_the_rules_of_the_last_update() {
+    let mut rig = Rig::with_keeper();
+    let program = rig.program("app", TELLING);
+    let agent = rig.agent(vec![program.clone()]).await;
+    let before = pid(&agent, "app").await;
+    eventually("its traps", || rig.log("app") == "up\n").await;
+    let mut other = program;
+    other.policy.stopsignal = libc::SIGINT;
+    assert!(
+        changed(&agent, vec![ProgramChange::Adjust(other)])
+            .await
+            .is_empty()
+    );
+    assert_eq!(pid(&agent, "app").await, before);
+    agent.kill().await;
+    rig.terminate_keeper();
+    rig.keeper_ends().await;
+    assert_eq!(rig.log("app"), "up\nint\n");
+}
+
+#[tokio::test]
+async fn without_an_agent_the_keeper_stops_by_the_rules_of_the_agent_that_took_over_last() {
+    let mut rig = Rig::with_keeper();
+    let program = rig.program("app", TELLING);
+    let agent = rig.agent(vec![program.clone()]).await;
+    let before = pid(&agent, "app").await;
+    eventually("its traps", || rig.log("app") == "up\n").await;
+    agent.kill().await;
+    let mut other = program;
+    other.policy.stopsignal = libc::SIGINT;
+    let agent = rig.agent(vec![other]).await;
+    assert_eq!(pid(&agent, "app").await, before);
+    agent.kill().await;
+    rig.terminate_keeper();
+    rig.keeper_ends().await;
+    assert_eq!(rig.log("app"), "up\nint\n");
+}

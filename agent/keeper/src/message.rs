@@ -35,7 +35,7 @@ pub const MAX_FDS: usize = 8;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToKeeper {
     /// Exactly one; a message without one comes from a newer agent and is answered with nothing.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub request: Option<Request>,
 }
 
@@ -86,6 +86,9 @@ pub enum Request {
     /// started from then on.
     #[prost(message, tag = "11")]
     StopsAll(StopsAll),
+    /// From now on this is how the keeper stops a run when it has to do so without an agent.
+    #[prost(message, tag = "12")]
+    StopBy(StopBy),
 }
 
 /// A message from the keeper.
@@ -392,6 +395,17 @@ pub struct Exit {}
 /// The agent has begun to stop everything.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct StopsAll {}
+
+/// Another rule for a run that is there.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StopBy {
+    /// The run.
+    #[prost(message, required, tag = "1")]
+    pub run: Run,
+    /// The whole rule.
+    #[prost(message, required, tag = "2")]
+    pub stop: StopRule,
+}
 
 /// Accepts an agent.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

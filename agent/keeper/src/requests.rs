@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rsv_keeper::message::{
     Adopt, Channel, Refused, Report, Request, Run, Scope, Signal, Signalled, Spawn, Stage, Stdin,
-    Stream, ToKeeper,
+    StopBy, Stream, ToKeeper,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags};
@@ -69,6 +69,7 @@ impl Keeper {
             Some(Request::DrainTo(stream)) => self.drain_to(&stream, &mut attached),
             Some(Request::Adopt(request)) => self.adopt(request, &mut attached, now),
             Some(Request::Reexec(request)) => self.reexec(&request, now),
+            Some(Request::StopBy(request)) => self.stop_by(request),
             Some(Request::StopsAll(_)) => self.end_by(Event::AgentStops, now),
             Some(Request::Exit(_)) => self.end_by(Event::AgentDone, now),
             // A second greeting says nothing new; what is unknown comes from a newer agent.
@@ -267,6 +268,13 @@ impl Keeper {
                 other != id && candidate.is_alive() && candidate.cgroup == process.cgroup
             });
         target::signal(process, signal, scope, is_shared)
+    }
+
+    fn stop_by(&mut self, request: StopBy) {
+        let id = self.table.find(&request.run);
+        if let Some(process) = id.and_then(|id| self.table.get_mut(id)) {
+            process.stop_rule = request.stop;
+        }
     }
 
     fn ack(&mut self, run: &Run) {

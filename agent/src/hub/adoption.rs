@@ -133,6 +133,10 @@ impl Core {
         // The slot was not counted while its machine was not in place.
         self.gear.count(slot.is_live(), is_live);
         slot.phase = phase.clone();
+        if is_live {
+            // It may have been configured otherwise since the run began.
+            self.gear.stop_by(slot);
+        }
         self.settle(key, &before, phase, &effects);
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::handle::Key;
 use super::logs::Logs;
 use super::outbox::Outbox;
-use super::slot::{LogState, Readiness, Slot, SpawnStage, wire_scope};
+use super::slot::{LogState, Readiness, Slot, SpawnStage, stop_rule, wire_scope};
 use super::{verdicts, wanted, words};
 use crate::journal::Journal;
 use crate::os::memory;
@@ -232,6 +232,13 @@ impl Gear {
     pub(super) fn note(&mut self, slot: &Slot) {
         let (key, note) = (slot.program.key.as_run_key(), slot.note());
         self.outbox.tell(Request::Note(message::Note { key, note }));
+    }
+
+    /// Tells the keeper how to stop the run of a machine without us, from now on.
+    pub(super) fn stop_by(&mut self, slot: &Slot) {
+        let (run, stop) = (slot.run(), stop_rule(&slot.program.policy));
+        let request = message::StopBy { run, stop };
+        self.outbox.tell(Request::StopBy(request));
     }
 
     /// A run's exit has been taken into account.

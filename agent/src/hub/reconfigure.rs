@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::handle::Key;
 use super::record::Record;
-use super::slot::{LogState, Slot, SlotLog, SpawnStage, Waiter, logs_of};
+use super::slot::{LogState, Slot, SlotLog, SpawnStage, Waiter, logs_of, stop_rule};
 use super::stopping::Course;
 use super::{Core, verdicts};
 use crate::spec::Program;
@@ -137,7 +137,11 @@ impl Core {
         };
         let was_autostart = slot.program.policy.autostart;
         slot.exchange_logs(&program);
-        slot.program = program;
+        let former = std::mem::replace(&mut slot.program, program);
+        if stop_rule(&former.policy) != stop_rule(&slot.program.policy) && !slot.phase.is_at_rest()
+        {
+            self.gear.stop_by(slot);
+        }
         if slot.phase.is_at_rest() {
             self.gear.know_logs(slot);
         } else {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use rsv_keeper::message::{Exit, Report, Request, Scope, StopsAll};
+use rsv_keeper::message::{Exit, Reexec, Report, Request, Scope, StopBy, StopsAll};
 
 use crate::rig::{Agent, Program, Rig, eventually, is_running, read_exactly, run};
 
@@ -152,6 +152,35 @@ fn an_agent_that_comes_while_the_keeper_stops_everything_is_told() {
     next.settle();
     next.send(Request::Exit(Exit {}), &[]);
     assert_eq!(rig.ended().code(), Some(0));
+}
+
+#[test]
+fn a_run_is_stopped_by_the_rule_that_was_told_last() {
+    let mut rig = Rig::start();
+    let log = rig.path("log");
+    let mut agent = rig.agent();
+    let script = "trap 'echo int; exit' INT; echo up; while :; do sleep 0.01; done";
+    let program = Program::shell("app", script).drained_to(&log);
+    let mut running = agent.spawn(&program);
+    read_exactly(running.stdout.as_mut().unwrap(), 3);
+    let mut stop = program.spawn.spec.stop.clone();
+    stop.signal = libc::SIGINT;
+    let rule = |run| {
+        Request::StopBy(StopBy {
+            run,
+            stop: stop.clone(),
+        })
+    };
+    agent.send(rule(run("app", 99)), &[]);
+    agent.send(rule(running.run()), &[]);
+    // Another image of the keeper knows it too.
+    agent.send(Request::Reexec(Reexec::default()), &[]);
+    while agent.receive().is_some() {}
+    drop(agent);
+    drop(rig.connect());
+    rig.signal(libc::SIGTERM);
+    assert_eq!(rig.ended().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "int\n");
 }
 
 #[test]
