@@ -174,6 +174,12 @@ fn restart_keys(old: &Process, new: &Process) -> Vec<&'static str> {
     note(&mut keys, "rlimits", &old.rlimits, &new.rlimits);
     note(
         &mut keys,
+        "stop_leaves_daemons",
+        &old.stop_leaves_daemons,
+        &new.stop_leaves_daemons,
+    );
+    note(
+        &mut keys,
         "redirect_stderr",
         &old.redirect_stderr,
         &new.redirect_stderr,

@@ -106,6 +106,8 @@ pub struct Process {
     pub stopasgroup: bool,
     /// Whether the kill goes to its process group.
     pub killasgroup: bool,
+    /// `stop_leaves_daemons`: whether what has left its process group lives on when it is stopped.
+    pub stop_leaves_daemons: bool,
     /// Whether stderr goes where stdout goes; `stderr.log` is then [`LogTarget::Discard`].
     pub redirect_stderr: bool,
     /// Its standard output.

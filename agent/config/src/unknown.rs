@@ -42,6 +42,7 @@ const PROGRAM: &[&str] = &[
     "loglevel",
     "restart_backoff_max",
     "restart_window",
+    "stop_leaves_daemons",
 ];
 
 const FCGI: &[&str] = &["socket", "socket_owner", "socket_mode", "socket_backlog"];

@@ -69,6 +69,7 @@ const KEYS: &[&str] = &[
     "rlimit_core",
     "restart_window",
     "restart_backoff_max",
+    "stop_leaves_daemons",
     "programs",
     "files",
     "port",

@@ -3,7 +3,8 @@
 //! Whatever a program starts and leaves becomes a child of the keeper, and it still has the program's
 //! mark in the environment it was started with; what it has started itself belongs to it. Where the run
 //! was not our child (its keeper has died) what it leaves becomes somebody else's, and everything has to
-//! be looked through for the mark.
+//! be looked through for the mark. What a program has left that leaves daemons has another mark, and is
+//! passed over with all that it has started.
 //!
 //! A number found here may be another's by the time it is used. So it is signalled through a pidfd, and
 //! only if the process that the pidfd names began when the one that was found did.
@@ -22,6 +23,9 @@ const RUN: &[u8] = b"RSV_RUN=";
 
 /// The variable that names the keeper, by its socket.
 const KEEPER: &[u8] = b"RSV_KEEPER=";
+
+/// The variable that says, by the same socket, that what has left its program is to stay.
+const STAYS: &[u8] = b"RSV_STAYS=";
 
 /// How many generations below an orphan are followed.
 const DEPTH: u32 = 64;
@@ -45,6 +49,17 @@ struct Known {
     member: Member,
 }
 
+/// What an environment says of its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Mark {
+    /// It belongs to this key.
+    Key(String),
+    /// It is left alone.
+    Stays,
+    /// Nothing.
+    None,
+}
+
 /// What a program finds in its environment, so that what it leaves can be told from everything else.
 pub(crate) fn marks(key: &str, attempt: u64, socket: &Path) -> [Vec<u8>; 2] {
     let run = format!("{key}#{attempt}");
@@ -54,9 +69,17 @@ pub(crate) fn marks(key: &str, attempt: u64, socket: &Path) -> [Vec<u8>; 2] {
     ]
 }
 
+/// The same for a program that leaves daemons: they are nobody's.
+pub(crate) fn staying_marks(key: &str, attempt: u64, socket: &Path) -> [Vec<u8>; 2] {
+    let [run, _] = marks(key, attempt, socket);
+    [run, [STAYS, socket.as_os_str().as_bytes()].concat()]
+}
+
 /// Whether it is one of the variables above, with whatever value.
 pub(crate) fn is_mark(assignment: &[u8]) -> bool {
-    assignment.starts_with(RUN) || assignment.starts_with(KEEPER)
+    [RUN, KEEPER, STAYS]
+        .iter()
+        .any(|name| assignment.starts_with(name))
 }
 
 impl Kin {
@@ -76,12 +99,16 @@ impl Kin {
         let mut kin = Self::default();
         for (pid, process) in &known {
             if process.parent == own && !is_run(*pid) {
-                let key = mark_of(*pid, socket).unwrap_or_default();
+                let key = match mark_of(*pid, socket) {
+                    Mark::Key(key) => key,
+                    Mark::None => String::new(),
+                    Mark::Stays => continue,
+                };
                 kin.take(&known, *pid, &key, socket, DEPTH);
             } else if is_anywhere
                 && !is_run(*pid)
                 && *pid != own
-                && let Some(key) = mark_of(*pid, socket)
+                && let Mark::Key(key) = mark_of(*pid, socket)
                 && is_here(*pid)
             {
                 kin.add(key, process.member);
@@ -131,8 +158,9 @@ impl Kin {
         }
         for (child, _) in known.iter().filter(|(_, other)| other.parent == pid) {
             match mark_of(*child, socket) {
-                Some(own) => self.take(known, *child, &own, socket, depth - 1),
-                None => self.take(known, *child, key, socket, depth - 1),
+                Mark::Key(own) => self.take(known, *child, &own, socket, depth - 1),
+                Mark::None => self.take(known, *child, key, socket, depth - 1),
+                Mark::Stays => {}
             }
         }
     }
@@ -192,23 +220,25 @@ fn read(pid: u32, stat: &str) -> Option<Known> {
     })
 }
 
-/// The key in a process's environment, if this keeper's mark is there. It is what the process was
-/// started with; one that has overwritten it has no mark.
-fn mark_of(pid: u32, socket: &Path) -> Option<String> {
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    mark_in(&environment, socket)
+/// This keeper's mark in a process's environment. It is what the process was started with; one that has
+/// overwritten it has no mark.
+fn mark_of(pid: u32, socket: &Path) -> Mark {
+    let environment = std::fs::read(format!("/proc/{pid}/environ"));
+    environment.map_or(Mark::None, |environment| mark_in(&environment, socket))
 }
 
-fn mark_in(environment: &[u8], socket: &Path) -> Option<String> {
+fn mark_in(environment: &[u8], socket: &Path) -> Mark {
     let value = |name: &[u8]| {
         let mut entries = environment.split(|byte| *byte == 0);
         entries.find_map(|entry| entry.strip_prefix(name))
     };
-    if value(KEEPER)? != socket.as_os_str().as_bytes() {
-        return None;
+    let socket = Some(socket.as_os_str().as_bytes());
+    if value(STAYS) == socket {
+        return Mark::Stays;
     }
-    let run = std::str::from_utf8(value(RUN)?).ok()?;
-    run.rsplit_once('#').map(|(key, _)| key.to_owned())
+    let run = value(RUN).filter(|_| value(KEEPER) == socket);
+    let run = run.and_then(|run| std::str::from_utf8(run).ok()?.rsplit_once('#'));
+    run.map_or(Mark::None, |(key, _)| Mark::Key(key.to_owned()))
 }
 
 /// Whether a process is not inside a container of its own, where another keeper may have our path.
@@ -231,11 +261,17 @@ mod tests {
             entries.join(&0)
         };
         let own = environment("g:a#b", "/run/k.sock");
-        assert_eq!(mark_in(&own, socket).as_deref(), Some("g:a#b"));
-        assert_eq!(mark_in(&environment("g:a", "/run/other"), socket), None);
-        assert_eq!(mark_in(b"RSV_RUN=g:a#1", socket), None);
-        assert_eq!(mark_in(b"", socket), None);
-        assert!(marks("g:a", 1, socket).iter().all(|mark| is_mark(mark)));
+        assert_eq!(mark_in(&own, socket), Mark::Key("g:a#b".into()));
+        let other = environment("g:a", "/run/other");
+        assert_eq!(mark_in(&other, socket), Mark::None);
+        assert_eq!(mark_in(b"RSV_RUN=g:a#1", socket), Mark::None);
+        assert_eq!(mark_in(b"", socket), Mark::None);
+        let staying = staying_marks("g:a", 1, socket);
+        assert_eq!(mark_in(&staying.join(&0), socket), Mark::Stays);
+        let elsewhere = Path::new("/run/other");
+        assert_eq!(mark_in(&staying.join(&0), elsewhere), Mark::None);
+        let all = marks("g:a", 1, socket).into_iter().chain(staying);
+        assert!(all.into_iter().all(|mark| is_mark(&mark)));
     }
 
     #[test]

@@ -241,6 +241,10 @@ pub struct Spec {
     /// `RSV_KEEPER` in its environment beside what is asked for.
     #[prost(bytes = "vec", optional, tag = "11")]
     pub cgroup: Option<Vec<u8>>,
+    /// Only what is in its process group ends with it: what has left the group lives on, also when the
+    /// keeper ends. It gets no cgroup of its own then, and finds `RSV_STAYS` in its environment.
+    #[prost(bool, tag = "12")]
+    pub leaves_daemons: bool,
 }
 
 /// The user and groups of a process.
@@ -331,6 +335,7 @@ pub struct Signal {
     pub request: u64,
     /// It is to end the run: when its process has ended, what it has started and left is asked to end
     /// too, and killed after half a second, or at once when this is SIGKILL. `Exited` is told after that.
+    /// Of a run that leaves daemons, that is what is left in its process group.
     #[prost(bool, tag = "5")]
     pub ends_run: bool,
 }
@@ -454,6 +459,9 @@ pub struct Held {
     /// The directory of its cgroup, for `Adopt`; absent: it has none of its own.
     #[prost(bytes = "vec", optional, tag = "10")]
     pub cgroup: Option<Vec<u8>>,
+    /// As in `Spec`.
+    #[prost(bool, tag = "11")]
+    pub leaves_daemons: bool,
 }
 
 /// Everything held has been told.

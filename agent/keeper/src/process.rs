@@ -39,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) stop_rule: StopRule,
     /// The directory of its cgroup.
     pub(crate) cgroup: Option<Vec<u8>>,
+    /// Only its process group ends with it.
+    pub(crate) leaves_daemons: bool,
     /// What becomes of what it leaves when it ends.
     pub(crate) leftovers: Leftovers,
 }
@@ -181,6 +183,7 @@ impl Process {
             has_stderr: self.stderr.is_some(),
             exit,
             cgroup: self.cgroup.clone(),
+            leaves_daemons: self.leaves_daemons,
         };
         let outputs = [&self.stdout, &self.stderr].into_iter().flatten();
         let mut fds = vec![self.pidfd.as_fd()];

@@ -125,10 +125,13 @@ impl Keeper {
             return refused(libc::EBUSY);
         }
         let (merges, stop_rule) = (spec.merge_stderr, spec.stop.clone());
+        let leaves_daemons = spec.leaves_daemons;
         let mut program = Program::new(spec)?;
         self.table.note(run.key.clone(), note);
-        let is_placed = program.cgroup.is_none();
-        if is_placed {
+        let is_placed = program.cgroup.is_none() && !leaves_daemons;
+        if leaves_daemons {
+            program.mark(kin::staying_marks(&run.key, run.attempt, &self.door.path))?;
+        } else if is_placed {
             self.place(&run, &mut program, stop_rule.signal, now)?;
         }
         let pipes = self.pipes(stdin, given, merges);
@@ -158,6 +161,7 @@ impl Keeper {
             stderr: pipes.stderr.map(|pipe| Output::new(pipe, stderr_file)),
             stop_rule,
             cgroup,
+            leaves_daemons,
             leftovers: Leftovers::Stay,
         }))
     }
@@ -404,6 +408,7 @@ impl Keeper {
             stderr: stderr.map(|pipe| Output::new(pipe, stderr_file)),
             stop_rule: stop,
             cgroup,
+            leaves_daemons: held.leaves_daemons,
             leftovers: Leftovers::Stay,
         }))
     }

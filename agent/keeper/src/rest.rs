@@ -4,7 +4,8 @@
 //! over. Only then is the exit told, so that whoever starts the program again finds its ports free.
 //! After a crash it is left alone; the next stop of the program ends it too.
 //!
-//! Where there is a cgroup, what is left is what is in it. Elsewhere it is looked for: `kin`.
+//! Where there is a cgroup, what is left is what is in it. Elsewhere it is looked for: `kin`. Of a run
+//! that leaves daemons only the process group counts.
 
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -236,7 +237,8 @@ impl Keeper {
     /// Looks for what runs without a cgroup have left, once for all of them.
     fn kin_of(&self, ids: &[Id]) -> Kin {
         let runs = ids.iter().filter_map(|id| self.table.get(*id));
-        let mut searched = runs.filter(|process| process.cgroup.is_none()).peekable();
+        let is_searched = |process: &&Process| process.cgroup.is_none() && !process.leaves_daemons;
+        let mut searched = runs.filter(is_searched).peekable();
         if searched.peek().is_none() {
             return Kin::default();
         }
@@ -284,14 +286,22 @@ impl Keeper {
 }
 
 fn is_left(process: &Process, kin: &Kin) -> bool {
+    let is_group_left = || os::signal_group_of(process.pidfd.as_fd(), 0).is_ok();
+    if process.leaves_daemons {
+        return is_group_left();
+    }
     match &process.cgroup {
         Some(path) => cgroup::is_populated(Path::new(std::ffi::OsStr::from_bytes(path))),
-        None => kin.has(&process.run.key) || os::signal_group_of(process.pidfd.as_fd(), 0).is_ok(),
+        None => kin.has(&process.run.key) || is_group_left(),
     }
 }
 
 /// Signals what is left. Whoever cannot be reached is found by the next look.
 fn reach(process: &Process, kin: &Kin, signal: i32) {
+    if process.leaves_daemons {
+        os::signal_group_of(process.pidfd.as_fd(), signal).ok();
+        return;
+    }
     match &process.cgroup {
         Some(path) => {
             target::tree(Path::new(std::ffi::OsStr::from_bytes(path)), signal).ok();

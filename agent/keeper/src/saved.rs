@@ -186,6 +186,7 @@ impl SavedRun {
             stderr: output(self.stderr, self.stderr_file),
             stop_rule: self.stop,
             cgroup: self.cgroup,
+            leaves_daemons: self.held.leaves_daemons,
             leftovers,
         })
     }

@@ -103,6 +103,7 @@ impl Common<'_> {
             umask: process.umask.map(|mode| mode.0),
             rlimits: process.rlimits.iter().map(rlimit).collect(),
             redirect_stderr: process.redirect_stderr,
+            leaves_daemons: process.stop_leaves_daemons,
             stop: crate::hub::stop_rule(policy),
         })
     }
@@ -371,7 +372,8 @@ mod tests {
             startsecs=5\nstartretries=-1\nautorestart=true\nexitcodes=0,2\nstopsignal=INT\n\
             stopwaitsecs=7\nstopasgroup=true\npriority=3\nstdout_logfile=/tmp/a.log\n\
             stdout_logfile_maxbytes=1KB\nstdout_logfile_backups=2\nredirect_stderr=true\n\
-            environment=A=\"1\"\numask=022\nrlimit_nofile=10:20\n";
+            environment=A=\"1\"\numask=022\nrlimit_nofile=10:20\n\
+            stop_leaves_daemons=true\n";
         let programs = programs(text);
         let [program] = &programs[..] else {
             panic!("{programs:?}")
@@ -408,6 +410,7 @@ mod tests {
         };
         assert_eq!(launch.rlimits, [nofile]);
         assert_eq!(launch.stop.grace_ms, 7000);
+        assert!(launch.leaves_daemons);
     }
 
     #[test]

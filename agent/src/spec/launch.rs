@@ -41,6 +41,8 @@ pub struct Launch {
     pub rlimits: Vec<Rlimit>,
     /// Its standard error goes where its standard output goes.
     pub redirect_stderr: bool,
+    /// What has left its process group lives on when it is stopped.
+    pub leaves_daemons: bool,
     /// How the keeper stops it when there is no agent.
     pub stop: StopRule,
 }
@@ -82,6 +84,7 @@ impl Launch {
             merge_stderr: self.redirect_stderr,
             stop: self.stop.clone(),
             cgroup: None,
+            leaves_daemons: self.leaves_daemons,
         })
     }
 
@@ -163,6 +166,7 @@ impl Launch {
             umask: None,
             rlimits: Vec::new(),
             redirect_stderr: true,
+            leaves_daemons: false,
             stop: StopRule {
                 signal: 15,
                 grace_ms: 10_000,

@@ -323,6 +323,7 @@ pub(crate) fn program(name: &str, script: &str) -> Program {
         umask: None,
         rlimits: Vec::new(),
         redirect_stderr: true,
+        leaves_daemons: false,
         stop: StopRule {
             signal: 15,
             grace_ms: 1000,

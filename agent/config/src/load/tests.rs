@@ -402,11 +402,13 @@ fn what_supervisor_does_not_have_is_off_until_asked_for() {
         (plain.restart_backoff_max, plain.restart_window),
         (None, None)
     );
+    assert!(!plain.stop_leaves_daemons);
     assert!(plain.rlimits.is_empty() && plain.unix_group.is_none() && plain.log_level.is_none());
     let asked = process(
         "startretries=-1\nrestart_backoff_max=30s\nrestart_window=5/10m\nrlimit_nofile=64:128\n\
-         rlimit_core=unlimited\ngroup=nogroup\nloglevel=debug",
+         rlimit_core=unlimited\ngroup=nogroup\nloglevel=debug\nstop_leaves_daemons=yes",
     );
+    assert!(asked.stop_leaves_daemons);
     assert_eq!(asked.startretries, StartRetries::Forever);
     assert_eq!(asked.restart_backoff_max, Some(Duration::from_secs(30)));
     assert_eq!(asked.restart_window.map(|window| window.count), Some(5));

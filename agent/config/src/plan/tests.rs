@@ -88,6 +88,7 @@ fn what_the_process_was_started_with_needs_a_restart() {
         ("environment=A=1", "environment"),
         ("serverurl=http://h:1", "serverurl"),
         ("rlimit_nofile=9", "rlimits"),
+        ("stop_leaves_daemons=true", "stop_leaves_daemons"),
         ("stdout_logfile=/tmp/x", "stdout_logfile"),
         ("stderr_logfile=NONE", "stderr_logfile"),
         ("stdout_capture_maxbytes=1MB", "stdout_capture_maxbytes"),

@@ -73,6 +73,7 @@ struct Common {
     log_level: Option<LogLevel>,
     restart_backoff_max: Option<Duration>,
     restart_window: Option<RestartWindow>,
+    stop_leaves_daemons: bool,
     rlimits: Vec<Rlimit>,
 }
 
@@ -183,6 +184,9 @@ fn common(reader: &mut Reader<'_>, scope: &Scope<'_>, names: &Names<'_>) -> Comm
         log_level: reader.read("loglevel", names, log_level),
         restart_backoff_max: reader.read("restart_backoff_max", names, duration),
         restart_window: reader.read("restart_window", names, restart_window),
+        stop_leaves_daemons: reader
+            .read("stop_leaves_daemons", names, boolean)
+            .unwrap_or(false),
         rlimits: rlimits(reader, names),
     }
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 use rsv_keeper::message::{Reexec, Request, Scope, Stage};
 
 use crate::rig::{
-    Agent, Program, Rig, Running, children_of, eventually, is_running, read_exactly, write_line,
+    Agent, Program, Rig, Running, children_of, eventually, is_running, read_exactly, send_signal,
+    write_line,
 };
 
 /// A keeper with cgroups, where this machine has them for us, and one without.
@@ -118,6 +119,37 @@ fn what_survives_a_crash_holds_up_nothing_and_ends_with_the_next_stop() {
 }
 
 #[test]
+fn a_program_that_leaves_daemons_takes_only_its_group_with_it() {
+    let leaving = |script: &str| app(script).spec(|spec| spec.leaves_daemons = true);
+    for mut rig in both() {
+        let mut agent = rig.agent();
+        let (running, stopped) = with_family(&mut agent, leaving, "");
+        // Another image of the keeper knows it too.
+        agent.send(Request::Reexec(Reexec::default()), &[]);
+        while agent.receive().is_some() {}
+        drop(agent);
+        let (mut agent, told) = rig.connect();
+        assert!(told.held[0].held.leaves_daemons);
+        assert_eq!(agent.stop(&running.run(), libc::SIGTERM), 0);
+        agent.finish(&running.run());
+        assert!(!is_running(stopped[0]), "its group ends");
+        assert!(is_running(stopped[1]), "its daemon stays");
+        let again = |script: &str| leaving(script).attempt(2);
+        let (_, alive) = with_family(&mut agent, again, "");
+        let other = |script: &str| Program::shell("other:other", script);
+        let (_, ordinary) = with_family(&mut agent, other, "");
+        drop(agent);
+        rig.signal(libc::SIGTERM);
+        assert_eq!(rig.ended().code(), Some(0));
+        assert!(!is_running(alive[0]) && !ordinary.into_iter().any(is_running));
+        for daemon in [stopped[1], alive[1]] {
+            assert!(is_running(daemon), "the keeper's end is not its end");
+            send_signal(daemon, libc::SIGKILL);
+        }
+    }
+}
+
+#[test]
 fn nothing_outlives_the_orderly_end_of_the_keeper() {
     for mut rig in both() {
         let mut agent = rig.agent();
@@ -189,7 +221,7 @@ fn what_a_dead_keeper_left_and_nobody_claims_ends_before_its_program_starts_agai
     let mut agent = rig.agent();
     let deaf = agent.spawn(&app("trap '' TERM; while :; do sleep 600; done"));
     if cgroup_of(deaf.pid()).is_none() {
-        crate::rig::send_signal(deaf.pid(), libc::SIGKILL);
+        send_signal(deaf.pid(), libc::SIGKILL);
         return;
     }
     rig.replace();

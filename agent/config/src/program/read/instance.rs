@@ -90,6 +90,7 @@ impl Instance<'_> {
             stopwaitsecs: common.stopwaitsecs,
             stopasgroup: common.stopasgroup,
             killasgroup: common.killasgroup,
+            stop_leaves_daemons: common.stop_leaves_daemons,
             redirect_stderr: common.redirect_stderr,
             stdout,
             stderr,

@@ -1,4 +1,4 @@
-//! An agent that is killed in the middle of an orderly end: the keeper brings it to its end.
+//! The orderly end of agent, keeper and programs, also when the agent is killed in the middle of it.
 //!
 //! `RSV_SEED` repeats a run, `RSV_ROUNDS` makes it longer.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
@@ -211,4 +211,21 @@ fn an_agent_that_comes_meanwhile_is_told_and_the_next_one_begins_anew() {
     assert_ne!(host.pid_of("app"), pid);
     agent.signal(Signal::TERM);
     assert!(agent.ended().success());
+}
+
+#[test]
+fn the_end_is_that_of_daemons_too_unless_the_program_leaves_them() {
+    let script = "setsid sh -c 'echo $$ up; exec sleep 600' & exec sleep 600";
+    let host = Host::new(&[
+        ("takes", script, ""),
+        ("leaves", script, "stop_leaves_daemons = true"),
+    ]);
+    let mut agent = host.start();
+    let [taken, left] = ["takes", "leaves"].map(|name| host.pid_of(name));
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().success());
+    eventually("the keeper's end", || !host.path("keeper.sock").exists());
+    assert!(!is_alive(taken));
+    assert!(is_alive(left));
+    kill_process(left, Signal::KILL).unwrap();
 }
