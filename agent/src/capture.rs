@@ -103,6 +103,11 @@ impl LogSpec {
         }
     }
 
+    /// Whether an agent has to look at the output on its way into the log.
+    pub fn is_looked_at(&self) -> bool {
+        self.strip_ansi || self.capture_maxbytes > 0 || self.syslog.is_some() || self.events
+    }
+
     /// Output that nobody wants.
     pub fn null() -> Self {
         Self {

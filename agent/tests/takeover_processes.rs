@@ -362,3 +362,44 @@ async fn however_often_agent_and_programs_are_killed_each_program_runs_once() {
         "seed {seed}"
     );
 }
+
+#[tokio::test]
+async fn what_is_written_without_an_agent_is_looked_at_by_the_next_one() {
+    let rig = Rig::with_keeper();
+    // More than a pipe holds, so that it could not end if the pipe had not been made wider.
+    let script = "e=$(printf '\\033'); echo up; until [ -e gate ]; do sleep 0.01; done\n\
+                  seq -f \"$e[1m%.0f$e[0m\" 1 20000\n\
+                  echo '<!--XSUPERVISOR:BEGIN-->aside<!--XSUPERVISOR:END-->'; touch done\n\
+                  printf 'half <!--XSUPER'; until [ -e end ]; do sleep 0.01; done; echo '!'\n";
+    std::fs::write(rig.path("script"), script).unwrap();
+    let programs = || {
+        let mut program = rig.program("app", "exec sh script");
+        program.launch.as_mut().unwrap().directory = Some(rig.directory.path().to_owned());
+        let mut spec = (*program.stdout).clone();
+        (spec.strip_ansi, spec.capture_maxbytes) = (true, 1000);
+        program.stdout = spec.into();
+        program.policy.autorestart = Autorestart::Never;
+        vec![program]
+    };
+    let agent = rig.agent(programs()).await;
+    agent.until_state("app", ProcessState::Running).await;
+    eventually("it is up", || rig.log("app") == "up\n").await;
+    agent.kill().await;
+    std::fs::write(rig.path("gate"), "").unwrap();
+    eventually("it does not wait for an agent", || {
+        rig.path("done").exists()
+    })
+    .await;
+    assert_eq!(rig.log("app"), "up\n", "nothing gets there unseen");
+    let agent = rig.agent(programs()).await;
+    std::fs::write(rig.path("end"), "").unwrap();
+    agent.until_state("app", ProcessState::Exited).await;
+    let numbers: String = (1..=20000).map(|number| format!("{number}\n")).collect();
+    let expected = format!("up\n{numbers}\nhalf <!--XSUPER!\n");
+    eventually("all is in the log", || {
+        rig.log("app").len() >= expected.len()
+    })
+    .await;
+    assert!(rig.log("app") == expected);
+    agent.stop().await;
+}

@@ -1,10 +1,11 @@
-//! What the keeper does in the agent's place while none is there: it moves output into its files.
+//! What the keeper does in the agent's place while none is there: it moves output into its files, or
+//! keeps it for the next one.
 
 use std::time::Instant;
 
 use rsv_keeper::message::Channel;
 
-use crate::drain::{self, Draining, Moved, Presence};
+use crate::drain::{self, Draining, Keeping, Moved, Presence};
 use crate::ending::Ending;
 use crate::keeper::Keeper;
 use crate::log::say;
@@ -27,18 +28,25 @@ impl Keeper {
             return;
         }
         self.is_draining = true;
+        if !has_begun {
+            self.room_to_keep = drain::KEPT_OF_ALL;
+        }
         for id in self.table.ids() {
             for channel in OUTPUTS {
                 let Some(output) = self.output_mut(id, channel) else {
                     continue;
                 };
-                let is_due = match output.draining {
-                    Draining::Idle => !has_begun && output.file.is_some(),
-                    Draining::Paused(until) => until <= now,
-                    Draining::Watching | Draining::Finished => false,
-                };
-                if is_due {
-                    self.watch(id, channel, now);
+                match output.draining {
+                    Draining::Idle if !has_begun && output.file.is_some() => {
+                        self.watch(id, channel, now);
+                    }
+                    Draining::Paused(until) if until <= now => self.watch(id, channel, now),
+                    Draining::Kept(until) if until <= now => self.keep(id, channel, now),
+                    Draining::Idle
+                    | Draining::Paused(_)
+                    | Draining::Kept(_)
+                    | Draining::Watching
+                    | Draining::Finished => {}
                 }
             }
         }
@@ -55,7 +63,7 @@ impl Keeper {
                 .filter_map(|channel| process.output(channel))
         });
         let pauses = outputs.filter_map(|output| match output.draining {
-            Draining::Paused(until) => Some(until),
+            Draining::Paused(until) | Draining::Kept(until) => Some(until),
             Draining::Idle | Draining::Watching | Draining::Finished => None,
         });
         pauses.min()
@@ -92,6 +100,11 @@ impl Keeper {
         if output.draining != Draining::Watching {
             return;
         }
+        if output.keeps && !output.is_raw {
+            // From now on there is something in it, and the clock says when to look.
+            self.poll.remove(&output.pipe);
+            return self.keep(id, channel, now);
+        }
         let moved = drain::move_once(output);
         output.draining = drain::after(moved, now);
         if output.draining != Draining::Watching {
@@ -111,6 +124,26 @@ impl Keeper {
             say(format_args!(
                 "cannot save the output of `{key}`, it waits in its pipe: {errno}"
             ));
+        }
+    }
+
+    /// Looks after a pipe that is kept for the next agent.
+    fn keep(&mut self, id: Id, channel: Channel, now: Instant) {
+        let Some(process) = self.table.get_mut(id) else {
+            return;
+        };
+        let Some(output) = process.output_mut(channel) else {
+            return;
+        };
+        let keeping = drain::keep(output, &mut self.room_to_keep);
+        output.draining = drain::after_look(keeping, now);
+        if keeping == Keeping::TooMuch {
+            output.is_raw = true;
+            let key = &process.run.key;
+            say(format_args!(
+                "no agent has looked at the output of `{key}` for too long: it goes into its log as it is"
+            ));
+            self.watch(id, channel, now);
         }
     }
 
@@ -165,4 +198,5 @@ fn stop(poll: &Poll, output: &mut Output) {
         poll.remove(&output.pipe);
     }
     output.draining = Draining::Idle;
+    output.is_raw = false;
 }

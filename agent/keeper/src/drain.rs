@@ -4,11 +4,18 @@
 //! pipe or already in the file, whatever dies. The end is looked up before each move: somebody may have
 //! cut the file short, and writing on behind the old end would leave a hole. What the agent gave no
 //! file for stays in the pipe.
+//!
+//! What an agent has to look at (escape sequences, marks of communications, events) must not get into
+//! the file as it is. It stays in its pipe, where the next agent finds it as if it had just been written,
+//! and the pipe is widened before it is full. That has a bound, for each stream and for all of them, and
+//! the kernel has its own for users who are not root; beyond it the output goes into the file after all,
+//! because a program that waits for an agent to come back would be worse.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
@@ -25,6 +32,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The most moved at once, so that others get their turn. More than an ordinary pipe holds.
 const PORTION: usize = 1 << 20;
 
+/// How much of one stream is kept for the next agent: a long while of most programs.
+pub(crate) const KEPT: u64 = 8 << 20;
+
+/// How much of all streams together, beyond what their pipes hold anyway.
+pub(crate) const KEPT_OF_ALL: u64 = 64 << 20;
+
+/// How often it is looked how full a pipe is that is kept. A program that fills it waits so long at most.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many times wider a pipe becomes at once, if the kernel agrees.
+const WIDENINGS: [u64; 2] = [8, 2];
+
 /// How far the draining of a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Draining {
@@ -34,6 +53,8 @@ pub(crate) enum Draining {
     Watching,
     /// The file took nothing; it is tried again then.
     Paused(Instant),
+    /// What is in the pipe stays there; how much it is, is looked at then.
+    Kept(Instant),
     /// The program's end is closed and the pipe is empty.
     Finished,
 }
@@ -102,6 +123,64 @@ pub(crate) fn move_once(output: &Output) -> Moved {
     }
 }
 
+/// What a look at a pipe that is kept has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// There is room for more.
+    Roomy,
+    /// Nobody can write any more.
+    Over,
+    /// It is too much to be kept.
+    TooMuch,
+}
+
+/// Looks how full a pipe is, and widens it where that is needed. `room`: by how much pipes may still
+/// become wider.
+pub(crate) fn keep(output: &Output, room: &mut u64) -> Keeping {
+    if has_ended(&output.pipe) {
+        return Keeping::Over;
+    }
+    let held = rustix::io::ioctl_fionread(&output.pipe).unwrap_or(0);
+    let Ok(capacity) = rustix::pipe::fcntl_getpipe_size(&output.pipe) else {
+        return Keeping::TooMuch;
+    };
+    let capacity = capacity as u64;
+    // A page of a pipe may be left half empty by what is written next, not more.
+    if held < capacity / 8 * 3 {
+        return Keeping::Roomy;
+    }
+    for factor in WIDENINGS {
+        let wanted = (capacity * factor).min(KEPT);
+        let added = wanted.saturating_sub(capacity);
+        if added > 0
+            && added <= *room
+            && let Ok(wanted) = usize::try_from(wanted)
+            && rustix::pipe::fcntl_setpipe_size(&output.pipe, wanted).is_ok()
+        {
+            *room -= added;
+            return Keeping::Roomy;
+        }
+    }
+    Keeping::TooMuch
+}
+
+/// Whether nobody can write to a pipe any more.
+fn has_ended(pipe: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(pipe, PollFlags::empty())];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+        && polled[0].revents().contains(PollFlags::HUP)
+}
+
+/// What follows for the stream from what a look has shown. Nothing is watched any more where nothing
+/// can come.
+pub(crate) fn after_look(keeping: Keeping, now: Instant) -> Draining {
+    match keeping {
+        Keeping::Roomy => Draining::Kept(now + LOOK),
+        Keeping::Over => Draining::Finished,
+        Keeping::TooMuch => Draining::Idle,
+    }
+}
+
 /// Where the next byte of a file belongs; `None` for what has no positions (a pipe, a device).
 fn end_of(file: impl AsFd) -> Result<Option<u64>, Errno> {
     let stat = rustix::fs::fstat(file)?;
@@ -138,7 +217,7 @@ mod tests {
 
     fn output(file: OwnedFd) -> (Output, OwnedFd) {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        (Output::new(reader, Some(file)), writer)
+        (Output::new(reader, Some(file), false), writer)
     }
 
     #[test]
@@ -174,6 +253,55 @@ mod tests {
         output.file = Some(File::create(&path).unwrap().into());
         assert_eq!(move_once(&output), Moved::Some);
         assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+    }
+
+    /// Writes until the pipe is full; how much that was.
+    fn fill(writer: &OwnedFd) -> u64 {
+        let (block, mut written) = ([b'x'; 4096], 0);
+        while let Ok(more) = rustix::io::write(writer, &block) {
+            written += more as u64;
+        }
+        written
+    }
+
+    #[test]
+    fn a_pipe_that_is_kept_becomes_wider_as_far_as_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create(directory.path().join("log")).unwrap();
+        let (output, writer) = output(file.into());
+        let capacity = rustix::pipe::fcntl_getpipe_size(&writer).unwrap() as u64;
+        let mut room = KEPT_OF_ALL;
+        assert_eq!(keep(&output, &mut room), Keeping::Roomy);
+        assert_eq!(room, KEPT_OF_ALL, "an empty one is wide enough");
+        let mut written = fill(&writer);
+        for _ in 0..16 {
+            match keep(&output, &mut room) {
+                Keeping::Roomy => written += fill(&writer),
+                Keeping::TooMuch => break,
+                Keeping::Over => panic!("it has a writer"),
+            }
+        }
+        // Without privileges the kernel's own bound is lower.
+        assert!(written > capacity && written <= KEPT, "{written}");
+        assert_eq!(keep(&output, &mut room), Keeping::TooMuch);
+        assert_eq!(KEPT_OF_ALL - room + capacity, written);
+        drop(writer);
+        assert_eq!(keep(&output, &mut room), Keeping::Over);
+        empty(&output).unwrap();
+        let size = std::fs::metadata(directory.path().join("log"))
+            .unwrap()
+            .len();
+        assert_eq!(size, written);
+    }
+
+    #[test]
+    fn without_room_for_all_no_pipe_becomes_wider() {
+        let (output, writer) = output(File::open("/dev/null").unwrap().into());
+        let mut room = fill(&writer) - 1;
+        assert_eq!(keep(&output, &mut room), Keeping::TooMuch);
+        room += 1;
+        assert_eq!(keep(&output, &mut room), Keeping::Roomy);
+        assert_eq!(room, 0);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Keeper {
     /// The process of the agent whose connection the keeper ended, while it lives.
     pub(crate) estranged: Option<OwnedFd>,
     pub(crate) is_draining: bool,
+    /// By how much pipes may become wider in this absence of an agent.
+    pub(crate) room_to_keep: u64,
     pub(crate) ending: Ending,
     /// A child may have ended that is no run.
     pub(crate) has_orphans: bool,
@@ -93,6 +95,7 @@ impl Keeper {
             },
             estranged: None,
             is_draining: false,
+            room_to_keep: 0,
             ending: Ending::No,
             has_orphans: true,
             looking: 0,

@@ -15,7 +15,9 @@
 //!
 //! As long as the connection is there only the agent reads the runs' pipes. Two seconds after the agent
 //! has closed it (or died) the keeper moves what it finds in them to the ends of the drain files, until
-//! the next agent is answered. When it was the keeper that ended the connection (a malformed packet,
+//! the next agent is answered. What the agent has to look at on its way into the log stays in its pipe
+//! instead, which is widened for that; only when it has become too much does it go into the file as it
+//! is, so that no program waits. When it was the keeper that ended the connection (a malformed packet,
 //! [`Reexec`]) it leaves the pipes alone until the agent has closed its end too, or has died.
 
 /// The protocol revision this code speaks.
@@ -86,9 +88,9 @@ pub enum Request {
     /// started from then on.
     #[prost(message, tag = "11")]
     StopsAll(StopsAll),
-    /// From now on this is how the keeper stops a run when it has to do so without an agent.
+    /// From now on this is how the keeper stands in for the agent where a run is concerned.
     #[prost(message, tag = "12")]
-    StopBy(StopBy),
+    Rules(Rules),
 }
 
 /// A message from the keeper.
@@ -201,6 +203,12 @@ pub struct Spawn {
     /// A drain file for standard error is attached.
     #[prost(bool, tag = "5")]
     pub has_stderr_drain: bool,
+    /// The agent has to look at standard output: it is kept for the next one, as far as that goes.
+    #[prost(bool, tag = "6")]
+    pub keeps_stdout: bool,
+    /// The same of standard error.
+    #[prost(bool, tag = "7")]
+    pub keeps_stderr: bool,
 }
 
 /// A fully resolved program: the keeper looks nothing up.
@@ -383,6 +391,12 @@ pub struct Adopt {
     /// Its cgroup, where `held` does not say; absent in both: none of its own.
     #[prost(bytes = "vec", optional, tag = "6")]
     pub cgroup: Option<Vec<u8>>,
+    /// As in `Spawn`.
+    #[prost(bool, tag = "7")]
+    pub keeps_stdout: bool,
+    /// As in `Spawn`.
+    #[prost(bool, tag = "8")]
+    pub keeps_stderr: bool,
 }
 
 /// Asks the keeper to replace itself.
@@ -401,15 +415,21 @@ pub struct Exit {}
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct StopsAll {}
 
-/// Another rule for a run that is there.
+/// Other rules for a run that is there, all of them.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct StopBy {
+pub struct Rules {
     /// The run.
     #[prost(message, required, tag = "1")]
     pub run: Run,
-    /// The whole rule.
+    /// How it is stopped.
     #[prost(message, required, tag = "2")]
     pub stop: StopRule,
+    /// As in `Spawn`.
+    #[prost(bool, tag = "3")]
+    pub keeps_stdout: bool,
+    /// As in `Spawn`.
+    #[prost(bool, tag = "4")]
+    pub keeps_stderr: bool,
 }
 
 /// Accepts an agent.

@@ -52,6 +52,10 @@ pub(crate) struct Output {
     pub(crate) pipe: OwnedFd,
     /// Where it is drained to when no agent is there.
     pub(crate) file: Option<OwnedFd>,
+    /// It stays in its pipe for the next agent, who has to look at it.
+    pub(crate) keeps: bool,
+    /// It was too much for that, until the next agent comes.
+    pub(crate) is_raw: bool,
     /// How far draining has come.
     pub(crate) draining: Draining,
     /// It has been said that the file takes nothing.
@@ -60,10 +64,12 @@ pub(crate) struct Output {
 
 impl Output {
     /// A stream that nobody drains yet.
-    pub(crate) fn new(pipe: OwnedFd, file: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(pipe: OwnedFd, file: Option<OwnedFd>, keeps: bool) -> Self {
         Self {
             pipe,
             file,
+            keeps,
+            is_raw: false,
             draining: Draining::Idle,
             is_refusal_known: false,
         }

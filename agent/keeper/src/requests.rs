@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
 use rsv_keeper::message::{
-    Adopt, Channel, Refused, Report, Request, Run, Scope, Signal, Signalled, Spawn, Stage, Stdin,
-    StopBy, Stream, ToKeeper,
+    Adopt, Channel, Refused, Report, Request, Rules, Run, Scope, Signal, Signalled, Spawn, Stage,
+    Stdin, Stream, ToKeeper,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags};
@@ -69,7 +69,7 @@ impl Keeper {
             Some(Request::DrainTo(stream)) => self.drain_to(&stream, &mut attached),
             Some(Request::Adopt(request)) => self.adopt(request, &mut attached, now),
             Some(Request::Reexec(request)) => self.reexec(&request, now),
-            Some(Request::StopBy(request)) => self.stop_by(request),
+            Some(Request::Rules(rules)) => self.take_rules(rules),
             Some(Request::StopsAll(_)) => self.end_by(Event::AgentStops, now),
             Some(Request::Exit(_)) => self.end_by(Event::AgentDone, now),
             // A second greeting says nothing new; what is unknown comes from a newer agent.
@@ -104,6 +104,8 @@ impl Keeper {
             note,
             has_stdout_drain,
             has_stderr_drain,
+            keeps_stdout,
+            keeps_stderr,
         } = request;
         let refused = |errno| {
             Err(Refusal {
@@ -157,8 +159,10 @@ impl Keeper {
             parentage: Parentage::Own,
             life: Life::Alive(Stop::No),
             stdin: pipes.stdin,
-            stdout: Some(Output::new(pipes.stdout, stdout_file)),
-            stderr: pipes.stderr.map(|pipe| Output::new(pipe, stderr_file)),
+            stdout: Some(Output::new(pipes.stdout, stdout_file, keeps_stdout)),
+            stderr: pipes
+                .stderr
+                .map(|pipe| Output::new(pipe, stderr_file, keeps_stderr)),
             stop_rule,
             cgroup,
             leaves_daemons,
@@ -274,10 +278,20 @@ impl Keeper {
         target::signal(process, signal, scope, is_shared)
     }
 
-    fn stop_by(&mut self, request: StopBy) {
-        let id = self.table.find(&request.run);
-        if let Some(process) = id.and_then(|id| self.table.get_mut(id)) {
-            process.stop_rule = request.stop;
+    fn take_rules(&mut self, rules: Rules) {
+        let id = self.table.find(&rules.run);
+        let Some(process) = id.and_then(|id| self.table.get_mut(id)) else {
+            return;
+        };
+        process.stop_rule = rules.stop;
+        let kept = [
+            (&mut process.stdout, rules.keeps_stdout),
+            (&mut process.stderr, rules.keeps_stderr),
+        ];
+        for (output, keeps) in kept {
+            if let Some(output) = output {
+                output.keeps = keeps;
+            }
         }
     }
 
@@ -373,6 +387,8 @@ impl Keeper {
             has_stdout_drain,
             has_stderr_drain,
             cgroup,
+            keeps_stdout,
+            keeps_stderr,
         } = request;
         let pidfd = attached.take(held.has_pidfd)?;
         let stdin = attached.take(held.has_stdin)?;
@@ -404,8 +420,8 @@ impl Keeper {
             parentage: Parentage::Stranger { look: None },
             life: Life::Alive(Stop::No),
             stdin,
-            stdout: stdout.map(|pipe| Output::new(pipe, stdout_file)),
-            stderr: stderr.map(|pipe| Output::new(pipe, stderr_file)),
+            stdout: stdout.map(|pipe| Output::new(pipe, stdout_file, keeps_stdout)),
+            stderr: stderr.map(|pipe| Output::new(pipe, stderr_file, keeps_stderr)),
             stop_rule: stop,
             cgroup,
             leaves_daemons: held.leaves_daemons,

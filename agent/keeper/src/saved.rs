@@ -98,6 +98,12 @@ pub(crate) struct SavedRun {
     /// The exit has not been told, because what is left is being ended.
     #[prost(bool, tag = "14")]
     pub(crate) is_parting: bool,
+    /// Its standard output is kept for the next agent.
+    #[prost(bool, tag = "15")]
+    pub(crate) keeps_stdout: bool,
+    /// Its standard error is.
+    #[prost(bool, tag = "16")]
+    pub(crate) keeps_stderr: bool,
 }
 
 impl Saved {
@@ -121,6 +127,7 @@ impl SavedRun {
         let number = |fd: &Option<OwnedFd>| fd.as_ref().map(AsRawFd::as_raw_fd);
         let pipe = |output: &Option<Output>| output.as_ref().map(|output| output.pipe.as_raw_fd());
         let file = |output: &Option<Output>| output.as_ref().and_then(|it| number(&it.file));
+        let keeps = |output: &Option<Output>| output.as_ref().is_some_and(|output| output.keeps);
         let (exit, is_acked) = match &process.life {
             Life::Alive(_) => (None, false),
             Life::Parting { exit, .. } => (Some(exit.clone()), false),
@@ -144,13 +151,15 @@ impl SavedRun {
             stderr_file: file(&process.stderr),
             leftovers: process.leftovers as u32,
             is_parting: matches!(process.life, Life::Parting { .. }),
+            keeps_stdout: keeps(&process.stdout),
+            keeps_stderr: keeps(&process.stderr),
         }
     }
 
     /// Takes a run up again; `None` when its pidfd has been lost, which leaves nothing to hold on to.
     pub(crate) fn restore(self) -> Option<Process> {
         let fd = |number: Option<i32>| number.and_then(os::inherited);
-        let output = |pipe, file| fd(pipe).map(|pipe| Output::new(pipe, fd(file)));
+        let output = |pipe, file, keeps| fd(pipe).map(|pipe| Output::new(pipe, fd(file), keeps));
         let leftovers = match self.leftovers {
             0 => Leftovers::Stay,
             1 => Leftovers::Ask,
@@ -182,8 +191,8 @@ impl SavedRun {
             },
             life,
             stdin: fd(self.stdin),
-            stdout: output(self.stdout, self.stdout_file),
-            stderr: output(self.stderr, self.stderr_file),
+            stdout: output(self.stdout, self.stdout_file, self.keeps_stdout),
+            stderr: output(self.stderr, self.stderr_file, self.keeps_stderr),
             stop_rule: self.stop,
             cgroup: self.cgroup,
             leaves_daemons: self.held.leaves_daemons,

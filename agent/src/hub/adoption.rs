@@ -135,7 +135,7 @@ impl Core {
         slot.phase = phase.clone();
         if is_live {
             // It may have been configured otherwise since the run began.
-            self.gear.stop_by(slot);
+            self.gear.tell_rules(slot);
         }
         self.settle(key, &before, phase, &effects);
     }

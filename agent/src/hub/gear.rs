@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::handle::Key;
 use super::logs::Logs;
 use super::outbox::Outbox;
-use super::slot::{LogState, Readiness, Slot, SpawnStage, stop_rule, wire_scope};
+use super::slot::{LogState, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope};
 use super::{verdicts, wanted, words};
 use crate::journal::Journal;
 use crate::os::memory;
@@ -178,6 +178,8 @@ impl Gear {
             note: slot.note(),
             has_stdout_drain: drains[0].is_some(),
             has_stderr_drain: drains[1].is_some(),
+            keeps_stdout: slot.program.stdout.is_looked_at(),
+            keeps_stderr: keeps_stderr(&slot.program),
         };
         let fds = drains.into_iter().flatten().collect();
         self.outbox
@@ -234,11 +236,10 @@ impl Gear {
         self.outbox.tell(Request::Note(message::Note { key, note }));
     }
 
-    /// Tells the keeper how to stop the run of a machine without us, from now on.
-    pub(super) fn stop_by(&mut self, slot: &Slot) {
-        let (run, stop) = (slot.run(), stop_rule(&slot.program.policy));
-        let request = message::StopBy { run, stop };
-        self.outbox.tell(Request::StopBy(request));
+    /// Tells the keeper how to stand in for us where the run of a machine is concerned.
+    pub(super) fn tell_rules(&mut self, slot: &Slot) {
+        let rules = rules(slot.run(), &slot.program);
+        self.outbox.tell(Request::Rules(rules));
     }
 
     /// A run's exit has been taken into account.

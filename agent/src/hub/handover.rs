@@ -12,7 +12,7 @@ use rsv_keeper::message::{Adopt, Channel, Held, Request, Run};
 use rsv_supervise::{Event, Observation, Phase};
 
 use super::observed::key_of;
-use super::slot::{SpawnStage, stop_rule};
+use super::slot::{SpawnStage, keeps_stderr, stop_rule};
 use super::{Adoption, Core};
 use crate::capture::AttachedStream;
 use crate::keeper_client::{Attached, HeldRun, NewConnection};
@@ -119,6 +119,8 @@ impl Core {
             has_stdout_drain: stdout.is_some(),
             has_stderr_drain: stderr.is_some(),
             cgroup: None,
+            keeps_stdout: slot.program.stdout.is_looked_at(),
+            keeps_stderr: keeps_stderr(&slot.program),
         };
         let own = [&process.pidfd, &process.stdin]
             .into_iter()

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::handle::Key;
 use super::record::Record;
-use super::slot::{LogState, Slot, SlotLog, SpawnStage, Waiter, logs_of, stop_rule};
+use super::slot::{LogState, Slot, SlotLog, SpawnStage, Waiter, logs_of, rules};
 use super::stopping::Course;
 use super::{Core, verdicts};
 use crate::spec::Program;
@@ -138,9 +138,9 @@ impl Core {
         let was_autostart = slot.program.policy.autostart;
         slot.exchange_logs(&program);
         let former = std::mem::replace(&mut slot.program, program);
-        if stop_rule(&former.policy) != stop_rule(&slot.program.policy) && !slot.phase.is_at_rest()
-        {
-            self.gear.stop_by(slot);
+        let is_other = rules(slot.run(), &former) != rules(slot.run(), &slot.program);
+        if is_other && !slot.phase.is_at_rest() {
+            self.gear.tell_rules(slot);
         }
         if slot.phase.is_at_rest() {
             self.gear.know_logs(slot);

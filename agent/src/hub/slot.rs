@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rsv_keeper::message::{Channel, Held, Run, Scope as WireScope, StopRule};
+use rsv_keeper::message::{Channel, Held, Rules, Run, Scope as WireScope, StopRule};
 use rsv_proto::wire;
 use rsv_supervise::{Attempt, Failure, Phase, Policy, Scope, Tick, Wait};
 use tokio::sync::mpsc;
@@ -221,6 +221,22 @@ pub(crate) fn stop_rule(policy: &Policy) -> StopRule {
         scope: wire_scope(policy.stop_scope).into(),
         kill_scope: wire_scope(policy.kill_scope).into(),
     }
+}
+
+/// How the keeper stands in for us where a run of a program is concerned.
+pub(super) fn rules(run: Run, program: &Program) -> Rules {
+    Rules {
+        run,
+        stop: stop_rule(&program.policy),
+        keeps_stdout: program.stdout.is_looked_at(),
+        keeps_stderr: keeps_stderr(program),
+    }
+}
+
+/// Whether standard error, where it has a pipe of its own, has to be looked at.
+pub(super) fn keeps_stderr(program: &Program) -> bool {
+    let spec = program.stderr.as_ref().unwrap_or(&program.stdout);
+    spec.is_looked_at()
 }
 
 pub(super) fn wire_scope(scope: Scope) -> WireScope {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rsv_keeper::message::Channel;
+use rsv_keeper::message::{Channel, Reexec, Request, Rules};
 use rustix::pipe::SpliceFlags;
 
 use crate::rig::{Program, Rig, Running, eventually, log_file, write_line};
@@ -197,4 +197,90 @@ fn a_new_drain_file_counts_for_every_run_of_the_key() {
         let content = |path| std::fs::read_to_string(path).unwrap();
         (content(&new) == "next\n" && content(&old) == "other\n").then_some(())
     });
+}
+
+/// A program whose standard output an agent has to look at.
+fn looked_at(script: &str, log: &Path) -> Program {
+    let mut program = Program::shell("app", script).drained_to(log);
+    program.spawn.keeps_stdout = true;
+    program
+}
+
+#[test]
+fn what_has_to_be_looked_at_is_kept_for_the_next_agent_and_no_program_waits() {
+    let rig = Rig::start();
+    let log = rig.path("log");
+    let mut agent = rig.agent();
+    // Four times what a pipe holds.
+    let size = numbers(48_000).len();
+    assert!(size > 256 * 1024);
+    let running = agent.spawn(&looked_at("seq 1 48000", &log));
+    drop((agent, running));
+    eventually("the program has ended", || {
+        rig.children().is_empty().then_some(())
+    });
+    // Another image of the keeper keeps it too.
+    let (mut agent, _) = rig.connect();
+    agent.send(Request::Reexec(Reexec::default()), &[]);
+    while agent.receive().is_some() {}
+    drop(agent);
+    let (_agent, mut told) = rig.connect();
+    assert_eq!(told.held[0].held.exit.as_ref().unwrap().code, Some(0));
+    assert_eq!(size_of_log(&log), 0, "nothing gets into the log unseen");
+    assert!(told.held[0].output() == numbers(48_000));
+}
+
+#[test]
+fn what_is_too_much_to_be_kept_goes_into_the_log_in_its_order() {
+    let rig = Rig::start();
+    let log = rig.path("log");
+    let last = 2_000_000;
+    let mut agent = rig.agent();
+    let running = agent.spawn(&looked_at(&format!("seq 1 {last}; sleep 600"), &log));
+    drop((agent, running));
+    let expected = numbers(last);
+    assert!(expected.len() > 8 << 20);
+    eventually("all is drained", || {
+        (size_of_log(&log) >= expected.len() as u64).then_some(())
+    });
+    assert!(std::fs::read_to_string(&log).unwrap() == expected);
+    let (agent, told) = rig.connect();
+    let pipe = told.held[0].stdout.as_ref().unwrap();
+    assert_eq!(rustix::io::ioctl_fionread(pipe).unwrap(), 0);
+    // The next absence begins anew.
+    drop((agent, told));
+}
+
+#[test]
+fn rules_that_come_later_decide_what_is_kept() {
+    let mut rig = Rig::start();
+    let log = rig.path("log");
+    let mut agent = rig.agent();
+    let program = Program::shell("app", "read go; echo said; exec sleep 600").drained_to(&log);
+    let mut running = agent.spawn(&program);
+    let rules = Rules {
+        run: running.run(),
+        stop: program.spawn.spec.stop.clone(),
+        keeps_stdout: true,
+        keeps_stderr: false,
+    };
+    agent.send(Request::Rules(rules), &[]);
+    let ordinary = rig.path("ordinary");
+    agent.spawn(&Program::shell("ordinary", "echo said; exec sleep 600").drained_to(&ordinary));
+    write_line(&mut running.stdin, "go");
+    drop((agent, running));
+    eventually("the keeper drains", || {
+        (size_of_log(&ordinary) == 5).then_some(())
+    });
+    let (agent, mut told) = rig.connect();
+    let pipe = told.held[0].stdout.as_mut().unwrap();
+    assert_eq!(crate::rig::read_exactly(pipe, 5), b"said\n");
+    assert_eq!(size_of_log(&log), 0);
+    drop((agent, told));
+    rig.signal(libc::SIGTERM);
+    assert!(rig.ended().success());
+}
+
+fn size_of_log(log: &Path) -> u64 {
+    std::fs::metadata(log).map_or(0, |log| log.len())
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use rsv_keeper::message::{Exit, Reexec, Report, Request, Scope, StopBy, StopsAll};
+use rsv_keeper::message::{Exit, Reexec, Report, Request, Rules, Scope, StopsAll};
 
 use crate::rig::{Agent, Program, Rig, eventually, is_running, read_exactly, run};
 
@@ -166,9 +166,10 @@ fn a_run_is_stopped_by_the_rule_that_was_told_last() {
     let mut stop = program.spawn.spec.stop.clone();
     stop.signal = libc::SIGINT;
     let rule = |run| {
-        Request::StopBy(StopBy {
+        Request::Rules(Rules {
             run,
             stop: stop.clone(),
+            ..Rules::default()
         })
     };
     agent.send(rule(run("app", 99)), &[]);

@@ -458,6 +458,8 @@ impl Agent {
             has_stdout_drain: drain.is_some(),
             has_stderr_drain: false,
             cgroup: None,
+            keeps_stdout: false,
+            keeps_stderr: false,
         };
         let streams = [&running.stdin, &running.stdout, &running.stderr];
         let mut fds = vec![running.pidfd.as_fd()];
