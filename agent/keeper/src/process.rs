@@ -168,6 +168,15 @@ impl Process {
         }
     }
 
+    /// Every descriptor of it.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let outputs = [&self.stdout, &self.stderr].into_iter().flatten();
+        let fds = [Some(&self.pidfd), self.stdin.as_ref()].into_iter();
+        fds.chain(outputs.flat_map(|output| [Some(&output.pipe), output.file.as_ref()]))
+            .flatten()
+            .map(AsFd::as_fd)
+    }
+
     /// What an agent is told of it, with the descriptors in the order of the message.
     pub(crate) fn describe(&self) -> (Held, Vec<BorrowedFd<'_>>) {
         let exit = match &self.life {

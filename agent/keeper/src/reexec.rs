@@ -15,7 +15,6 @@ use prost::Message;
 use rsv_keeper::message::{Note, Reexec};
 use rsv_keeper::sealed::{UnsealError, seal, unseal};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cgroup::Cgroups;
@@ -134,7 +133,8 @@ impl Keeper {
         self.probe(&path, state.as_fd())?;
         let number = state.as_raw_fd().to_string();
         let number = CString::new(number).map_err(|_| ReexecError::Path)?;
-        let kept = self.keep_open(&saved, state.as_fd());
+        let handed = self.descriptors(peer.as_ref(), state.as_fd());
+        let kept = mark(&handed, false);
         let error = match kept {
             Ok(()) => {
                 let Err(errno) =
@@ -143,7 +143,7 @@ impl Keeper {
             }
             Err(error) => ReexecError::Save(error),
         };
-        self.close_on_exec(&saved);
+        mark(&handed, true).ok();
         Err(error)
     }
 
@@ -200,19 +200,24 @@ impl Keeper {
         }
     }
 
-    fn keep_open(&self, saved: &Saved, state: BorrowedFd<'_>) -> io::Result<()> {
-        rustix::io::fcntl_setfd(state, FdFlags::empty())?;
-        saved
-            .descriptors()
-            .into_iter()
-            .try_for_each(|number| os::set_cloexec(number, false))
+    /// Everything that the next image finds open.
+    fn descriptors<'a>(
+        &'a self,
+        peer: Option<&'a OwnedFd>,
+        state: BorrowedFd<'a>,
+    ) -> Vec<BorrowedFd<'a>> {
+        let own = [state, self.door.socket.as_fd()].into_iter();
+        let processes = self.table.iter().map(|(_, process)| process);
+        own.chain(peer.map(AsFd::as_fd))
+            .chain(processes.flat_map(Process::descriptors))
+            .collect()
     }
+}
 
-    fn close_on_exec(&self, saved: &Saved) {
-        for number in saved.descriptors() {
-            os::set_cloexec(number, true).ok();
-        }
-    }
+/// Says whether descriptors are closed when another file is executed.
+fn mark(descriptors: &[BorrowedFd<'_>], is_closed: bool) -> io::Result<()> {
+    let mut descriptors = descriptors.iter();
+    descriptors.try_for_each(|descriptor| os::set_cloexec(descriptor, is_closed))
 }
 
 /// Goes on where a former image of this process stopped.
@@ -224,10 +229,6 @@ pub(crate) fn restore(number: i32) -> Result<Keeper, RestoreError> {
     let state = os::inherited(number).ok_or(RestoreError::Missing)?;
     let saved = read(state.as_fd())?;
     drop(state);
-    for number in saved.descriptors() {
-        // One that is not open is missed where it is taken over.
-        os::set_cloexec(number, true).ok();
-    }
     let signals = startup::hear_signals().map_err(RestoreError::Process)?;
     startup::become_subreaper();
     let inherit = Inherit {

@@ -3,7 +3,7 @@
 //! Tags are never reused: the next image is another version, newer or older. This file only translates;
 //! keeping the descriptors open is the business of `reexec`.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use rsv_keeper::message::{Exited, Held, Note, StopRule};
@@ -106,21 +106,6 @@ pub(crate) struct SavedRun {
     pub(crate) keeps_stderr: bool,
 }
 
-impl Saved {
-    /// Every descriptor that the state names.
-    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        let mut numbers = vec![self.door];
-        numbers.extend(self.estranged);
-        for run in &self.runs {
-            let outputs = [run.stdout, run.stdout_file, run.stderr, run.stderr_file];
-            numbers.push(run.pidfd);
-            numbers.extend(run.stdin);
-            numbers.extend(outputs.into_iter().flatten());
-        }
-        numbers
-    }
-}
-
 impl SavedRun {
     /// Writes a run down.
     pub(crate) fn new(process: &Process) -> Self {
@@ -178,21 +163,24 @@ impl SavedRun {
             },
         };
         let stranger = Parentage::Stranger { look: None };
+        let (stdin, pidfd) = (fd(self.stdin), fd(Some(self.pidfd)));
+        let stdout = output(self.stdout, self.stdout_file, self.keeps_stdout);
+        let stderr = output(self.stderr, self.stderr_file, self.keeps_stderr);
         Some(Process {
             run: self.held.run,
             pid: self.held.pid,
             start_ticks: self.held.start_ticks,
             spawned_at_ns: self.held.spawned_at_ns,
-            pidfd: os::inherited(self.pidfd)?,
+            pidfd: pidfd?,
             parentage: if self.is_stranger {
                 stranger
             } else {
                 Parentage::Own
             },
             life,
-            stdin: fd(self.stdin),
-            stdout: output(self.stdout, self.stdout_file, self.keeps_stdout),
-            stderr: output(self.stderr, self.stderr_file, self.keeps_stderr),
+            stdin,
+            stdout,
+            stderr,
             stop_rule: self.stop,
             cgroup: self.cgroup,
             leaves_daemons: self.held.leaves_daemons,

@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "making a process")]
 
 mod area;
+pub(crate) mod calls;
 mod child;
 mod clone3;
 
@@ -20,6 +21,7 @@ use std::ptr;
 use rsv_keeper::message::Stage;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::DupFlags;
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 
 use self::area::Area;
 use self::child::{Image, run_child};
@@ -168,7 +170,7 @@ impl Spawner {
     fn make_sharing(&mut self, program: &Program, joins_cgroup: bool) -> Result<Child, Refusal> {
         let image = Image::new(self, program, joins_cgroup);
         // The child's change of user is a change of the memory that both use.
-        let dumpable = program.credentials.is_some().then(os::dumpable);
+        let dumpable = program.credentials.is_some().then(dumpable_behavior);
         let flags = libc::CLONE_VM
             | libc::CLONE_VFORK
             | libc::CLONE_FILES
@@ -189,9 +191,7 @@ impl Spawner {
             )
         };
         let failure = io::Error::last_os_error();
-        if let Some(value) = dumpable {
-            os::set_dumpable(value);
-        }
+        restore_dumpable(dumpable);
         if pid < 0 {
             return Err(Refusal::new(Stage::Fork, &failure));
         }
@@ -204,7 +204,7 @@ impl Spawner {
     fn make_in(&mut self, program: &Program, cgroup: BorrowedFd<'_>) -> Result<Child, Refusal> {
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
         let image = Image::new(self, program, false);
-        let dumpable = program.credentials.is_some().then(os::dumpable);
+        let dumpable = program.credentials.is_some().then(dumpable_behavior);
         let mut pidfd: RawFd = -1;
         // SAFETY: plain data for which zero means "not given".
         let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -217,9 +217,7 @@ impl Spawner {
         let argument = ptr::from_ref(&image).cast_mut().cast::<c_void>();
         // SAFETY: as in `make_sharing`.
         let made = unsafe { clone3(&arguments, run_child, argument) };
-        if let Some(value) = dumpable {
-            os::set_dumpable(value);
-        }
+        restore_dumpable(dumpable);
         let pid = made.map_err(|error| clone3_refusal(&error))?;
         // SAFETY: the kernel has just opened it for us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -237,6 +235,14 @@ impl Spawner {
         // The child is ending; it must not stay behind as a zombie, and the report stands either way.
         os::reap_now(Whom::Pidfd(pidfd.as_fd())).ok();
         Err(refusal)
+    }
+}
+
+/// Sets again what the child's change of user may have changed. It only fails for a value that cannot be
+/// set by anybody.
+fn restore_dumpable(before: Option<rustix::io::Result<DumpableBehavior>>) {
+    if let Some(Ok(before)) = before {
+        set_dumpable_behavior(before).ok();
     }
 }
 
