@@ -15,7 +15,7 @@ const SHOW: &str = "What is shown";
 /// Flags of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Hosts: a glob 'web*', a set 'web[01-20,33]', @GROUP, @state:STATE, @op:ID[:OUTCOME], joined by
+    /// Hosts: a glob 'web*', a set 'web[01-20,33]', @GROUP, @state:STATE, @op:ID or @op:ID:OUTCOME, joined by
     /// `,` (or), `!` (without) and `&` (and); `-` reads them from stdin; repeatable
     #[arg(short = 'H', long, value_name = "SEL", help_heading = HOSTS)]
     pub(crate) host: Vec<String>,
