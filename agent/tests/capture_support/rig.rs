@@ -146,11 +146,12 @@ pub(crate) fn contents(path: &Path) -> Vec<u8> {
         .collect()
 }
 
-/// The sizes of the files of a chain, the oldest first.
+/// The sizes of the files of a chain, the oldest first. A file that is renamed while this looks is missing.
 pub(crate) fn sizes(path: &Path) -> Vec<u64> {
     chain(path)
         .iter()
-        .map(|path| std::fs::metadata(path).unwrap().len())
+        .filter_map(|path| std::fs::metadata(path).ok())
+        .map(|file| file.len())
         .collect()
 }
 
