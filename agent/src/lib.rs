@@ -35,5 +35,6 @@ pub mod logbook;
 pub mod mainlog;
 pub mod os;
 pub mod roster;
+pub mod spare;
 pub mod spec;
 pub mod tail;

@@ -6,6 +6,7 @@
 mod act;
 mod clear;
 mod configuration;
+mod door;
 mod events;
 mod main_log;
 mod service;
@@ -19,7 +20,6 @@ use rsv_proto::limits::MESSAGE_BYTES;
 use rsv_proto::wire::fleet_server::FleetServer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::UdsConnectInfo;
@@ -30,6 +30,7 @@ use crate::capture::Capture;
 use crate::hub::HubHandle;
 use crate::mainlog::MainLog;
 use crate::roster::RosterHandle;
+use crate::spare::Reserve;
 use service::LocalFleet;
 pub use socket::{SocketError, bind};
 
@@ -69,14 +70,15 @@ pub struct LocalHandle {
     task: JoinHandle<()>,
 }
 
-/// Starts the service on a bound socket. Must be called inside the runtime.
+/// Starts the service on a bound socket, with the reserve that its callers may draw on. Must be called inside the runtime.
 ///
 /// # Errors
 ///
 /// When the socket cannot be watched.
-pub fn serve(listener: UnixListener, owners: Owners) -> io::Result<LocalHandle> {
+pub fn serve(listener: UnixListener, reserve: Reserve, owners: Owners) -> io::Result<LocalHandle> {
     listener.set_nonblocking(true)?;
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let incoming = Box::pin(door::callers(listener, reserve));
     let fleet = FleetServer::new(LocalFleet::new(owners)).max_decoding_message_size(MESSAGE_BYTES);
     let guarded = InterceptedService::new(fleet, admit);
     let (stop, stopped) = oneshot::channel::<()>();

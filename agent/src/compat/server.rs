@@ -17,13 +17,13 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, warn};
 
 use crate::mainlog::CRITICAL;
+use crate::spare::{Reserve, Seat};
 use bind::{Accepted, Listener};
 pub use bind::{BindError, Bound, bind};
 pub(crate) use body::Body;
@@ -37,21 +37,18 @@ pub use site::Site;
 /// new one.
 const CONNECTIONS: usize = 256;
 
-/// How long accepting pauses when the process has no descriptors left.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// The running servers.
 #[derive(Debug)]
 pub struct Servers {
     running: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
-/// Runs bound servers. Must be called inside the runtime.
+/// Runs bound servers, with the reserve that their clients may draw on. Must be called inside the runtime.
 ///
 /// # Errors
 ///
 /// When a socket cannot be watched.
-pub fn serve(bound: Vec<Bound>, site: &Arc<Site>) -> io::Result<Servers> {
+pub fn serve(bound: Vec<Bound>, reserve: &Reserve, site: &Arc<Site>) -> io::Result<Servers> {
     let mut running = Vec::with_capacity(bound.len());
     for one in bound {
         let section = &one.section;
@@ -64,10 +61,11 @@ pub fn serve(bound: Vec<Bound>, site: &Arc<Site>) -> io::Result<Servers> {
         }
         let gate = Arc::new(Gate::new(Arc::clone(site), &one));
         let (listener, name) = one.listen()?;
+        let reserve = reserve.clone();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = accept(listener, gate) => {}
+                () = accept(listener, reserve, gate) => {}
                 // A dropped front stops the server as well.
                 _ = stopped => {}
             }
@@ -104,19 +102,13 @@ struct Open {
     last: u64,
 }
 
-async fn accept(listener: Listener, gate: Arc<Gate>) {
+async fn accept(listener: Listener, reserve: Reserve, gate: Arc<Gate>) {
     let mut open = Open::default();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(stream) => open.take(stream, &gate),
-                Err(error) if is_exhausted(&error) => {
-                    warn!(%error, "a connection of a client is not accepted");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                // The client has gone before it was here.
-                Err(_) => {}
-            },
+            (stream, seat) = reserve.accept(|| listener.accept()) => {
+                open.take(stream, seat, &gate);
+            }
             Some(ended) = open.tasks.join_next_with_id(), if !open.tasks.is_empty() => {
                 open.forget(ended.map(|(_, number)| number));
             }
@@ -124,19 +116,8 @@ async fn accept(listener: Listener, gate: Arc<Gate>) {
     }
 }
 
-/// Whether an error of accepting is of the whole process, and not of one connection.
-fn is_exhausted(error: &io::Error) -> bool {
-    let of_one = [
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::NotConnected,
-        io::ErrorKind::Interrupted,
-    ];
-    !of_one.contains(&error.kind())
-}
-
 impl Open {
-    fn take(&mut self, stream: Accepted, gate: &Arc<Gate>) {
+    fn take(&mut self, stream: Accepted, seat: Seat, gate: &Arc<Gate>) {
         if self.stages.len() >= CONNECTIONS && !self.evict() {
             return;
         }
@@ -145,6 +126,7 @@ impl Open {
         let serving = connection::serve(stream, Arc::clone(gate), stages.clone());
         let task = self.tasks.spawn(async move {
             serving.await;
+            drop(seat);
             number
         });
         self.stages.insert(number, (task, stages));

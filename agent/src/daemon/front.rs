@@ -15,6 +15,7 @@ use crate::hub::HubHandle;
 use crate::local::DaemonAsk;
 use crate::mainlog::{MainLog, SUPERVISOR};
 use crate::roster::RosterHandle;
+use crate::spare::Reserve;
 
 /// The running front.
 #[derive(Debug)]
@@ -44,7 +45,11 @@ pub(super) fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, Failure> {
 }
 
 impl Front {
-    pub(super) fn start(bound: Vec<Bound>, owners: Owners) -> Result<Self, Failure> {
+    pub(super) fn start(
+        bound: Vec<Bound>,
+        reserve: &Reserve,
+        owners: Owners,
+    ) -> Result<Self, Failure> {
         let namespaces = namespaces(&owners.roster.standing().config);
         let ending = Arc::new(AtomicBool::new(false));
         let live = Live {
@@ -57,7 +62,7 @@ impl Front {
             view: View::default(),
         };
         let site = Arc::new(Site::new(Arc::new(live), namespaces));
-        let servers = server::serve(bound, &site)
+        let servers = server::serve(bound, reserve, &site)
             .map_err(|error| Failure::failed(format!("cannot serve clients: {error}")))?;
         Ok(Self { servers, ending })
     }

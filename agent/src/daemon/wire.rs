@@ -29,10 +29,17 @@ use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::local::{self, DaemonAsk, LocalHandle};
 use crate::mainlog::{CRITICAL, MainLog, SUPERVISOR};
 use crate::roster::{self, LastGood, RosterHandle, RosterOptions};
+use crate::spare::Reserve;
 use crate::spec;
 
 /// Asks of local callers to the daemon; a second one of a kind says nothing new.
 const ASKS: usize = 1;
+
+/// Callers of the local socket who are answered at once when no descriptor is free.
+const CALLERS: usize = 8;
+
+/// The same for Supervisor's clients, on all servers together.
+const CLIENTS: usize = 8;
 
 /// The kernel's id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -117,6 +124,8 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
     if !origin.notice.is_empty() {
         error!("{}", origin.notice);
     }
+    // Before anything that takes descriptors by the thousand.
+    let (at_home, for_clients) = (reserve(CALLERS)?, reserve(CLIENTS)?);
     let counted = state.clone();
     let epoch = blocking(move || counted.next_epoch(SystemTime::now()))
         .await?
@@ -154,9 +163,9 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         log: log.clone(),
         daemon: asking,
     };
-    let local = local::serve(listener, local)
+    let local = local::serve(listener, at_home, local)
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
-    let front = Front::start(bound, owners)?;
+    let front = Front::start(bound, &for_clients, owners)?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
     let link = start_link(&config, state, &handle, &capture, argv0);
     let pid = std::process::id();
@@ -175,6 +184,11 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         leftovers: leftovers.into_iter().flatten().collect(),
         lock,
     })
+}
+
+fn reserve(size: usize) -> Result<Reserve, Failure> {
+    Reserve::new(size)
+        .map_err(|error| Failure::failed(format!("cannot keep descriptors back: {error}")))
 }
 
 fn tell_of_the_start(config: &Config, notes: &[String]) {

@@ -53,7 +53,7 @@ async fn served() -> Served {
         log: MainLog::default(),
         daemon: asking,
     };
-    let handle = serve(listener, owners).unwrap();
+    let handle = serve(listener, Reserve::new(1).unwrap(), owners).unwrap();
     let client = FleetClient::new(dial_unix(&path).await.unwrap());
     Served {
         client,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine as _;
 use futures_util::FutureExt as _;
@@ -48,7 +49,7 @@ async fn rig(credentials: Option<Credentials>) -> Rig {
     let fake = Arc::new(Fake::new(directory.path()));
     let site = Arc::new(Site::new(fake, vec!["supervisor".to_owned()]));
     Rig {
-        servers: serve(bound, &site).unwrap(),
+        servers: serve(bound, &Reserve::new(1).unwrap(), &site).unwrap(),
         site,
         inet,
         unix,
@@ -343,21 +344,6 @@ async fn few_large_calls_are_held_at_once_and_small_ones_pass_by() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok();
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
-}
-
-#[test]
-fn only_what_is_wrong_with_the_whole_process_makes_everybody_wait() {
-    for (number, is_of_all) in [
-        (libc::EMFILE, true),
-        (libc::ENFILE, true),
-        (libc::ENOMEM, true),
-        (libc::ECONNABORTED, false),
-        (libc::ECONNRESET, false),
-        (libc::EINVAL, true),
-    ] {
-        let error = io::Error::from_raw_os_error(number);
-        assert_eq!(is_exhausted(&error), is_of_all, "{error}");
-    }
 }
 
 #[tokio::test]
