@@ -18,7 +18,7 @@ mod words;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rsv_config::{Config, Group, Plan, plan};
+use rsv_config::{Config, Group, Plan, ProcessId, plan};
 use rsv_proto::wire::{self, GroupOutcome, ProcessState};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -279,10 +279,28 @@ impl Roster {
         Ok(loaded.config)
     }
 
+    /// The way from what is supervised, as it runs, to what is wanted.
+    async fn plan(&self, wanted: &Config) -> Result<Plan, HubGone> {
+        let mut plan = plan(self.active(), wanted);
+        plan.take_in(&self.outdated().await?, wanted);
+        Ok(plan)
+    }
+
+    /// What runs as an earlier configuration had it.
+    async fn outdated(&self) -> Result<Vec<ProcessId>, HubGone> {
+        let running = self.hub.snapshot().await?.programs.into_iter();
+        let outdated = running.filter(|program| program.outdated);
+        let id = |program: wire::ProcessStatus| ProcessId {
+            group: program.group,
+            name: program.name,
+        };
+        Ok(outdated.map(id).collect())
+    }
+
     async fn reread(&mut self, keep: Keep) -> Result<Reread, ReadError> {
         let wanted = self.read().await?;
         let reread = Reread {
-            plan: plan(self.active(), &wanted),
+            plan: self.plan(&wanted).await?,
             refused: wanted.broken.clone(),
         };
         if keep == Keep::Yes {

@@ -42,6 +42,8 @@ pub struct Program {
     pub stdout: Arc<LogSpec>,
     /// Where its standard error goes; absent: where its standard output goes.
     pub stderr: Option<Arc<LogSpec>>,
+    /// The digest of all that it is started with, see [`rsv_config::fingerprint`].
+    pub fingerprint: u64,
 }
 
 impl Program {

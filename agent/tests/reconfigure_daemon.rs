@@ -240,6 +240,52 @@ async fn an_update_touches_what_differs_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_update_brings_along_what_was_changed_while_the_agent_was_away() {
+    let before = [
+        program("keep", ""),
+        program("live", ""),
+        program("chg", ""),
+        program("gone", ""),
+    ];
+    let mut host = Host::new(&before.concat());
+    host.start().await;
+    let (keep, live) = (host.up("keep").await, host.up("live").await);
+    let (chg, gone) = (host.up("chg").await, host.up("gone").await);
+    host.kill_agent();
+    let after = [
+        program("keep", ""),
+        program("live", "stopwaitsecs = 3"),
+        program("chg", "environment = A=\"1\""),
+    ];
+    host.write(&after.concat());
+    host.start().await;
+    assert_eq!((host.up("chg").await, host.up("gone").await), (chg, gone));
+    let (programs, _) = host.status().await;
+    let outdated = programs.iter().filter(|program| program.outdated);
+    let outdated: Vec<_> = outdated.map(|program| &*program.name).collect();
+    assert_eq!(outdated, ["chg", "gone"]);
+
+    // Another agent, of the same configuration, still knows.
+    host.kill_agent();
+    host.start().await;
+    assert_eq!((host.up("chg").await, host.up("gone").await), (chg, gone));
+    let said = names(&host.update(&[]).await);
+    let expected = [
+        "gone stopped",
+        "gone removed",
+        "chg stopped",
+        "chg updated, 0 unchanged",
+    ];
+    assert_eq!(said, expected);
+    assert_eq!((host.up("keep").await, host.up("live").await), (keep, live));
+    assert_ne!(host.up("chg").await, chg);
+    assert!(host.shown("gone").await.is_none());
+    let (programs, _) = host.status().await;
+    assert!(programs.iter().all(|program| !program.outdated));
+    assert!(host.update(&[]).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_broken_section_is_refused_alone_and_comes_up_when_it_is_in_order() {
     let broken = "[program:bad]\ncommand = /bin/sleep 1000\nautostart = maybe\nstartsecs = 0\n";
     let mut host = Host::new(&(program("good", "") + broken));

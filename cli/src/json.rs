@@ -52,6 +52,8 @@ pub(crate) struct StatusProgram {
     pub(crate) log_trouble_since: Option<String>,
     /// Bytes of its output that did not get to every place they were meant for.
     pub(crate) log_dropped_bytes: u64,
+    /// It runs as an earlier configuration had it; `update` brings it along.
+    pub(crate) outdated: bool,
     /// When all this was true.
     pub(crate) as_of: Option<String>,
     pub(crate) reachable: bool,

@@ -45,7 +45,7 @@ pub use group::{BrokenProgram, EventKind, EventPool, FcgiAddress, FcgiSocket, Gr
 pub use load::{Loaded, Strictness, load, load_str};
 pub use locations::{LONGEST_SOCKET_PATH, Locations};
 pub use overrides::{Flag, Overrides};
-pub use plan::{Change, GroupChange, Plan, ProcessChange, plan};
+pub use plan::{Change, GroupChange, Plan, ProcessChange, fingerprint, plan};
 pub use plugin::{MAIN_RPC_FACTORY, Plugin};
 pub use program::{LogTarget, Process, ProcessId, ProgramKind, Stream};
 pub use search::{find_config, search_paths};

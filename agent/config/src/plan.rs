@@ -2,10 +2,15 @@
 //! `update`, and for each process of a changed group whether it must be restarted.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
 
 use crate::config::Config;
 use crate::group::{BrokenProgram, Group, GroupKind};
-use crate::program::{Process, STDERR, STDOUT, Stream, StreamKeys};
+use crate::program::{Process, ProcessId, STDERR, STDOUT, Stream, StreamKeys};
+
+/// Stands in the place of the keys for a process of an earlier configuration, which is not there any
+/// more to be compared with.
+const EARLIER: &str = "changed while the agent was away";
 
 /// The way from the groups that are in force to those that are wanted. Carried out in the order of the
 /// fields.
@@ -23,6 +28,55 @@ impl Plan {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.changed.is_empty() && self.added.is_empty()
+    }
+
+    /// Takes in processes that run otherwise than what is in force says, because they were started
+    /// under an earlier configuration: they are restarted, or stopped when they are wanted no more.
+    pub fn take_in(&mut self, outdated: &[ProcessId], wanted: &Config) {
+        for id in outdated {
+            let Some(group) = wanted.group(&id.group) else {
+                let is_broken = wanted.broken.iter().any(|broken| broken.group == id.group);
+                if !is_broken && !self.removed.contains(&id.group) {
+                    self.removed.push(id.group.clone());
+                }
+                continue;
+            };
+            let mut broken = wanted.broken.iter().filter(|b| b.group == id.group);
+            let change = if group.processes.iter().any(|process| process.id == *id) {
+                Change::Restart(vec![EARLIER])
+            } else if broken.next().is_some() {
+                continue;
+            } else {
+                Change::Removed
+            };
+            self.take_in_process(id, change);
+        }
+    }
+
+    fn take_in_process(&mut self, id: &ProcessId, change: Change) {
+        let index = match self.changed.iter().position(|group| group.name == id.group) {
+            Some(index) => index,
+            None => {
+                self.changed.push(GroupChange {
+                    name: id.group.clone(),
+                    keys: Vec::new(),
+                    processes: Vec::new(),
+                });
+                self.changed.len() - 1
+            }
+        };
+        let processes = &mut self.changed[index].processes;
+        match processes.iter_mut().find(|known| known.name == id.name) {
+            Some(known) => {
+                if matches!(known.change, Change::Live(_) | Change::Added) {
+                    known.change = change;
+                }
+            }
+            None => processes.push(ProcessChange {
+                name: id.name.clone(),
+                change,
+            }),
+        }
     }
 }
 
@@ -161,32 +215,70 @@ fn process_change(old: &Process, new: &Process) -> Option<Change> {
 
 /// Keys that the running process was started with.
 fn restart_keys(old: &Process, new: &Process) -> Vec<&'static str> {
-    let mut keys = Vec::new();
-    note(&mut keys, "kind", &old.kind, &new.kind);
-    note(&mut keys, "command", &old.command, &new.command);
-    note(&mut keys, "directory", &old.directory, &new.directory);
-    note(&mut keys, "umask", &old.umask, &new.umask);
-    note(&mut keys, "user", &old.user, &new.user);
-    note(&mut keys, "group", &old.unix_group, &new.unix_group);
-    note(&mut keys, "environment", &old.environment, &new.environment);
-    note(&mut keys, "serverurl", &old.server_url, &new.server_url);
-    note(&mut keys, "socket", &old.socket, &new.socket);
-    note(&mut keys, "rlimits", &old.rlimits, &new.rlimits);
-    note(
-        &mut keys,
-        "stop_leaves_daemons",
-        &old.stop_leaves_daemons,
-        &new.stop_leaves_daemons,
-    );
-    note(
-        &mut keys,
-        "redirect_stderr",
-        &old.redirect_stderr,
-        &new.redirect_stderr,
-    );
-    stream_restart_keys(&mut keys, &STDOUT, &old.stdout, &new.stdout);
-    stream_restart_keys(&mut keys, &STDERR, &old.stderr, &new.stderr);
-    keys
+    let (old, new) = (born_with(old), born_with(new));
+    let pairs = old.into_iter().zip(new);
+    let differing = pairs.filter(|((_, old), (_, new))| old != new);
+    differing.map(|((key, _), _)| key).collect()
+}
+
+/// A digest of all that a process is started with, the same in every build: what runs under another
+/// one has to be restarted to be as configured.
+pub fn fingerprint(process: &Process) -> u64 {
+    let mut digest = Fnv::default();
+    for (key, value) in born_with(process) {
+        // A digest takes whatever it is given.
+        write!(digest, "{key}={value:x};").ok();
+    }
+    digest.0
+}
+
+/// Keys that only a restart can change, each with a digest of its value.
+fn born_with(process: &Process) -> Vec<(&'static str, u64)> {
+    let mut all = vec![
+        ("kind", print(&process.kind)),
+        ("command", print(&process.command)),
+        ("directory", print(&process.directory)),
+        ("umask", print(&process.umask)),
+        ("user", print(&process.user)),
+        ("group", print(&process.unix_group)),
+        ("environment", print(&process.environment)),
+        ("serverurl", print(&process.server_url)),
+        ("socket", print(&process.socket)),
+        ("rlimits", print(&process.rlimits)),
+        ("stop_leaves_daemons", print(&process.stop_leaves_daemons)),
+        ("redirect_stderr", print(&process.redirect_stderr)),
+    ];
+    for (names, stream) in [(&STDOUT, &process.stdout), (&STDERR, &process.stderr)] {
+        all.push((names.log, print(&stream.log)));
+        all.push((names.capture, print(&stream.capture_max_bytes)));
+        all.push((names.events, print(&stream.events_enabled)));
+        all.push((names.syslog, print(&stream.syslog)));
+    }
+    all
+}
+
+fn print(value: &dyn fmt::Debug) -> u64 {
+    let mut digest = Fnv::default();
+    write!(digest, "{value:?}").ok();
+    digest.0
+}
+
+/// FNV-1a in 64 bits: short, and the same everywhere.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        Ok(())
+    }
 }
 
 /// Keys that only the supervisor looks at.
@@ -230,23 +322,6 @@ fn live_keys(old: &Process, new: &Process) -> Vec<&'static str> {
     stream_live_keys(&mut keys, &STDOUT, &old.stdout, &new.stdout);
     stream_live_keys(&mut keys, &STDERR, &old.stderr, &new.stderr);
     keys
-}
-
-fn stream_restart_keys(
-    keys: &mut Vec<&'static str>,
-    names: &StreamKeys,
-    old: &Stream,
-    new: &Stream,
-) {
-    note(keys, names.log, &old.log, &new.log);
-    note(
-        keys,
-        names.capture,
-        &old.capture_max_bytes,
-        &new.capture_max_bytes,
-    );
-    note(keys, names.events, &old.events_enabled, &new.events_enabled);
-    note(keys, names.syslog, &old.syslog, &new.syslog);
 }
 
 fn stream_live_keys(keys: &mut Vec<&'static str>, names: &StreamKeys, old: &Stream, new: &Stream) {

@@ -75,6 +75,7 @@ impl Core {
         if let Some(note) = note {
             phase = Some(note.phase.clone());
             slot.record = note.record.clone();
+            slot.started_as = note.started_as;
             if let Err(why) = &slot.program.launch {
                 // The configuration says nothing that could be used; the note still knows.
                 let (launch, noted) = (Err(why.clone()), note.into_program(key.clone()));

@@ -172,6 +172,7 @@ impl Gear {
             .as_ref()
             .and_then(|_| slot.drain(Channel::Stderr));
         let drains = [slot.drain(Channel::Stdout), stderr];
+        slot.started_as = Some(slot.program.fingerprint);
         let spawn = message::Spawn {
             run: slot.run(),
             spec,

@@ -43,6 +43,9 @@ pub(super) struct Note {
     pub(super) stdout: LogNote,
     #[serde(default)]
     pub(super) stderr: Option<LogNote>,
+    /// What the latest process was started as; absent: an older agent has started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_as: Option<u64>,
 }
 
 /// How to stop a process whose configuration is gone.
@@ -185,12 +188,18 @@ impl Record {
             log_trouble: String::new(),
             log_trouble_since: None,
             log_dropped_bytes: 0,
+            outdated: false,
         }
     }
 }
 
 impl Note {
-    pub(super) fn of(phase: &Phase, record: &Record, program: &Program) -> Self {
+    pub(super) fn of(
+        phase: &Phase,
+        record: &Record,
+        program: &Program,
+        started_as: Option<u64>,
+    ) -> Self {
         let policy = &program.policy;
         Self {
             phase: phase.clone(),
@@ -203,6 +212,7 @@ impl Note {
             },
             stdout: LogNote::of(&program.stdout),
             stderr: program.stderr.as_deref().map(LogNote::of),
+            started_as,
         }
     }
 
@@ -241,6 +251,7 @@ impl Note {
             launch: Err("it is no longer configured".to_owned()),
             stdout: self.stdout.into_spec().into(),
             stderr: self.stderr.map(|note| note.into_spec().into()),
+            fingerprint: 0,
         }
     }
 }
@@ -381,10 +392,12 @@ mod tests {
             launch: Err("no".into()),
             stdout: LogSpec::file("/var/log/x", 10, 2).into(),
             stderr: None,
+            fingerprint: 7,
         };
-        let note = Note::of(&Phase::default(), &Record::new(), &program);
+        let note = Note::of(&Phase::default(), &Record::new(), &program, Some(7));
         let read = Note::decode(&note.encode()).unwrap();
         assert_eq!((&read.phase, &read.record), (&note.phase, &note.record));
+        assert_eq!(read.started_as, Some(7));
         let kept = read.into_program(key());
         assert_eq!(kept.stdout, program.stdout);
         assert_eq!(kept.policy.stopwaitsecs, program.policy.stopwaitsecs);

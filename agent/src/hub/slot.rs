@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub(super) waiters: Vec<Waiter>,
     pub(super) logs: Vec<SlotLog>,
     pub(super) health: Health,
+    /// The digest of what the latest process was started with; absent: not known.
+    pub(super) started_as: Option<u64>,
     /// The moment under which the slot stands in the hub's deadlines.
     pub(super) timer: Option<Tick>,
     /// When logs that could not be opened, and have pipes waiting for them, are tried again.
@@ -117,6 +119,7 @@ impl Slot {
             waiters: Vec::new(),
             logs,
             health: Health::default(),
+            started_as: None,
             timer: None,
             reopen_at: None,
         }
@@ -134,12 +137,23 @@ impl Slot {
         status.has_stdout_log = is_file(&self.program.stdout);
         status.has_stderr_log = self.program.stderr.as_deref().is_some_and(is_file);
         self.health.show(&mut status);
+        status.outdated = self.is_outdated();
         status
     }
 
     /// What the keeper is to keep of it.
     pub(super) fn note(&self) -> Vec<u8> {
-        Note::of(&self.phase, &self.record, &self.program).encode()
+        Note::of(&self.phase, &self.record, &self.program, self.started_as).encode()
+    }
+
+    /// Whether the process runs as an earlier configuration had it.
+    fn is_outdated(&self) -> bool {
+        let is_up = self.phase.pid().is_some() && self.phase.state().is_running();
+        let is_other = || {
+            self.started_as
+                .is_some_and(|as_| as_ != self.program.fingerprint)
+        };
+        is_up && (!self.is_configured || (self.program.launch.is_ok() && is_other()))
     }
 
     /// The run of the latest attempt.

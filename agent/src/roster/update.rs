@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rsv_config::{Change, Config, Group, GroupChange, plan};
+use rsv_config::{Change, Config, Group, GroupChange};
 use rsv_proto::wire::{
     Outcome, Refusal, TargetResult, UpdateResponse,
     update_response::{Event, ShuttingDown, Updated},
@@ -77,7 +77,7 @@ impl Roster {
         names: Vec<String>,
         events: &Events,
     ) -> Result<(), Ending> {
-        let plan = plan(self.active(), &wanted);
+        let plan = self.plan(&wanted).await?;
         let programs = self.programs(&wanted).await?;
         if let Some(note) = capacity::make_room(programs.len()) {
             tracing::info!("{note}");
@@ -148,7 +148,10 @@ impl Roster {
 
     async fn remove_changed(&mut self, name: &str, events: &Events) -> Result<(), Ending> {
         let group = self.active().iter().find(|group| group.name == name);
-        let members = group.map(keys_of).unwrap_or_default();
+        let members = match group {
+            Some(group) => keys_of(group),
+            None => self.strays(name).await?,
+        };
         let gone = members.into_iter().map(ProgramChange::Remove).collect();
         let stopped = self.stop_for(gone).await?;
         events.say(Event::Stopped(name.to_owned()));
@@ -160,6 +163,16 @@ impl Roster {
             Stopped::Failed => events.say(Event::Problems(name.to_owned())),
         }
         Ok(())
+    }
+
+    /// What still runs of a group that was gone before the agent was started.
+    async fn strays(&self, group: &str) -> Result<Vec<Key>, Ending> {
+        let outdated = self.outdated().await?.into_iter();
+        let strays = outdated.filter(|id| id.group == group).map(|id| Key {
+            group: id.group,
+            name: id.name,
+        });
+        Ok(strays.collect())
     }
 
     async fn change_group(

@@ -86,6 +86,7 @@ impl Common<'_> {
             launch,
             stdout,
             stderr,
+            fingerprint: rsv_config::fingerprint(process),
         }
     }
 
@@ -264,6 +265,7 @@ fn broken(broken: &BrokenProgram) -> Program {
         launch: Err(why.unwrap_or_else(|| format!("section {} is refused", broken.section))),
         stdout: LogSpec::null().into(),
         stderr: None,
+        fingerprint: 0,
     }
 }
 

@@ -342,6 +342,7 @@ pub(crate) fn program(name: &str, script: &str) -> Program {
         launch: Ok(launch),
         stdout: LogSpec::null().into(),
         stderr: None,
+        fingerprint: 0,
     }
 }
 

@@ -198,3 +198,58 @@ fn a_program_that_joins_a_group_leaves_its_own() {
     };
     assert_eq!(found.changed[0].processes, [added]);
 }
+
+#[test]
+fn what_a_process_is_started_with_has_the_same_digest_in_every_build() {
+    let digest = |rest| {
+        let text = format!("[program:x]\ncommand=/bin/x -a\nenvironment=A=1\n{rest}\n");
+        fingerprint(&config(&text).groups[0].processes[0])
+    };
+    // Another number here has every running program look outdated after an upgrade.
+    assert_eq!(digest(""), 5_591_065_423_379_640_247);
+    assert_eq!(digest("autorestart=true\nstopwaitsecs=3"), digest(""));
+    assert_ne!(digest("directory=/tmp"), digest(""));
+    assert_ne!(digest("stdout_logfile=/tmp/x"), digest(""));
+}
+
+#[test]
+fn what_was_started_under_an_earlier_configuration_is_brought_along() {
+    let text = "[program:a]\ncommand=a\n[program:b]\ncommand=b\nnumprocs=2\n\
+                process_name=%(process_num)d\n";
+    let wanted = config(text);
+    let id = |group: &str, name: &str| ProcessId {
+        group: group.to_owned(),
+        name: name.to_owned(),
+    };
+    let mut found = plan(&wanted.groups, &wanted);
+    let outdated = [
+        id("a", "a"),
+        id("b", "1"),
+        id("b", "7"),
+        id("gone", "x"),
+        id("gone", "y"),
+    ];
+    found.take_in(&outdated, &wanted);
+    assert_eq!(found.removed, ["gone"]);
+    let of = |group: &GroupChange| {
+        let processes = group.processes.iter();
+        processes
+            .map(|p| (p.name.clone(), p.change.clone()))
+            .collect::<Vec<_>>()
+    };
+    let restart = Change::Restart(vec![EARLIER]);
+    assert_eq!(of(&found.changed[0]), [("a".to_owned(), restart.clone())]);
+    let b = [
+        ("1".to_owned(), restart.clone()),
+        ("7".to_owned(), Change::Removed),
+    ];
+    assert_eq!(of(&found.changed[1]), b);
+
+    // What differs anyway is restarted all the more.
+    let mut found = check(
+        "[program:a]\ncommand=a\n",
+        "[program:a]\ncommand=a\nautorestart=true\n",
+    );
+    found.take_in(&[id("a", "a")], &wanted);
+    assert_eq!(of(&found.changed[0]), [("a".to_owned(), restart)]);
+}

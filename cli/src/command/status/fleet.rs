@@ -252,14 +252,21 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone, is_wide: bool) 
     table
 }
 
-/// Supervisor's description, and what keeps the output from its log.
+/// Supervisor's description, what keeps the output from its log, and whether it is of yesterday.
 fn words(program: &ProcessStatus, now: SystemTime) -> String {
-    let description = description(program, now);
-    match (description.as_str(), program.log_trouble.as_str()) {
-        (_, "") => description,
-        ("", trouble) => format!("log: {trouble}"),
-        (known, trouble) => format!("{known}; log: {trouble}"),
-    }
+    let trouble = program.log_trouble.as_str();
+    let parts = [
+        description(program, now),
+        (!trouble.is_empty())
+            .then(|| format!("log: {trouble}"))
+            .unwrap_or_default(),
+        program
+            .outdated
+            .then(|| "has an earlier configuration".to_owned())
+            .unwrap_or_default(),
+    ];
+    let said: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    said.join("; ")
 }
 
 fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &TimeZone) {

@@ -40,6 +40,9 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         invocation.ui.warning(&notice);
     }
     let mut host = merged(hosts);
+    if let Some(warning) = outdated_words(&host.programs) {
+        invocation.ui.warning(&warning);
+    }
     let summary = headline(std::slice::from_ref(&host)).0;
     only(std::slice::from_mut(&mut host), &args.states);
     let selection = select(&names, &host.programs);
@@ -66,6 +69,23 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         }
     }
     Ok(selection.exit())
+}
+
+/// What to say when programs run as an earlier configuration had them.
+fn outdated_words(programs: &[ProcessStatus]) -> Option<String> {
+    let outdated = programs.iter().filter(|program| program.outdated);
+    let names: Vec<String> = outdated
+        .map(|program| display_name(&program.group, &program.name))
+        .collect();
+    let (first, others) = names.split_first()?;
+    let who = match others.len() {
+        0 => format!("{first} runs"),
+        1 => format!("{first} and {} run", others[0]),
+        more => format!("{first} and {more} others run"),
+    };
+    Some(format!(
+        "{who} as before the configuration was changed; 'rsv update' restarts what differs"
+    ))
 }
 
 /// The lines as they are watched.

@@ -62,6 +62,7 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         log_trouble: json::text(&process.log_trouble),
         log_trouble_since: json::time(process.log_trouble_since.as_ref()),
         log_dropped_bytes: process.log_dropped_bytes,
+        outdated: process.outdated,
         as_of: json::moment(as_of),
         reachable: is_reachable(status.state()),
     }
