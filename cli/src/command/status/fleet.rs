@@ -254,18 +254,14 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone, is_wide: bool) 
 
 /// Supervisor's description, what keeps the output from its log, and whether it is of yesterday.
 fn words(program: &ProcessStatus, now: SystemTime) -> String {
-    let trouble = program.log_trouble.as_str();
-    let parts = [
-        description(program, now),
-        (!trouble.is_empty())
-            .then(|| format!("log: {trouble}"))
-            .unwrap_or_default(),
-        program
-            .outdated
-            .then(|| "has an earlier configuration".to_owned())
-            .unwrap_or_default(),
-    ];
-    let said: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let mut said = vec![description(program, now)];
+    if !program.log_trouble.is_empty() {
+        said.push(format!("log: {}", program.log_trouble));
+    }
+    if program.outdated {
+        said.push("has an earlier configuration".to_owned());
+    }
+    said.retain(|part| !part.is_empty());
     said.join("; ")
 }
 
