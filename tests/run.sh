@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 # What the tests use, and the package that brings it.
 needs() {
-    command -v python3 >/dev/null || echo python3
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3 python3-venv
     command -v systemd-analyze >/dev/null || echo systemd
     command -v cc >/dev/null || echo gcc libc6-dev
     command -v chromium >/dev/null || echo chromium
@@ -25,6 +25,9 @@ fi
 
 # What the tests of the pages check accessibility with.
 ./tests/axe.sh >/dev/null
+
+# Supervisor's own client and the listeners of superlance.
+./tests/python.sh >/dev/null
 
 # Tests of processes look for the binaries of the whole workspace beside their own.
 cargo build --workspace --all-targets --locked
