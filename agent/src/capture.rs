@@ -80,6 +80,8 @@ pub struct LogSpec {
     pub capture_maxbytes: u64,
     /// What is logged becomes events too.
     pub events: bool,
+    /// It is what an event listener says, and goes to whoever serves it.
+    pub protocol: bool,
     /// Lines go to the system's log too.
     pub syslog: Option<SyslogTarget>,
     /// The directory that keeps the numbering of the log's bytes over the agent's own end; absent:
@@ -98,6 +100,7 @@ impl LogSpec {
             strip_ansi: false,
             capture_maxbytes: 0,
             events: false,
+            protocol: false,
             syslog: None,
             ledger_dir: None,
         }
@@ -105,7 +108,11 @@ impl LogSpec {
 
     /// Whether an agent has to look at the output on its way into the log.
     pub fn is_looked_at(&self) -> bool {
-        self.strip_ansi || self.capture_maxbytes > 0 || self.syslog.is_some() || self.events
+        self.strip_ansi
+            || self.capture_maxbytes > 0
+            || self.syslog.is_some()
+            || self.events
+            || self.protocol
     }
 
     /// Output that nobody wants.

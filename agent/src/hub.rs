@@ -50,6 +50,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::capture::Capture;
 use crate::journal::{CAPACITY, Journal};
 use crate::keeper_client::{Attached, KeeperInput, KeeperPort};
+use crate::listeners::Listeners;
 use crate::spec::{AutoLogs, Program};
 use gear::Gear;
 use handle::Ask;
@@ -83,6 +84,8 @@ pub struct Settings {
     /// The automatic log files of earlier starts, to be removed when the keeper holds nothing;
     /// absent: they are left (`nocleanup`).
     pub purge: Option<AutoLogs>,
+    /// Who is told of every change.
+    pub listeners: Listeners,
 }
 
 /// The owner of every machine. See the module's own words.
@@ -169,6 +172,7 @@ impl Hub {
             Outbox::new(port),
             logs,
             journal,
+            settings.listeners,
         );
         let course = Course::Serving;
         let adoption = Adoption::Awaited;

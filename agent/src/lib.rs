@@ -30,6 +30,7 @@ pub mod join;
 pub mod journal;
 pub mod keeper_client;
 pub mod link;
+pub mod listeners;
 pub mod local;
 pub mod logbook;
 pub mod mainlog;

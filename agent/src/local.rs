@@ -28,6 +28,7 @@ use tracing::warn;
 
 use crate::capture::Capture;
 use crate::hub::HubHandle;
+use crate::listeners::Listeners;
 use crate::mainlog::MainLog;
 use crate::roster::RosterHandle;
 use crate::spare::Reserve;
@@ -55,6 +56,8 @@ pub struct Owners {
     pub capture: Capture,
     /// The owner of what is configured.
     pub roster: RosterHandle,
+    /// The one who tells event listeners.
+    pub listeners: Listeners,
     /// The file of the agent's own log; absent: it goes elsewhere.
     pub main_log: Option<PathBuf>,
     /// The agent's own log, which tells when something was written.

@@ -29,6 +29,7 @@ pub use standing::Standing;
 pub use words::{planned, refused_section};
 
 use crate::hub::{HubGone, HubHandle, Key, ProgramChange};
+use crate::listeners::Listeners;
 use crate::spec::{self, Ambience, AutoLogs, Program};
 
 /// Asks that wait for the task. Each caller waits for its answer; when it is full a caller waits for
@@ -40,6 +41,8 @@ const ASKS: usize = 16;
 pub struct RosterOptions {
     /// The owner of every machine.
     pub hub: HubHandle,
+    /// The one who tells event listeners.
+    pub listeners: Listeners,
     /// Where the configuration comes from.
     pub source: Source,
     /// Where configurations that could be read are remembered; absent: nowhere.
@@ -115,6 +118,7 @@ enum Ask {
 #[derive(Debug)]
 struct Roster {
     hub: HubHandle,
+    listeners: Listeners,
     source: Source,
     last_good: Option<LastGood>,
     /// As the agent was started with; its programs are of no interest.
@@ -133,6 +137,7 @@ struct Roster {
 pub fn start(options: RosterOptions) -> RosterHandle {
     let RosterOptions {
         hub,
+        listeners,
         source,
         last_good,
         config,
@@ -152,6 +157,7 @@ pub fn start(options: RosterOptions) -> RosterHandle {
     let (asks, inbox) = mpsc::channel(ASKS);
     let roster = Roster {
         hub,
+        listeners,
         source,
         last_good,
         base,
@@ -337,6 +343,7 @@ impl Roster {
             return GroupOutcome::ShuttingDown;
         };
         let added = words::programs_of(name, &programs).map(ProgramChange::Add);
+        self.listeners.add(group).await;
         match self.hub.reconfigure(added.collect()).await {
             Ok(_) => {
                 self.put_active(group.clone());
@@ -367,6 +374,7 @@ impl Roster {
         });
         match self.hub.reconfigure(gone.collect()).await {
             Ok(_) => {
+                self.listeners.remove(name).await;
                 self.drop_active(name);
                 self.publish();
                 GroupOutcome::Done

@@ -30,6 +30,9 @@ pub(super) struct Aside {
     recorder: Option<Recorder>,
     syslog: Option<(SyslogTarget, Lines)>,
     has_log_events: bool,
+    is_protocol: bool,
+    /// Bytes of the protocol that found no room: its next ones cannot be understood.
+    missed: u64,
 }
 
 /// Where it goes; shared by all streams.
@@ -53,6 +56,7 @@ impl Aside {
     /// Brings it in line with a spec; what was begun goes on.
     pub(super) fn set(&mut self, spec: &LogSpec) {
         self.has_log_events = spec.events;
+        self.is_protocol = spec.protocol;
         match (&mut self.recorder, spec.capture_maxbytes) {
             (recorder, 0) => *recorder = None,
             (Some(recorder), bound) => recorder.set_bound(bound),
@@ -63,6 +67,10 @@ impl Aside {
             (Some((_, lines)), Some(target)) => Some((target.clone(), lines)),
             (None, Some(target)) => Some((target.clone(), Lines::default())),
         };
+    }
+
+    pub(super) fn is_protocol(&self) -> bool {
+        self.is_protocol
     }
 
     /// Passes on what a look has found.
@@ -80,6 +88,16 @@ impl Aside {
             });
         }
         if outlets.events.is_none() {
+            return;
+        }
+        if self.is_protocol && !sifted.text.is_empty() {
+            let (size, missed) = (sifted.text.len() as u64, self.missed);
+            let event = CaptureEvent::Protocol(origin.wrote(sifted.text, missed));
+            self.missed = if outlets.event(event, lost) {
+                0
+            } else {
+                missed + size
+            };
             return;
         }
         self.record(origin, &sifted, outlets, lost);
@@ -148,10 +166,12 @@ impl Outlets {
         std::mem::take(&mut self.is_news)
     }
 
-    fn event(&mut self, event: CaptureEvent, lost: &mut Lost) {
+    /// Offers an event; whether it is under way.
+    fn event(&mut self, event: CaptureEvent, lost: &mut Lost) -> bool {
         let size = event.written().data.len() as u64;
         match self.events.as_ref().map(|events| events.offer(event)) {
-            None | Some(Offered::Sent) => {}
+            Some(Offered::Sent) => return true,
+            None => {}
             Some(Offered::Dropped) => lost.add(size.max(1), || {
                 "events are dropped, because whoever listens is too slow".to_owned()
             }),
@@ -160,6 +180,7 @@ impl Outlets {
                 self.is_news = true;
             }
         }
+        false
     }
 
     fn syslog(&mut self, target: &SyslogTarget, line: &[u8], now: Instant, lost: &mut Lost) {

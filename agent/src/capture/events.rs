@@ -24,6 +24,8 @@ pub enum CaptureEvent {
     Log(Written),
     /// A whole communication.
     Communication(Written),
+    /// What an event listener says.
+    Protocol(Written),
 }
 
 /// What was written, and who wrote it.
@@ -91,7 +93,7 @@ impl CaptureEvent {
     /// Who wrote what.
     pub fn written(&self) -> &Written {
         match self {
-            Self::Log(written) | Self::Communication(written) => written,
+            Self::Log(written) | Self::Communication(written) | Self::Protocol(written) => written,
         }
     }
 

@@ -278,6 +278,7 @@ impl Mover {
             capacity: stream.capacity,
             is_more: matches!(turn.end, TurnEnd::More),
             is_followed,
+            is_urgent: stream.is_urgent(),
         };
         let look = match turn.end {
             TurnEnd::Ended => return self.drop_stream(token),

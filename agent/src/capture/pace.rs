@@ -40,6 +40,8 @@ pub(super) struct Seen {
     /// The turn ended although there was more.
     pub(super) is_more: bool,
     pub(super) is_followed: bool,
+    /// Somebody cannot go on without it.
+    pub(super) is_urgent: bool,
 }
 
 /// The rhythm of one stream.
@@ -69,6 +71,9 @@ impl Pace {
         if seen.moved == 0 {
             self.pause = LONGEST_FOLLOWED;
             return Look::WhenReadable;
+        }
+        if seen.is_urgent {
+            return Look::After(SHORTEST);
         }
         let aim = seen.capacity / 4;
         self.pause = match seen.moved {
@@ -104,6 +109,7 @@ mod tests {
             capacity: 65536,
             is_more: false,
             is_followed: false,
+            is_urgent: false,
         }
     }
 
@@ -126,6 +132,7 @@ mod tests {
             .map(|_| {
                 pace.after(Seen {
                     is_followed: true,
+                    is_urgent: false,
                     ..seen(120)
                 })
             })

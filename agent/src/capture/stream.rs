@@ -159,6 +159,7 @@ impl Stream {
         let is_seen = spec.strip_ansi
             || spec.capture_maxbytes > 0
             || spec.syslog.is_some()
+            || spec.protocol
             || (spec.events && is_heard);
         match (&mut self.way, is_seen) {
             (Way::Look(look), true) => look.set(spec),
@@ -168,6 +169,14 @@ impl Stream {
                 self.way = Way::Look(look);
             }
             (_, false) => self.way = Way::Splice,
+        }
+    }
+
+    /// Whether somebody waits for what it says.
+    pub(super) fn is_urgent(&self) -> bool {
+        match &self.way {
+            Way::Look(look) => look.aside.is_protocol(),
+            Way::Splice => false,
         }
     }
 

@@ -21,6 +21,7 @@ use tracing::info;
 use super::supervision::{Answer, Configured, Denied, End, Reread, Supervision};
 use crate::capture::Capture;
 use crate::hub::{ActOn, HubGone, HubHandle, Key, NoStdin};
+use crate::listeners::Listeners;
 use crate::local::DaemonAsk;
 use crate::logbook::{Follow, TailItem, TailStart};
 use crate::mainlog::{MainLog, SUPERVISOR, Written};
@@ -40,6 +41,8 @@ pub struct Live {
     pub log: MainLog,
     /// The owner of what is configured.
     pub roster: RosterHandle,
+    /// The one who tells event listeners.
+    pub listeners: Listeners,
     /// The daemon.
     pub daemon: mpsc::Sender<DaemonAsk>,
     /// Set when everything is being stopped.
@@ -161,9 +164,12 @@ impl Supervision for Live {
         .boxed()
     }
 
-    fn announce(&self, _: String, _: Vec<u8>) -> Answer<'_, ()> {
-        let why = "publishing events is not supported by this agent";
-        std::future::ready(Err(Denied::Failed(why.to_owned()))).boxed()
+    fn announce(&self, kind: String, data: Vec<u8>) -> Answer<'_, ()> {
+        async move {
+            self.listeners.announce(kind, data).await;
+            Ok(())
+        }
+        .boxed()
     }
 
     fn reread(&self) -> Answer<'_, Reread> {

@@ -12,6 +12,7 @@ use crate::compat::live::{Live, View};
 use crate::compat::server::{self, BindError, Bound, Servers, Site};
 use crate::failure::Failure;
 use crate::hub::HubHandle;
+use crate::listeners::Listeners;
 use crate::local::DaemonAsk;
 use crate::mainlog::{MainLog, SUPERVISOR};
 use crate::roster::RosterHandle;
@@ -30,6 +31,7 @@ pub(super) struct Owners {
     pub(super) capture: Capture,
     pub(super) log: MainLog,
     pub(super) roster: RosterHandle,
+    pub(super) listeners: Listeners,
     pub(super) daemon: mpsc::Sender<DaemonAsk>,
 }
 
@@ -57,6 +59,7 @@ impl Front {
             capture: owners.capture,
             log: owners.log,
             roster: owners.roster,
+            listeners: owners.listeners,
             daemon: owners.daemon,
             ending: Arc::clone(&ending),
             view: View::default(),

@@ -26,6 +26,7 @@ use crate::hub::{Hub, HubHandle, Settings, Shutdown};
 use crate::identity::{StateDir, StateLock};
 use crate::keeper_client::{self, KeeperError, KeeperOptions, KeeperPort};
 use crate::link::{self, Facts, LinkHandle, LinkOptions};
+use crate::listeners::{self, Listeners};
 use crate::local::{self, DaemonAsk, LocalHandle};
 use crate::mainlog::{CRITICAL, MainLog, SUPERVISOR};
 use crate::roster::{self, LastGood, RosterHandle, RosterOptions};
@@ -54,6 +55,7 @@ struct Running {
     capture: Capture,
     hub: HubHandle,
     roster: RosterHandle,
+    listeners: Listeners,
     hub_task: JoinHandle<Shutdown>,
     local: LocalHandle,
     front: Front,
@@ -137,8 +139,11 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
     let (client, inputs) = keeper_client::connect(options)
         .await
         .map_err(|error| no_keeper(&error))?;
-    let settings = settings(&config, epoch).await?;
+    let identifier = &config.supervisord.identifier;
+    let (listeners, starting) = listeners::prepare(identifier, &config.groups, &capture);
+    let settings = settings(&config, epoch, listeners.clone()).await?;
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
+    starting.start(handle.clone(), capture.clone());
     tokio::spawn(client.run());
     let hub_task = tokio::spawn(hub.run());
     // The answer comes after the adoption of what the keeper holds.
@@ -147,18 +152,20 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         .await
         .map_err(|error| Failure::failed(chain(&error)))?;
     let (asking, asks) = mpsc::channel(ASKS);
-    let roster = start_roster(&config, origin, &handle);
+    let roster = start_roster(&config, origin, &handle, &listeners);
     let owners = Owners {
         hub: handle.clone(),
         capture: capture.clone(),
         log: log.clone(),
         roster: roster.clone(),
+        listeners: listeners.clone(),
         daemon: asking.clone(),
     };
     let local = local::Owners {
         hub: handle.clone(),
         capture: capture.clone(),
         roster: roster.clone(),
+        listeners: listeners.clone(),
         main_log: main_log(&config),
         log: log.clone(),
         daemon: asking,
@@ -176,6 +183,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         capture,
         hub: handle,
         roster,
+        listeners,
         hub_task,
         local,
         front,
@@ -210,7 +218,11 @@ fn tell_of_the_start(config: &Config, notes: &[String]) {
 }
 
 /// The programs, with their users looked up, which may ask a directory server.
-async fn settings(config: &Arc<Config>, epoch: u64) -> Result<Settings, Failure> {
+async fn settings(
+    config: &Arc<Config>,
+    epoch: u64,
+    listeners: Listeners,
+) -> Result<Settings, Failure> {
     let all = Arc::clone(config);
     let ambience = spec::Ambience::of_this_process();
     let programs = blocking(move || spec::load(&all, ambience)).await?;
@@ -226,6 +238,7 @@ async fn settings(config: &Arc<Config>, epoch: u64) -> Result<Settings, Failure>
         programs,
         maxprocs: config.max_processes,
         purge,
+        listeners,
     })
 }
 
@@ -244,7 +257,12 @@ fn no_keeper(error: &KeeperError) -> Failure {
     Failure::failed(chain(error)).hint(hint)
 }
 
-fn start_roster(config: &Arc<Config>, origin: Origin, hub: &HubHandle) -> RosterHandle {
+fn start_roster(
+    config: &Arc<Config>,
+    origin: Origin,
+    hub: &HubHandle,
+    listeners: &Listeners,
+) -> RosterHandle {
     let Origin {
         source,
         inputs,
@@ -253,6 +271,7 @@ fn start_roster(config: &Arc<Config>, origin: Origin, hub: &HubHandle) -> Roster
     let state_dir = &config.locations.state_dir;
     roster::start(RosterOptions {
         hub: hub.clone(),
+        listeners: listeners.clone(),
         last_good: Some(LastGood::new(state_dir, &source.file)),
         source,
         config: Arc::clone(config),
@@ -390,6 +409,9 @@ impl Running {
         let Farewell { mode, ending } = farewell;
         self.asks.close();
         self.front.end_is_near();
+        if matches!(mode, Shutdown::StopPrograms) {
+            self.listeners.stopping().await;
+        }
         let hub = self.hub.clone();
         // An error says that the hub has gone: there is nothing left to stop.
         hub.shutdown(mode).await.ok();

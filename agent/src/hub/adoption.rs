@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rsv_keeper::message::{Channel, Held, Note as HeldNote, Request};
-use rsv_supervise::{Attempt, Found, Phase, adopt};
+use rsv_supervise::{Attempt, Found, Phase, State, adopt};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::observed::{exit_of, key_of};
@@ -12,6 +12,7 @@ use super::record::Note;
 use super::slot::{Process, Slot};
 use super::{Adoption, Core, Key, clock};
 use crate::keeper_client::{Attached, HeldRun};
+use crate::listeners::Notice;
 use crate::spec::Program;
 
 /// What a keeper holds, by key.
@@ -75,7 +76,7 @@ impl Core {
         if let Some(note) = note {
             phase = Some(note.phase.clone());
             slot.record = note.record.clone();
-            slot.started_as = note.started_as;
+            (slot.started_as, slot.listening) = (note.started_as, note.listening);
             if let Err(why) = &slot.program.launch {
                 // The configuration says nothing that could be used; the note still knows.
                 let (launch, noted) = (Err(why.clone()), note.into_program(key.clone()));
@@ -134,6 +135,15 @@ impl Core {
         // The slot was not counted while its machine was not in place.
         self.gear.count(slot.is_live(), is_live);
         slot.phase = phase.clone();
+        if is_live {
+            let (listeners, noted) = (&self.gear.listeners, slot.listening);
+            listeners.tell(|| Notice::Adopted {
+                key: key.clone(),
+                attempt: phase.attempt().get(),
+                is_running: phase.state() == State::Running,
+                noted,
+            });
+        }
         if is_live {
             // It may have been configured otherwise since the run began.
             self.gear.tell_rules(slot);

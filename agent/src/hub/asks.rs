@@ -15,6 +15,7 @@ use super::handle::{ActOn, Ask, Key, NoStdin, Resolved, Snapshot};
 use super::slot::Waiter;
 use super::stopping::Course;
 use super::{Core, verdicts};
+use crate::listeners::Noted;
 use crate::spec::SpawnError;
 
 /// The signals that Linux has.
@@ -39,6 +40,11 @@ impl Core {
                 drop(results.send(receiver));
             }
             Ask::Stdin { key, answer } => drop(answer.send(self.stdin_of(&key))),
+            Ask::Listener {
+                key,
+                attempt,
+                noted,
+            } => self.note_listener(&key, attempt, noted),
             Ask::Shutdown { mode, done } => self.shut_down(mode, done),
         }
     }
@@ -48,6 +54,16 @@ impl Core {
         let process = slot.process.as_ref().ok_or(NoStdin::NotRunning)?;
         let stdin = process.stdin.as_ref().ok_or(NoStdin::NoPipe)?;
         stdin.try_clone().map_err(|_| NoStdin::NoPipe)
+    }
+
+    fn note_listener(&mut self, key: &Key, attempt: u64, noted: Noted) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && slot.run().attempt == attempt
+            && slot.phase.pid().is_some()
+        {
+            slot.listening = Some(noted);
+            self.gear.note(slot);
+        }
     }
 
     fn snapshot(&self) -> Snapshot {

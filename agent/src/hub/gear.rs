@@ -21,6 +21,7 @@ use super::outbox::Outbox;
 use super::slot::{LogState, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope};
 use super::{verdicts, wanted, words};
 use crate::journal::Journal;
+use crate::listeners::{Listeners, Notice};
 use crate::os::memory;
 use crate::spec::SpawnError;
 
@@ -38,6 +39,7 @@ pub(super) struct Gear {
     pub(super) outbox: Outbox,
     pub(super) logs: Logs,
     pub(super) journal: Journal,
+    pub(super) listeners: Listeners,
     deadlines: BTreeSet<(Tick, Key)>,
     /// Programs that run or are about to.
     live: u32,
@@ -66,6 +68,7 @@ impl Gear {
         outbox: Outbox,
         logs: Logs,
         journal: Journal,
+        listeners: Listeners,
     ) -> Self {
         Self {
             host,
@@ -73,6 +76,7 @@ impl Gear {
             outbox,
             logs,
             journal,
+            listeners,
             deadlines: BTreeSet::new(),
             live: 0,
             signals: HashMap::new(),
@@ -108,12 +112,28 @@ impl Gear {
         self.set_timer(slot);
         for effect in effects {
             words::log(&self.host, &slot.program.key, pid, effect);
+            self.tell_listeners(&slot.program.key, effect);
         }
         for status in shown {
             self.journal.publish(wire::delta::Change::Upsert(status));
         }
         verdicts::settle(slot, effects);
         refusal
+    }
+
+    fn tell_listeners(&self, key: &Key, effect: &Effect) {
+        let key = || key.clone();
+        match effect {
+            Effect::Spawned { attempt, .. } => self.listeners.tell(|| Notice::Spawned {
+                key: key(),
+                attempt: attempt.get(),
+            }),
+            Effect::Transition(change) => self.listeners.tell(|| Notice::Changed {
+                key: key(),
+                change: change.clone(),
+            }),
+            Effect::Spawn { .. } | Effect::Signal { .. } => {}
+        }
     }
 
     /// Does what the keeper is needed for. Says whether the note has gone with it.
@@ -173,6 +193,7 @@ impl Gear {
             .and_then(|_| slot.drain(Channel::Stderr));
         let drains = [slot.drain(Channel::Stdout), stderr];
         slot.started_as = Some(slot.program.fingerprint);
+        slot.listening = None;
         let spawn = message::Spawn {
             run: slot.run(),
             spec,

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reconfigure::ProgramChange;
 use crate::journal::{Journal, JournalReader};
+use crate::listeners::Noted;
 
 /// The hub has gone: the agent is at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +115,11 @@ pub(super) enum Ask {
         key: Key,
         answer: oneshot::Sender<Result<OwnedFd, NoStdin>>,
     },
+    Listener {
+        key: Key,
+        attempt: u64,
+        noted: Noted,
+    },
     Shutdown {
         mode: Shutdown,
         done: oneshot::Sender<()>,
@@ -214,6 +220,18 @@ impl HubHandle {
     pub async fn stdin_of(&self, key: &Key) -> Result<Result<OwnedFd, NoStdin>, HubGone> {
         let key = key.clone();
         self.ask(|answer| Ask::Stdin { key, answer }).await
+    }
+
+    /// Keeps for the next agent where a process stands as an event listener.
+    pub async fn note_listener(&self, key: &Key, attempt: u64, noted: Noted) {
+        let key = key.clone();
+        let ask = Ask::Listener {
+            key,
+            attempt,
+            noted,
+        };
+        // The only error is that the hub has gone, and then the keeper keeps what it has.
+        self.asks.send(ask).await.ok();
     }
 
     /// Ends the hub; returns when that is done. A second call waits for the first one's end.

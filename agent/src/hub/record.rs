@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::wall;
 use super::handle::Key;
+use super::slot::Slot;
 use crate::capture::{LogSpec, LogTarget, SyslogTarget};
+use crate::listeners::Noted;
 use crate::spec::Program;
 
 /// What people are shown of a process.
@@ -46,6 +48,9 @@ pub(super) struct Note {
     /// What the latest process was started as; absent: an older agent has started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) started_as: Option<u64>,
+    /// Where it stands as an event listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) listening: Option<Noted>,
 }
 
 /// How to stop a process whose configuration is gone.
@@ -68,6 +73,8 @@ pub(super) struct LogNote {
     capture_maxbytes: u64,
     #[serde(default)]
     events: bool,
+    #[serde(default)]
+    protocol: bool,
     /// The name and the socket.
     #[serde(default)]
     syslog: Option<(String, PathBuf)>,
@@ -189,21 +196,18 @@ impl Record {
             log_trouble_since: None,
             log_dropped_bytes: 0,
             outdated: false,
+            listener: None,
         }
     }
 }
 
 impl Note {
-    pub(super) fn of(
-        phase: &Phase,
-        record: &Record,
-        program: &Program,
-        started_as: Option<u64>,
-    ) -> Self {
+    pub(super) fn of(slot: &Slot) -> Self {
+        let program = &slot.program;
         let policy = &program.policy;
         Self {
-            phase: phase.clone(),
-            record: record.clone(),
+            phase: slot.phase.clone(),
+            record: slot.record.clone(),
             stop: StopNote {
                 signal: policy.stopsignal,
                 wait: policy.stopwaitsecs,
@@ -212,7 +216,8 @@ impl Note {
             },
             stdout: LogNote::of(&program.stdout),
             stderr: program.stderr.as_deref().map(LogNote::of),
-            started_as,
+            started_as: slot.started_as,
+            listening: slot.listening,
         }
     }
 
@@ -270,6 +275,7 @@ impl LogNote {
             strip_ansi: spec.strip_ansi,
             capture_maxbytes: spec.capture_maxbytes,
             events: spec.events,
+            protocol: spec.protocol,
             syslog: syslog.map(|syslog| (syslog.name.clone(), syslog.socket.clone())),
             ledger_dir: spec.ledger_dir.clone(),
         }
@@ -287,6 +293,7 @@ impl LogNote {
             strip_ansi: self.strip_ansi,
             capture_maxbytes: self.capture_maxbytes,
             events: self.events,
+            protocol: self.protocol,
             syslog: syslog.map(|(name, socket)| SyslogTarget { name, socket }),
             ledger_dir: self.ledger_dir,
         }
@@ -394,10 +401,15 @@ mod tests {
             stderr: None,
             fingerprint: 7,
         };
-        let note = Note::of(&Phase::default(), &Record::new(), &program, Some(7));
+        let mut slot = Slot::new(program.clone());
+        (slot.started_as, slot.listening) = (Some(7), Some(Noted::Busy));
+        let note = Note::of(&slot);
         let read = Note::decode(&note.encode()).unwrap();
         assert_eq!((&read.phase, &read.record), (&note.phase, &note.record));
-        assert_eq!(read.started_as, Some(7));
+        assert_eq!(
+            (read.started_as, read.listening),
+            (Some(7), Some(Noted::Busy))
+        );
         let kept = read.into_program(key());
         assert_eq!(kept.stdout, program.stdout);
         assert_eq!(kept.policy.stopwaitsecs, program.policy.stopwaitsecs);

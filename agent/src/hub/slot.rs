@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::health::Health;
 use super::record::{Note, Record};
 use crate::capture::LogSpec;
+use crate::listeners::Noted;
 use crate::spec::{Program, is_file};
 
 /// One supervised process.
@@ -28,6 +29,8 @@ pub(super) struct Slot {
     pub(super) health: Health,
     /// The digest of what the latest process was started with; absent: not known.
     pub(super) started_as: Option<u64>,
+    /// Where it stands as an event listener, for the next agent.
+    pub(super) listening: Option<Noted>,
     /// The moment under which the slot stands in the hub's deadlines.
     pub(super) timer: Option<Tick>,
     /// When logs that could not be opened, and have pipes waiting for them, are tried again.
@@ -120,6 +123,7 @@ impl Slot {
             logs,
             health: Health::default(),
             started_as: None,
+            listening: None,
             timer: None,
             reopen_at: None,
         }
@@ -143,7 +147,7 @@ impl Slot {
 
     /// What the keeper is to keep of it.
     pub(super) fn note(&self) -> Vec<u8> {
-        Note::of(&self.phase, &self.record, &self.program, self.started_as).encode()
+        Note::of(self).encode()
     }
 
     /// Whether the process runs as an earlier configuration had it.

@@ -21,7 +21,7 @@ use tracing::{Instrument as _, Span, info_span};
 
 use super::{DaemonAsk, Owners};
 use super::{act, clear, configuration, events, main_log};
-use crate::hub::HubGone;
+use crate::hub::{HubGone, Key};
 use crate::logbook::LogBook;
 use crate::roster::Keep;
 use crate::tail::{self, TailError};
@@ -38,6 +38,20 @@ pub(super) struct LocalFleet {
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl LocalFleet {
+    /// Adds what only the one who serves event listeners knows.
+    async fn show_listeners(&self, status: &mut wire::HostStatus) {
+        let mut view = self.owners.listeners.view().await;
+        if view.is_empty() {
+            return;
+        }
+        for program in &mut status.programs {
+            program.listener = view.remove(&Key {
+                group: program.group.clone(),
+                name: program.name.clone(),
+            });
+        }
+    }
+
     pub(super) fn new(owners: Owners) -> Self {
         Self {
             logbook: owners.capture.logbook(),
@@ -98,6 +112,7 @@ impl Fleet for LocalFleet {
             .map_err(ended)?;
         status.set_state(HostState::Connected);
         status.as_of = Some(to_wire(std::time::SystemTime::now()));
+        self.show_listeners(&mut status).await;
         let page = GetStatusResponse {
             hosts: vec![status],
             notice: self.notice(),

@@ -39,6 +39,7 @@ async fn served() -> Served {
     let config = source.read().unwrap().loaded.config;
     let roster = roster::start(RosterOptions {
         hub: hub.handle.clone(),
+        listeners: Listeners::nobody(),
         source,
         last_good: None,
         config: config.into(),
@@ -49,6 +50,7 @@ async fn served() -> Served {
         hub: hub.handle.clone(),
         capture: Capture::start(KeeperPort::new()).unwrap(),
         roster,
+        listeners: Listeners::nobody(),
         main_log: Some(directory.path().join("main.log")),
         log: MainLog::default(),
         daemon: asking,

@@ -118,6 +118,9 @@ impl Roster {
             .iter()
             .filter(|program| names.contains(&*program.key.group));
         let added = members.cloned().map(ProgramChange::Add);
+        for group in groups {
+            self.listeners.add(group).await;
+        }
         self.stop_for(added.collect()).await?;
         for group in groups {
             self.put_active(Group::clone(group));
@@ -157,6 +160,7 @@ impl Roster {
         events.say(Event::Stopped(name.to_owned()));
         match stopped {
             Stopped::Done => {
+                self.listeners.remove(name).await;
                 self.drop_active(name);
                 events.say(Event::Removed(name.to_owned()));
             }
@@ -187,6 +191,7 @@ impl Roster {
             matches!(change, ProgramChange::Restart(_) | ProgramChange::Remove(_))
         };
         let is_any_stopped = changes.iter().any(stops);
+        self.listeners.change(group).await;
         self.stop_for(changes).await?;
         if is_any_stopped {
             events.say(Event::Stopped(change.name.clone()));

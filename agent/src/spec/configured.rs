@@ -73,9 +73,20 @@ impl Common<'_> {
             name: process.id.name.clone(),
         };
         let policy = policy(process);
-        let stdout = self.log(process, "stdout", &process.stdout);
+        let mut stdout = self.log(process, "stdout", &process.stdout);
+        if process.kind == rsv_config::ProgramKind::EventListener {
+            // What it says there is a protocol, and nothing else.
+            stdout = LogSpec {
+                protocol: true,
+                events: false,
+                capture_maxbytes: 0,
+                strip_ansi: false,
+                ..stdout
+            };
+        }
+        let stdout = Arc::new(stdout);
         let stderr =
-            (!process.redirect_stderr).then(|| self.log(process, "stderr", &process.stderr));
+            (!process.redirect_stderr).then(|| self.log(process, "stderr", &process.stderr).into());
         let launch = self.launch(process, &policy);
         let priority = process.priority;
         Program {
@@ -124,7 +135,7 @@ impl Common<'_> {
         found.clone()
     }
 
-    fn log(&self, process: &Process, channel: &str, stream: &Stream) -> Arc<LogSpec> {
+    fn log(&self, process: &Process, channel: &str, stream: &Stream) -> LogSpec {
         let target = match &stream.log {
             ConfiguredLog::Discard => LogTarget::Null,
             ConfiguredLog::File(path) => LogTarget::File { path: path.clone() },
@@ -132,16 +143,17 @@ impl Common<'_> {
                 path: self.auto.path(process, channel),
             },
         };
-        Arc::new(LogSpec {
+        LogSpec {
             target,
             maxbytes: stream.max_bytes.bytes(),
             backups: stream.backups,
             strip_ansi: self.config.supervisord.strip_ansi,
             capture_maxbytes: stream.capture_max_bytes.bytes(),
             events: stream.events_enabled,
+            protocol: false,
             syslog: stream.syslog.then(|| self.syslog(&process.id.name)),
             ledger_dir: Some(self.config.locations.state_dir.join("logs")),
-        })
+        }
     }
 
     /// The system's log, under the process's own name. Where its socket is can be said in the

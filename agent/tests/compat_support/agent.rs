@@ -42,9 +42,15 @@ pub(crate) fn command(directory: &Path) -> Command {
 
 impl Agent {
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_with(more, |_| ())
+    }
+
+    /// The same, with files that have to be there before.
+    pub(crate) fn start_with(more: &str, prepare: impl FnOnce(&Path)) -> Self {
         let directory = configured(&format!(
             "[unix_http_server]\nfile={{at}}/s.sock\nchmod=0770\n{more}"
         ));
+        prepare(directory.path());
         let child = command(directory.path())
             .stdout(Stdio::null())
             .spawn()

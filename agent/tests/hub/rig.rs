@@ -126,6 +126,7 @@ impl Rig {
         let port = KeeperPort::new();
         let capture = Capture::start(port.clone()).unwrap();
         let settings = Settings {
+            listeners: rsv_agent::listeners::Listeners::nobody(),
             host: "test".into(),
             epoch: 1,
             programs,

@@ -21,35 +21,49 @@ pub struct EventPool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventKind(&'static str);
 
-const KINDS: [&str; 27] = [
-    "EVENT",
-    "PROCESS_COMMUNICATION",
-    "PROCESS_COMMUNICATION_STDERR",
-    "PROCESS_COMMUNICATION_STDOUT",
-    "PROCESS_GROUP",
-    "PROCESS_GROUP_ADDED",
-    "PROCESS_GROUP_REMOVED",
-    "PROCESS_LOG",
-    "PROCESS_LOG_STDERR",
-    "PROCESS_LOG_STDOUT",
-    "PROCESS_STATE",
-    "PROCESS_STATE_BACKOFF",
-    "PROCESS_STATE_EXITED",
-    "PROCESS_STATE_FATAL",
-    "PROCESS_STATE_RUNNING",
-    "PROCESS_STATE_STARTING",
-    "PROCESS_STATE_STOPPED",
-    "PROCESS_STATE_STOPPING",
-    "PROCESS_STATE_UNKNOWN",
-    "REMOTE_COMMUNICATION",
-    "SUPERVISOR_STATE_CHANGE",
-    "SUPERVISOR_STATE_CHANGE_RUNNING",
-    "SUPERVISOR_STATE_CHANGE_STOPPING",
-    "TICK",
-    "TICK_3600",
-    "TICK_5",
-    "TICK_60",
-];
+/// Makes a constant of each kind, and the list of all.
+macro_rules! kinds {
+    ($($name:ident)*) => {
+        const KINDS: &[&str] = &[$(stringify!($name)),*];
+
+        impl EventKind {
+            $(
+                #[doc = concat!("`", stringify!($name), "`")]
+                pub const $name: Self = Self(stringify!($name));
+            )*
+        }
+    };
+}
+
+kinds! {
+    EVENT
+    PROCESS_COMMUNICATION
+    PROCESS_COMMUNICATION_STDERR
+    PROCESS_COMMUNICATION_STDOUT
+    PROCESS_GROUP
+    PROCESS_GROUP_ADDED
+    PROCESS_GROUP_REMOVED
+    PROCESS_LOG
+    PROCESS_LOG_STDERR
+    PROCESS_LOG_STDOUT
+    PROCESS_STATE
+    PROCESS_STATE_BACKOFF
+    PROCESS_STATE_EXITED
+    PROCESS_STATE_FATAL
+    PROCESS_STATE_RUNNING
+    PROCESS_STATE_STARTING
+    PROCESS_STATE_STOPPED
+    PROCESS_STATE_STOPPING
+    PROCESS_STATE_UNKNOWN
+    REMOTE_COMMUNICATION
+    SUPERVISOR_STATE_CHANGE
+    SUPERVISOR_STATE_CHANGE_RUNNING
+    SUPERVISOR_STATE_CHANGE_STOPPING
+    TICK
+    TICK_3600
+    TICK_5
+    TICK_60
+}
 
 impl EventKind {
     /// The kind of that name, in any case.

@@ -1,0 +1,252 @@
+//! Event listeners as real processes of a real agent: what they are told, what happens when they do not
+//! keep to the protocol, and that they outlive the agent.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+#[path = "compat_support/agent.rs"]
+mod agent;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use agent::{Agent, command, eventually};
+
+/// A listener that notes each message in `NAME.events`, and answers with what `NAME.answer` says or `OK`.
+const LISTENER: &str = r#"
+at=$1
+printf 'READY\n'
+while read -r head; do
+    length=${head##*len:}
+    payload=
+    [ "$length" = 0 ] || payload=$(dd bs=1 count="$length" 2>/dev/null)
+    printf '%s|%s\n' "$head" "$payload" | tr '\n' '~' | sed 's/~$/\n/' >>"$at.events"
+    answer=$(cat "$at.answer" 2>/dev/null || printf OK)
+    printf 'RESULT %s\n%s' "${#answer}" "$answer"
+    printf 'READY\n'
+done
+"#;
+
+fn started(name: &str, events: &str, more: &str) -> Agent {
+    let agent = Agent::start_with(
+        &format!(
+            "[eventlistener:{name}]\ncommand=/bin/sh {{at}}/listener {{at}}/{name}\nevents={events}\n\
+             startsecs=0\nstderr_logfile={{at}}/{name}.err\n{more}"
+        ),
+        |at| fs::write(at.join("listener"), LISTENER).unwrap(),
+    );
+    eventually("the listener is up", || agent.is_in(name, "RUNNING"));
+    agent
+}
+
+fn noted(at: &Path, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(at.join(format!("{name}.events"))).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Name and payload of what was noted.
+fn heard(agent: &Agent, name: &str) -> Vec<String> {
+    let words = |line: String| {
+        let (head, payload) = line.split_once('|').unwrap();
+        let event = head.split("eventname:").nth(1).unwrap();
+        format!("{} {payload}", event.split(' ').next().unwrap())
+    };
+    let lines = noted(agent.directory.path(), name);
+    lines.into_iter().map(words).collect()
+}
+
+fn main_log(agent: &Agent) -> String {
+    fs::read_to_string(agent.directory.path().join("main.log")).unwrap()
+}
+
+fn pid(agent: &Agent, name: &str) -> String {
+    let info = agent.call("getProcessInfo", &[name]);
+    let pid = info.split("<name>pid</name>").nth(1).unwrap();
+    let pid = pid.split("<int>").nth(1).unwrap();
+    pid.split("</int>").next().unwrap().to_owned()
+}
+
+#[test]
+fn a_listener_is_told_what_it_has_asked_for_in_order() {
+    let program = "[program:app]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=0\n\
+                   [program:bad]\ncommand=/bin/false\nautostart=false\nstartretries=0\n";
+    let agent = started(
+        "l",
+        "PROCESS_STATE,REMOTE_COMMUNICATION,PROCESS_GROUP",
+        program,
+    );
+    agent.call("startProcess", &["app"]);
+    let app = pid(&agent, "app");
+    agent.call("stopProcess", &["app"]);
+    agent.call("startProcess", &["bad"]);
+    eventually("it is given up", || agent.is_in("bad", "FATAL"));
+    agent.call("sendRemoteCommEvent", &["kind", "some\ndata"]);
+    agent.call("removeProcessGroup", &["app"]);
+    agent.call("addProcessGroup", &["app"]);
+    let words = |name, rest: &str| format!("processname:{name} groupname:{name} from_state:{rest}");
+    let expected = [
+        format!("PROCESS_STATE_STARTING {}", words("app", "STOPPED tries:0")),
+        format!(
+            "PROCESS_STATE_RUNNING {}",
+            words("app", &format!("STARTING pid:{app}"))
+        ),
+        format!(
+            "PROCESS_STATE_STOPPING {}",
+            words("app", &format!("RUNNING pid:{app}"))
+        ),
+        format!(
+            "PROCESS_STATE_STOPPED {}",
+            words("app", &format!("STOPPING pid:{app}"))
+        ),
+        format!("PROCESS_STATE_STARTING {}", words("bad", "STOPPED tries:0")),
+        format!("PROCESS_STATE_BACKOFF {}", words("bad", "STARTING tries:1")),
+        format!("PROCESS_STATE_FATAL {}", words("bad", "BACKOFF")),
+        "REMOTE_COMMUNICATION type:kind~some~data".to_owned(),
+        "PROCESS_GROUP_REMOVED groupname:app".to_owned(),
+        "PROCESS_GROUP_ADDED groupname:app".to_owned(),
+    ];
+    let told = || -> Vec<String> {
+        let heard = heard(&agent, "l").into_iter();
+        heard
+            .filter(|line| !line.contains("processname:l "))
+            .collect()
+    };
+    // The groups of the start come first: of those after its own, and of itself.
+    eventually("all of it is heard", || {
+        told().ends_with(&expected[9..]) && told().len() > 12
+    });
+    let told = told();
+    assert_eq!(
+        told[..3],
+        [
+            "PROCESS_GROUP_ADDED groupname:l",
+            "PROCESS_GROUP_ADDED groupname:app",
+            "PROCESS_GROUP_ADDED groupname:bad"
+        ]
+    );
+    assert_eq!(told[3..], expected);
+    let serials: Vec<u64> = noted(agent.directory.path(), "l")
+        .iter()
+        .map(|line| line.split("poolserial:").nth(1).unwrap())
+        .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(
+        serials.windows(2).all(|pair| pair[0] < pair[1]),
+        "{serials:?}"
+    );
+}
+
+#[test]
+fn output_and_ticks_are_events() {
+    let script = "printf 'a<!--XSUPERVISOR:BEGIN-->said<!--XSUPERVISOR:END-->b'; exec sleep 1000";
+    let agent = started(
+        "l",
+        "PROCESS_COMMUNICATION,PROCESS_LOG_STDERR,TICK_5",
+        &format!(
+            "[program:app]\ncommand=/bin/sh -c \"{script}\"\nautostart=false\nstartsecs=0\n\
+             stdout_capture_maxbytes=1KB\n[program:err]\ncommand=/bin/sh -c 'echo oops >&2; exec sleep 1000'\n\
+             autostart=false\nstartsecs=0\nstderr_events_enabled=true\n"
+        ),
+    );
+    agent.call("startProcess", &["app"]);
+    agent.call("startProcess", &["err"]);
+    let (app, err) = (pid(&agent, "app"), pid(&agent, "err"));
+    let communication =
+        format!("PROCESS_COMMUNICATION_STDOUT processname:app groupname:app pid:{app}~said");
+    let log =
+        format!("PROCESS_LOG_STDERR processname:err groupname:err pid:{err} channel:stderr~oops");
+    eventually("all of it is heard", || {
+        let heard = heard(&agent, "l");
+        let has = |line: &String| heard.contains(line);
+        has(&communication)
+            && has(&log)
+            && heard.iter().any(|line| line.starts_with("TICK_5 when:"))
+    });
+    let tick = heard(&agent, "l")
+        .into_iter()
+        .find(|line| line.starts_with("TICK_5"))
+        .unwrap();
+    let when: u64 = tick.split(':').nth(1).unwrap().parse().unwrap();
+    assert_eq!(when % 5, 0);
+}
+
+#[test]
+fn what_is_rejected_comes_again_and_a_full_buffer_is_told() {
+    let agent = started("l", "REMOTE_COMMUNICATION", "buffer_size=2\n");
+    let answer = agent.directory.path().join("l.answer");
+    fs::write(&answer, "FAIL").unwrap();
+    agent.call("sendRemoteCommEvent", &["t", "first"]);
+    eventually("it is offered again", || {
+        noted(agent.directory.path(), "l").len() >= 3
+    });
+    let lines = noted(agent.directory.path(), "l");
+    assert_eq!(lines[0], lines[1]);
+    assert!(main_log(&agent).contains("WARN l: event was rejected"));
+    for event in ["a", "b", "c", "d"] {
+        agent.call("sendRemoteCommEvent", &["t", event]);
+    }
+    eventually("the overflow is told", || {
+        main_log(&agent).contains("ERRO pool l event buffer overflowed, discarding event ")
+    });
+    fs::remove_file(&answer).unwrap();
+    eventually("the last of them is delivered", || {
+        let heard = heard(&agent, "l");
+        heard.last().is_some_and(|line| line.ends_with("type:t~d"))
+    });
+}
+
+#[test]
+fn a_listener_that_breaks_the_protocol_is_started_anew() {
+    let agent = Agent::start(
+        "[eventlistener:l]\ncommand=/bin/sh -c 'echo hello world; exec sleep 1000'\n\
+         events=TICK_3600\nstartsecs=0\nautorestart=false\n",
+    );
+    eventually("it has been started anew", || {
+        main_log(&agent).matches("spawned: 'l' with pid").count() >= 3
+    });
+    let log = main_log(&agent);
+    assert!(log.contains(
+        "WARN l: has entered the UNKNOWN state and will no longer receive events, this usually \
+         indicates the process violated the eventlistener protocol"
+    ));
+    assert!(
+        log.contains("l: is started anew, because it does not keep to the eventlistener protocol")
+    );
+}
+
+#[test]
+fn a_listener_outlives_the_agent_and_goes_on_with_the_next() {
+    let mut agent = started("l", "REMOTE_COMMUNICATION", "");
+    for round in 0..10 {
+        let listener = pid(&agent, "l");
+        let event = format!("round {round}");
+        agent.call("sendRemoteCommEvent", &["t", &event]);
+        if round % 2 == 0 {
+            eventually("it is heard", || {
+                heard(&agent, "l").iter().any(|line| line.ends_with(&event))
+            });
+        }
+        agent.child.kill().unwrap();
+        agent.child.wait().unwrap();
+        agent.child = command(agent.directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the next agent answers", || {
+            agent.try_call("getState", &[]).is_some()
+        });
+        assert_eq!(pid(&agent, "l"), listener, "round {round}");
+        let event = format!("after {round}");
+        agent.call("sendRemoteCommEvent", &["t", &event]);
+        eventually("the next agent is heard", || {
+            heard(&agent, "l").iter().any(|line| line.ends_with(&event))
+        });
+    }
+    let heard = heard(&agent, "l");
+    for line in &heard {
+        assert_eq!(
+            heard.iter().filter(|other| *other == line).count(),
+            1,
+            "{line}"
+        );
+    }
+}
