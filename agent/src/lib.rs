@@ -34,6 +34,7 @@ pub mod listeners;
 pub mod local;
 pub mod logbook;
 pub mod mainlog;
+pub mod metrics;
 pub mod os;
 pub mod roster;
 pub mod spare;

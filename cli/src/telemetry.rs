@@ -13,7 +13,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Starts the export. A collector that cannot be used costs a warning, never the run.
 pub(crate) fn start(ui: &mut Ui) -> Option<Telemetry> {
-    let telemetry = match Telemetry::start("rsv-cli") {
+    let telemetry = match Telemetry::start_traces("rsv-cli") {
         Ok(telemetry) => telemetry?,
         Err(error) => {
             ui.warning(&format!("{error}"));

@@ -137,13 +137,13 @@ fn start_logs(format: LogFormat) -> Option<Telemetry> {
         LogFormat::Text => lines.compact().with_ansi(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let traces = telemetry.as_ref().map(Telemetry::layer);
+    let traces = telemetry.as_ref().and_then(Telemetry::layer);
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .with(traces)
         .init();
     if let Some(error) = error {
-        tracing::warn!(error = chain(&error), "traces are off");
+        tracing::warn!(error = chain(&error), "traces and metrics are off");
     }
     telemetry
 }

@@ -40,6 +40,7 @@ use tower::layer::util::{Identity, Stack};
 use crate::{
     authz::GateLayer,
     ca::{Authority, CaError},
+    calls::CallsLayer,
     clock::Clock,
     credentials,
     files::FileError,
@@ -47,6 +48,7 @@ use crate::{
     hub::{Hub, Memory},
     init::AUTHORITY,
     listener::connections,
+    metrics::Watched,
     operation::{Fact, Record},
     rpc::{AdminService, EnrollmentService, FleetService, LinkService, Shared},
     settings::Settings,
@@ -172,6 +174,7 @@ impl Controller {
             written,
         };
         let hub = Hub::start(Clock::start(), fleet, memory);
+        let watched = Watched::start(hub.clone());
         let shared = Shared {
             hub: hub.clone(),
             archive: self.archive,
@@ -209,14 +212,14 @@ impl Controller {
             }
         };
         // Both end when nobody holds the hub any more: then all is written, and the store closed.
-        drop((hub, shared));
+        drop((hub, shared, watched));
         let writing = async { (recorder.await, writer.await) };
         let _late = tokio::time::timeout(CLOSE, writing).await;
         served
     }
 }
 
-type Layers = Stack<TraceLayer, Stack<GateLayer, Identity>>;
+type Layers = Stack<TraceLayer, Stack<GateLayer, Stack<CallsLayer, Identity>>>;
 
 /// Every service behind the gate.
 fn server(shared: &Shared) -> tonic::transport::server::Router<Layers> {
@@ -226,6 +229,7 @@ fn server(shared: &Shared) -> tonic::transport::server::Router<Layers> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(CALLS)
+        .layer(CallsLayer::default())
         .layer(GateLayer)
         .layer(TraceLayer)
         .add_service(

@@ -1,18 +1,24 @@
-//! Traces over OTLP, and the trace context in gRPC metadata.
+//! Traces and metrics over OTLP, and the trace context in gRPC metadata.
 //!
-//! Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or its `..._TRACES_...` form) is set; the exporter then
-//! takes every other standard variable too. Spans are queued with a bound and sent in the
-//! background: a slow or absent collector costs spans, never time.
+//! Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or its `..._TRACES_...` or `..._METRICS_...` form) is set;
+//! the exporters then take every other standard variable too. Spans are queued with a bound and sent in the
+//! background, metrics are read now and then by a thread of their own: a slow or absent collector costs
+//! spans and points, never time.
+
+mod calls;
+mod signal;
 
 use std::{env, fmt};
 
 use opentelemetry::{
     Context, KeyValue,
+    metrics::Meter,
     propagation::{Extractor, Injector, TextMapPropagator},
     trace::TracerProvider as _,
 };
 use opentelemetry_sdk::{
     Resource,
+    metrics::{Instrument, SdkMeterProvider, Stream},
     propagation::TraceContextPropagator,
     trace::{SdkTracerProvider, Tracer},
 };
@@ -22,56 +28,101 @@ use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::{Layer, filter::FilterFn, filter::Filtered, registry::LookupSpan};
 use uuid::Uuid;
 
+pub use calls::ServerCalls;
+use signal::{Signal, is_wanted};
+
 /// Where the machine's identity is read from.
 const MACHINE_ID: &str = "/etc/machine-id";
 
-/// The exporter of one program.
+/// The most series of one metric; what is more comes together under `otel.metric.overflow`. A host of two
+/// thousand programs has eight for each of their states.
+const SERIES: usize = 16 * 1024;
+
+/// Bounds for durations in seconds: the SDK's own are meant for milliseconds.
+pub const SECONDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// The exporters of one program.
 pub struct Telemetry {
     service: &'static str,
-    provider: SdkTracerProvider,
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
 }
 
-/// Why spans will not be exported.
+/// Why nothing will be exported.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot export traces")]
+#[error("cannot export traces or metrics")]
 pub struct TelemetryError(#[from] opentelemetry_otlp::ExporterBuildError);
 
 /// The layer that turns our own spans into exported ones.
 pub type TraceLayer<S> = Filtered<OpenTelemetryLayer<S, Tracer>, FilterFn, S>;
 
 impl Telemetry {
-    /// Starts exporting, if the environment asks for it. Must be called inside a tokio runtime.
+    /// Starts exporting what the environment asks for; absent: nothing. Must be called inside a tokio
+    /// runtime, and before anything asks for the [`meter`].
     pub fn start(service: &'static str) -> Result<Option<Self>, TelemetryError> {
-        if !is_wanted(|name| env::var(name).ok()) {
-            return Ok(None);
+        let wanted = |signal| is_wanted(signal, |name| env::var(name).ok());
+        let traces = match wanted(Signal::Traces) {
+            true => Some(traces(service)?),
+            false => None,
+        };
+        let metrics = match wanted(Signal::Metrics) {
+            true => Some(metrics(service)?),
+            false => None,
+        };
+        if let Some(metrics) = &metrics {
+            opentelemetry::global::set_meter_provider(metrics.clone());
         }
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .build()?;
-        let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
-            .with_resource(resource(service))
-            .build();
-        Ok(Some(Self { service, provider }))
+        let is_any = traces.is_some() || metrics.is_some();
+        Ok(is_any.then_some(Self {
+            service,
+            traces,
+            metrics,
+        }))
     }
 
-    /// The layer to add to the program's subscriber.
-    pub fn layer<S>(&self) -> TraceLayer<S>
+    /// Starts with traces alone: for a program that ends before a metric would be read.
+    pub fn start_traces(service: &'static str) -> Result<Option<Self>, TelemetryError> {
+        if !is_wanted(Signal::Traces, |name| env::var(name).ok()) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            service,
+            traces: Some(traces(service)?),
+            metrics: None,
+        }))
+    }
+
+    /// Whether metrics are read at all.
+    pub fn has_metrics(&self) -> bool {
+        self.metrics.is_some()
+    }
+
+    /// The layer to add to the program's subscriber; absent when no traces are wanted.
+    pub fn layer<S>(&self) -> Option<TraceLayer<S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         let ours: fn(&Metadata<'_>) -> bool = |metadata| {
             metadata.target().starts_with("rsv") && *metadata.level() <= LevelFilter::INFO
         };
-        tracing_opentelemetry::layer()
-            .with_tracer(self.provider.tracer(self.service))
-            .with_filter(FilterFn::new(ours))
+        let tracer = self.traces.as_ref()?.tracer(self.service);
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        Some(layer.with_filter(FilterFn::new(ours)))
     }
 
     /// Sends what is queued and stops. Blocks: call it off the runtime's own threads.
     pub fn shutdown(self) {
-        if let Err(error) = self.provider.shutdown() {
+        if let Some(traces) = self.traces
+            && let Err(error) = traces.shutdown()
+        {
             tracing::debug!(%error, "traces were not all exported");
+        }
+        if let Some(metrics) = self.metrics
+            && let Err(error) = metrics.shutdown()
+        {
+            tracing::debug!(%error, "metrics were not all exported");
         }
     }
 }
@@ -84,13 +135,37 @@ impl fmt::Debug for Telemetry {
     }
 }
 
-/// Whether the standard variables ask for an export.
-fn is_wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let set = |name: &str| variable(name).is_some_and(|value| !value.trim().is_empty());
-    let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
-    let none = variable("OTEL_TRACES_EXPORTER").is_some_and(|v| v == "none");
-    let endpoint = set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    endpoint && !disabled && !none
+fn traces(service: &'static str) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .build()?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource(service))
+        .build())
+}
+
+fn metrics(service: &'static str) -> Result<SdkMeterProvider, TelemetryError> {
+    let exporter = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .build()?;
+    let many = |_: &Instrument| {
+        Stream::builder()
+            .with_cardinality_limit(SERIES)
+            .build()
+            .ok()
+    };
+    Ok(SdkMeterProvider::builder()
+        .with_periodic_exporter(exporter)
+        .with_resource(resource(service))
+        .with_view(many)
+        .build())
+}
+
+/// Where this program's metrics are made. Before [`Telemetry::start`], and when no metrics are wanted,
+/// what is made costs nothing and goes nowhere.
+pub fn meter() -> Meter {
+    opentelemetry::global::meter("rsv")
 }
 
 fn resource(service: &'static str) -> Resource {
@@ -212,20 +287,6 @@ mod tests {
     use opentelemetry::trace::TraceContextExt as _;
 
     use super::*;
-
-    #[test]
-    fn nothing_is_exported_unless_an_endpoint_is_named() {
-        let endpoint = |name: &str| {
-            (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://127.0.0.1:4317".to_owned())
-        };
-        let disabled = |name: &str| match name {
-            "OTEL_SDK_DISABLED" => Some("true".to_owned()),
-            other => endpoint(other),
-        };
-        assert!(!is_wanted(|_| None));
-        assert!(is_wanted(endpoint));
-        assert!(!is_wanted(disabled));
-    }
 
     #[test]
     fn a_trace_context_passes_through_two_texts() {

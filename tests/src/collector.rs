@@ -1,13 +1,20 @@
-//! An OTLP receiver made of the official stubs, which keeps every span that it is sent.
+//! An OTLP receiver made of the official stubs, which keeps every span that it is sent, and every point of a metric.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::{
+    collector::metrics::v1::{
+        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        metrics_service_server::{MetricsService, MetricsServiceServer},
+    },
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},
     },
-    common::v1::any_value::Value,
+    common::v1::{KeyValue, any_value::Value},
+    metrics::v1::{Metric, metric::Data, number_data_point},
+    resource::v1::Resource,
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -30,6 +37,34 @@ pub struct Span {
     pub kind: i32,
 }
 
+/// One point of a metric, with what a test wants to know of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// `service.name` of the program that made it.
+    pub service: String,
+    /// The metric's name.
+    pub metric: String,
+    /// Its unit.
+    pub unit: String,
+    /// What kind it is of: `sum`, `up-down`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its attributes, as texts.
+    pub attributes: BTreeMap<String, String>,
+    /// The value; of a histogram the sum.
+    pub value: f64,
+    /// Of a histogram how many values it has.
+    pub count: u64,
+    /// Of a histogram its bounds.
+    pub bounds: Vec<f64>,
+}
+
+impl Point {
+    /// An attribute; empty when there is none.
+    pub fn attribute(&self, key: &str) -> &str {
+        self.attributes.get(key).map_or("", String::as_str)
+    }
+}
+
 /// A receiver on loopback that ends with this value.
 #[derive(Debug)]
 pub struct Collector {
@@ -37,6 +72,7 @@ pub struct Collector {
     _runtime: Runtime,
     endpoint: String,
     spans: Arc<Mutex<Vec<Span>>>,
+    points: Arc<Mutex<Vec<Point>>>,
 }
 
 impl Collector {
@@ -53,16 +89,18 @@ impl Collector {
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");
-        let spans = Arc::default();
+        let (spans, points) = (Arc::default(), Arc::default());
         let service = TraceServiceServer::new(Receiver(Arc::clone(&spans)));
         let server = tonic::transport::Server::builder()
             .add_service(service)
+            .add_service(MetricsServiceServer::new(Measurer(Arc::clone(&points))))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(async move { server.await.expect("the receiver serves") });
         Self {
             _runtime: runtime,
             endpoint: format!("http://{address}"),
             spans,
+            points,
         }
     }
 
@@ -82,6 +120,21 @@ impl Collector {
             .expect("the receiver did not panic")
             .clone()
     }
+
+    /// The latest point of each series.
+    ///
+    /// # Panics
+    ///
+    /// When the receiver panicked.
+    pub fn points(&self) -> Vec<Point> {
+        let points = self.points.lock().expect("the receiver did not panic");
+        let series = points.iter().map(|point| {
+            let name = (&point.service, &point.metric, &point.attributes);
+            (name, point)
+        });
+        let latest: BTreeMap<_, _> = series.collect();
+        latest.into_values().cloned().collect()
+    }
 }
 
 struct Receiver(Arc<Mutex<Vec<Span>>>);
@@ -94,12 +147,7 @@ impl TraceService for Receiver {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut spans = self.0.lock().expect("the receiver did not panic");
         for resource in request.into_inner().resource_spans {
-            let attributes = resource.resource.unwrap_or_default().attributes;
-            let service = attributes.into_iter().find(|a| a.key == "service.name");
-            let service = match service.and_then(|s| s.value).and_then(|v| v.value) {
-                Some(Value::StringValue(name)) => name,
-                _ => String::new(),
-            };
+            let service = service_of(resource.resource);
             let scopes = resource
                 .scope_spans
                 .into_iter()
@@ -115,4 +163,88 @@ impl TraceService for Receiver {
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
+}
+
+struct Measurer(Arc<Mutex<Vec<Point>>>);
+
+#[tonic::async_trait]
+impl MetricsService for Measurer {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let mut points = self.0.lock().expect("the receiver did not panic");
+        for resource in request.into_inner().resource_metrics {
+            let service = service_of(resource.resource);
+            let scopes = resource.scope_metrics.into_iter();
+            for metric in scopes.flat_map(|scope| scope.metrics) {
+                points.extend(points_of(&service, metric));
+            }
+        }
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+fn service_of(resource: Option<Resource>) -> String {
+    let mut attributes = texts(resource.unwrap_or_default().attributes);
+    attributes.remove("service.name").unwrap_or_default()
+}
+
+fn points_of(service: &str, metric: Metric) -> Vec<Point> {
+    let point = |kind, attributes, value, count, bounds| Point {
+        service: service.to_owned(),
+        metric: metric.name.clone(),
+        unit: metric.unit.clone(),
+        kind,
+        attributes: texts(attributes),
+        value,
+        count,
+        bounds,
+    };
+    let number = |kind, data: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
+        let value = match data.value {
+            Some(number_data_point::Value::AsDouble(value)) => value,
+            Some(number_data_point::Value::AsInt(value)) => value as f64,
+            None => f64::NAN,
+        };
+        point(kind, data.attributes, value, 0, Vec::new())
+    };
+    match metric.data.clone() {
+        Some(Data::Gauge(gauge)) => {
+            let points = gauge.data_points.into_iter();
+            points.map(|data| number("gauge", data)).collect()
+        }
+        Some(Data::Sum(sum)) => {
+            let kind = if sum.is_monotonic { "sum" } else { "up-down" };
+            let points = sum.data_points.into_iter();
+            points.map(|data| number(kind, data)).collect()
+        }
+        Some(Data::Histogram(histogram)) => {
+            let points = histogram.data_points.into_iter();
+            let one = |data: opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint| {
+                let sum = data.sum.unwrap_or(f64::NAN);
+                point(
+                    "histogram",
+                    data.attributes,
+                    sum,
+                    data.count,
+                    data.explicit_bounds,
+                )
+            };
+            points.map(one).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let text = |attribute: KeyValue| {
+        let value = match attribute.value.and_then(|value| value.value) {
+            Some(Value::StringValue(text)) => text,
+            Some(Value::IntValue(number)) => number.to_string(),
+            other => format!("{other:?}"),
+        };
+        (attribute.key, value)
+    };
+    attributes.into_iter().map(text).collect()
 }

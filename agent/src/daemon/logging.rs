@@ -35,14 +35,14 @@ pub(super) fn start(
         Err(error) => (None, Some(error)),
     };
     let subscriber = tracing_subscriber::registry()
-        .with(telemetry.as_ref().map(Telemetry::layer))
+        .with(telemetry.as_ref().and_then(Telemetry::layer))
         .with(log.layer().with_filter(verbosity(level)));
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|error| Failure::failed(chain(&error)))?;
     if let Some(problem) = problem {
         tracing::warn!(
             error = &problem as &dyn std::error::Error,
-            "no traces are exported"
+            "no traces and metrics are exported"
         );
     }
     Ok((log, telemetry))

@@ -29,6 +29,7 @@ use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::listeners::{self, Listeners};
 use crate::local::{self, DaemonAsk, LocalHandle};
 use crate::mainlog::{CRITICAL, MainLog, SUPERVISOR};
+use crate::metrics;
 use crate::roster::{self, LastGood, RosterHandle, RosterOptions};
 use crate::spare::Reserve;
 use crate::spec;
@@ -144,6 +145,9 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
     let settings = settings(&config, epoch, listeners.clone()).await?;
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     starting.start(handle.clone(), capture.clone());
+    if telemetry.as_ref().is_some_and(Telemetry::has_metrics) {
+        metrics::watch(&handle);
+    }
     tokio::spawn(client.run());
     let hub_task = tokio::spawn(hub.run());
     // The answer comes after the adoption of what the keeper holds.

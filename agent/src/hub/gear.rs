@@ -22,6 +22,7 @@ use super::slot::{LogState, Readiness, Slot, SpawnStage, keeps_stderr, rules, wi
 use super::{verdicts, wanted, words};
 use crate::journal::Journal;
 use crate::listeners::{Listeners, Notice};
+use crate::metrics::Metrics;
 use crate::os::memory;
 use crate::spec::SpawnError;
 
@@ -40,6 +41,7 @@ pub(super) struct Gear {
     pub(super) logs: Logs,
     pub(super) journal: Journal,
     pub(super) listeners: Listeners,
+    metrics: Metrics,
     deadlines: BTreeSet<(Tick, Key)>,
     /// Programs that run or are about to.
     live: u32,
@@ -77,6 +79,7 @@ impl Gear {
             logs,
             journal,
             listeners,
+            metrics: Metrics::new(),
             deadlines: BTreeSet::new(),
             live: 0,
             signals: HashMap::new(),
@@ -112,7 +115,7 @@ impl Gear {
         self.set_timer(slot);
         for effect in effects {
             words::log(&self.host, &slot.program.key, pid, effect);
-            self.tell_listeners(&slot.program.key, effect);
+            self.tell_others(&slot.program.key, effect);
         }
         for status in shown {
             self.journal.publish(wire::delta::Change::Upsert(status));
@@ -121,17 +124,20 @@ impl Gear {
         refusal
     }
 
-    fn tell_listeners(&self, key: &Key, effect: &Effect) {
-        let key = || key.clone();
+    /// Tells whoever counts and whoever listens.
+    fn tell_others(&self, key: &Key, effect: &Effect) {
         match effect {
             Effect::Spawned { attempt, .. } => self.listeners.tell(|| Notice::Spawned {
-                key: key(),
+                key: key.clone(),
                 attempt: attempt.get(),
             }),
-            Effect::Transition(change) => self.listeners.tell(|| Notice::Changed {
-                key: key(),
-                change: change.clone(),
-            }),
+            Effect::Transition(change) => {
+                self.metrics.note(key, change);
+                self.listeners.tell(|| Notice::Changed {
+                    key: key.clone(),
+                    change: change.clone(),
+                });
+            }
             Effect::Spawn { .. } | Effect::Signal { .. } => {}
         }
     }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     audit,
     fleet::Fleet,
+    metrics::Durations,
     moment::Moment,
     operation::{
         Condition, Deed, Fact, HostPrograms, Input, Operation, Part, Phase, Plan, Program, Record,
@@ -67,6 +68,7 @@ pub(super) struct Operations {
     pub(super) pending: Pending,
     /// What is to be told as events.
     happened: Vec<OperationChanged>,
+    durations: Durations,
 }
 
 /// Why nothing was begun.
@@ -553,6 +555,7 @@ impl Operations {
         let is_over = entry.operation.finished().is_some();
         if is_over && self.active.remove(id) {
             entry.tell_the_end();
+            self.note_duration(&entry);
             if let Some(undoing) = entry.undoing(now) {
                 entry.rolled_back_by.clone_from(&undoing.plan.id);
                 self.entries.insert(id.to_owned(), entry);
@@ -565,6 +568,13 @@ impl Operations {
         }
         entry.publish();
         self.entries.insert(id.to_owned(), entry);
+    }
+
+    fn note_duration(&self, entry: &Entry) {
+        if let Some(elapsed) = entry.operation.finished() {
+            let (deed, counts) = (entry.record.plan.deed, entry.operation.counts());
+            self.durations.note(deed, counts, elapsed);
+        }
     }
 
     fn forget(&mut self, now: Moment) {

@@ -1,0 +1,116 @@
+//! Metrics of a real small fleet, by their names, units and attributes.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rsv_tests::{
+    collector::{Collector, Point},
+    eventually::eventually,
+    fleet::Fleet,
+};
+
+const PROGRAMS: &str = "[program:app]\ncommand = /bin/sleep 1000\nstartsecs = 0\n\
+                        [program:once]\ncommand = /bin/sh -c 'exit 3'\nstartsecs = 0\nautorestart = false\n";
+
+/// The latest point of the one series that has all of this.
+fn point(collector: &Collector, metric: &str, attributes: &[(&str, &str)]) -> Option<Point> {
+    let has_all = |point: &Point| {
+        let mut attributes = attributes.iter();
+        attributes.all(|(key, value)| point.attribute(key) == *value)
+    };
+    let points = collector.points().into_iter();
+    let mut found = points.filter(|point| point.metric == metric && has_all(point));
+    found.next()
+}
+
+#[test]
+fn a_fleet_measures_what_happens_to_it() {
+    let collector = Collector::start();
+    let mut fleet = Fleet::start(&["web01", "web02"], PROGRAMS);
+    let exports = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
+    ];
+    fleet.controller().terminate();
+    fleet.start_controller_with(&exports);
+    fleet.host("web01").agent().kill();
+    fleet.host("web01").start_with(&exports);
+    fleet.wait_connected(2);
+    eventually("app runs", || fleet.host("web01").state("app") == "RUNNING");
+
+    let process = [("rsv.group.name", "app"), ("rsv.process.name", "app")];
+    let with = |more: (&'static str, &'static str)| [process[0], process[1], more];
+    let value = |metric, attributes: &[(&str, &str)]| {
+        point(&collector, metric, attributes).map(|point| point.value)
+    };
+    let state = |name| value("rsv.process.state", &with(("rsv.process.state", name)));
+    eventually("its state is measured", || {
+        state("RUNNING") == Some(1.0) && state("STOPPED") == Some(0.0)
+    });
+    let running = with(("rsv.process.state", "RUNNING"));
+    let shape = |metric, attributes: &[(&str, &str)]| {
+        let point = point(&collector, metric, attributes).expect("a point");
+        (point.service, point.kind, point.unit)
+    };
+    let agents = |kind, unit: &str| ("rsv-agent".to_owned(), kind, unit.to_owned());
+    let controllers = |kind, unit: &str| ("rsv-controller".to_owned(), kind, unit.to_owned());
+    assert_eq!(shape("rsv.process.state", &running), agents("up-down", "{process}"));
+    assert_eq!(shape("process.uptime", &process), agents("gauge", "s"));
+
+    // A crash, and a restart by command.
+    let pid = fleet.host("web01").pid("app");
+    let pid = Pid::from_raw(pid);
+    kill(pid, Signal::SIGKILL).expect("it can be killed");
+    let restarts = |reason| value("rsv.process.restarts", &with(("rsv.restart.reason", reason)));
+    eventually("the crash is counted", || restarts("exit") == Some(1.0));
+    let killed = with(("rsv.exit.kind", "signal"));
+    eventually("its end is counted", || value("rsv.process.exits", &killed) == Some(1.0));
+    assert_eq!(shape("rsv.process.exits", &killed), agents("sum", "{exit}"));
+    fleet.rsv(["-H", "web01", "restart", "app"]).expect_code(0);
+    eventually("the command is counted", || restarts("command") == Some(1.0));
+    let restarted = with(("rsv.restart.reason", "command"));
+    assert_eq!(shape("rsv.process.restarts", &restarted), agents("sum", "{restart}"));
+    fleet.rsv(["-H", "web01", "start", "once"]);
+    let unexpected = [
+        ("rsv.process.name", "once"),
+        ("rsv.exit.kind", "unexpected"),
+        ("process.exit.code", "3"),
+    ];
+    eventually("its code is counted", || value("rsv.process.exits", &unexpected) >= Some(1.0));
+
+    // The controller's side.
+    let status = |status| value("rsv.controller.agents", &[("rsv.agent.status", status)]);
+    eventually("agents are counted", || {
+        status("connected") == Some(2.0) && status("lost") == Some(0.0)
+    });
+    let connected = [("rsv.agent.status", "connected")];
+    assert_eq!(shape("rsv.controller.agents", &connected), controllers("up-down", "{agent}"));
+    let web01 = [("rsv.agent.id", "web01")];
+    eventually("ages are measured", || {
+        value("rsv.agent.heartbeat.age", &web01).is_some_and(|age| (0.0..60.0).contains(&age))
+    });
+    assert_eq!(shape("rsv.agent.heartbeat.age", &web01), controllers("gauge", "s"));
+    let command = [("rsv.command.kind", "restart"), ("rsv.command.outcome", "done")];
+    eventually("the operation is measured", || {
+        point(&collector, "rsv.command.duration", &command).is_some_and(|point| point.count == 1)
+    });
+    assert_eq!(shape("rsv.command.duration", &command), controllers("histogram", "s"));
+    let call = [
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", "rsv.v1.Fleet/Act"),
+        ("rpc.status_code", "OK"),
+    ];
+    let calls = point(&collector, "rpc.server.call.duration", &call).expect("a point");
+    assert_eq!((calls.kind, calls.unit.as_str()), ("histogram", "s"));
+    assert_eq!(calls.bounds[..3], [0.005, 0.01, 0.025]);
+
+    fleet.host("web02").agent().kill();
+    eventually("the lost one is counted", || {
+        status("connected") == Some(1.0) && status("lost") == Some(1.0)
+    });
+    // Nothing that grows without end is an attribute.
+    for point in collector.points() {
+        for key in point.attributes.keys() {
+            assert!(!key.contains("pid") && !key.contains("command.id"), "{point:?}");
+        }
+    }
+}
