@@ -12,6 +12,7 @@ needs() {
     command -v chromium >/dev/null || echo chromium
     command -v chromedriver >/dev/null || echo chromium-driver
     command -v npm >/dev/null || echo npm
+    command -v prometheus >/dev/null || echo prometheus
 }
 missing=$(needs)
 if [ -n "$missing" ]; then

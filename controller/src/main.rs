@@ -124,7 +124,7 @@ async fn serve(
 
 /// Logs to standard error, and traces where the environment says.
 fn start_logs(format: LogFormat) -> Option<Telemetry> {
-    let (telemetry, error) = match Telemetry::start("rsv-controller") {
+    let (telemetry, error) = match Telemetry::start("rsv-controller", None) {
         Ok(telemetry) => (telemetry, None),
         Err(error) => (None, Some(error)),
     };

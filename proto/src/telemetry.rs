@@ -59,16 +59,19 @@ pub struct TelemetryError(#[from] opentelemetry_otlp::ExporterBuildError);
 pub type TraceLayer<S> = Filtered<OpenTelemetryLayer<S, Tracer>, FilterFn, S>;
 
 impl Telemetry {
-    /// Starts exporting what the environment asks for; absent: nothing. Must be called inside a tokio
-    /// runtime, and before anything asks for the [`meter`].
-    pub fn start(service: &'static str) -> Result<Option<Self>, TelemetryError> {
+    /// Starts exporting what the environment asks for; absent: nothing. `agent`: the name of this host in its
+    /// fleet. Must be called inside a tokio runtime, and before anything asks for the [`meter`].
+    pub fn start(
+        service: &'static str,
+        agent: Option<&str>,
+    ) -> Result<Option<Self>, TelemetryError> {
         let wanted = |signal| is_wanted(signal, |name| env::var(name).ok());
         let traces = match wanted(Signal::Traces) {
-            true => Some(traces(service)?),
+            true => Some(traces(resource(service, agent))?),
             false => None,
         };
         let metrics = match wanted(Signal::Metrics) {
-            true => Some(metrics(service)?),
+            true => Some(metrics(resource(service, agent))?),
             false => None,
         };
         if let Some(metrics) = &metrics {
@@ -89,7 +92,7 @@ impl Telemetry {
         }
         Ok(Some(Self {
             service,
-            traces: Some(traces(service)?),
+            traces: Some(traces(resource(service, None))?),
             metrics: None,
         }))
     }
@@ -135,17 +138,17 @@ impl fmt::Debug for Telemetry {
     }
 }
 
-fn traces(service: &'static str) -> Result<SdkTracerProvider, TelemetryError> {
+fn traces(resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .build()?;
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_resource(resource(service))
+        .with_resource(resource)
         .build())
 }
 
-fn metrics(service: &'static str) -> Result<SdkMeterProvider, TelemetryError> {
+fn metrics(resource: Resource) -> Result<SdkMeterProvider, TelemetryError> {
     let exporter = opentelemetry_otlp::MetricExporter::builder()
         .with_tonic()
         .build()?;
@@ -157,7 +160,7 @@ fn metrics(service: &'static str) -> Result<SdkMeterProvider, TelemetryError> {
     };
     Ok(SdkMeterProvider::builder()
         .with_periodic_exporter(exporter)
-        .with_resource(resource(service))
+        .with_resource(resource)
         .with_view(many)
         .build())
 }
@@ -168,7 +171,7 @@ pub fn meter() -> Meter {
     opentelemetry::global::meter("rsv")
 }
 
-fn resource(service: &'static str) -> Resource {
+fn resource(service: &'static str, agent: Option<&str>) -> Resource {
     let machine = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
     let instance = Uuid::new_v5(
         &Uuid::NAMESPACE_OID,
@@ -190,6 +193,7 @@ fn resource(service: &'static str) -> Resource {
             KeyValue::new("os.type", env::consts::OS),
             KeyValue::new("process.pid", i64::from(std::process::id())),
         ])
+        .with_attributes(agent.map(|agent| KeyValue::new("rsv.agent.id", agent.to_owned())))
         .build()
 }
 

@@ -42,6 +42,8 @@ pub struct Span {
 pub struct Point {
     /// `service.name` of the program that made it.
     pub service: String,
+    /// `rsv.agent.id` of that program; empty when it has none.
+    pub agent: String,
     /// The metric's name.
     pub metric: String,
     /// Its unit.
@@ -56,6 +58,9 @@ pub struct Point {
     pub count: u64,
     /// Of a histogram its bounds.
     pub bounds: Vec<f64>,
+    /// Of a histogram how many values are below each of its bounds and above the one before; one more for those
+    /// above all.
+    pub buckets: Vec<u64>,
 }
 
 impl Point {
@@ -129,7 +134,12 @@ impl Collector {
     pub fn points(&self) -> Vec<Point> {
         let points = self.points.lock().expect("the receiver did not panic");
         let series = points.iter().map(|point| {
-            let name = (&point.service, &point.metric, &point.attributes);
+            let name = (
+                &point.service,
+                &point.agent,
+                &point.metric,
+                &point.attributes,
+            );
             (name, point)
         });
         let latest: BTreeMap<_, _> = series.collect();
@@ -147,7 +157,7 @@ impl TraceService for Receiver {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut spans = self.0.lock().expect("the receiver did not panic");
         for resource in request.into_inner().resource_spans {
-            let service = service_of(resource.resource);
+            let (service, _) = source_of(resource.resource);
             let scopes = resource
                 .scope_spans
                 .into_iter()
@@ -175,31 +185,35 @@ impl MetricsService for Measurer {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let mut points = self.0.lock().expect("the receiver did not panic");
         for resource in request.into_inner().resource_metrics {
-            let service = service_of(resource.resource);
+            let (service, agent) = source_of(resource.resource);
             let scopes = resource.scope_metrics.into_iter();
             for metric in scopes.flat_map(|scope| scope.metrics) {
-                points.extend(points_of(&service, metric));
+                points.extend(points_of(&service, &agent, &metric));
             }
         }
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
-fn service_of(resource: Option<Resource>) -> String {
+/// The program, and the agent if it is one.
+fn source_of(resource: Option<Resource>) -> (String, String) {
     let mut attributes = texts(resource.unwrap_or_default().attributes);
-    attributes.remove("service.name").unwrap_or_default()
+    let mut take = |key| attributes.remove(key).unwrap_or_default();
+    (take("service.name"), take("rsv.agent.id"))
 }
 
-fn points_of(service: &str, metric: Metric) -> Vec<Point> {
-    let point = |kind, attributes, value, count, bounds| Point {
+fn points_of(service: &str, agent: &str, metric: &Metric) -> Vec<Point> {
+    let point = |kind, attributes, value| Point {
         service: service.to_owned(),
+        agent: agent.to_owned(),
         metric: metric.name.clone(),
         unit: metric.unit.clone(),
         kind,
         attributes: texts(attributes),
         value,
-        count,
-        bounds,
+        count: 0,
+        bounds: Vec::new(),
+        buckets: Vec::new(),
     };
     let number = |kind, data: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
         let value = match data.value {
@@ -207,7 +221,7 @@ fn points_of(service: &str, metric: Metric) -> Vec<Point> {
             Some(number_data_point::Value::AsInt(value)) => value as f64,
             None => f64::NAN,
         };
-        point(kind, data.attributes, value, 0, Vec::new())
+        point(kind, data.attributes, value)
     };
     match metric.data.clone() {
         Some(Data::Gauge(gauge)) => {
@@ -223,13 +237,12 @@ fn points_of(service: &str, metric: Metric) -> Vec<Point> {
             let points = histogram.data_points.into_iter();
             let one = |data: opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint| {
                 let sum = data.sum.unwrap_or(f64::NAN);
-                point(
-                    "histogram",
-                    data.attributes,
-                    sum,
-                    data.count,
-                    data.explicit_bounds,
-                )
+                Point {
+                    count: data.count,
+                    bounds: data.explicit_bounds,
+                    buckets: data.bucket_counts,
+                    ..point("histogram", data.attributes, sum)
+                }
             };
             points.map(one).collect()
         }

@@ -19,3 +19,4 @@ pub mod eventually;
 pub mod fleet;
 pub mod host;
 pub mod lines;
+pub mod prometheus;

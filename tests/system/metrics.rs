@@ -53,29 +53,46 @@ fn a_fleet_measures_what_happens_to_it() {
     };
     let agents = |kind, unit: &str| ("rsv-agent".to_owned(), kind, unit.to_owned());
     let controllers = |kind, unit: &str| ("rsv-controller".to_owned(), kind, unit.to_owned());
-    assert_eq!(shape("rsv.process.state", &running), agents("up-down", "{process}"));
+    assert_eq!(
+        shape("rsv.process.state", &running),
+        agents("up-down", "{process}")
+    );
     assert_eq!(shape("process.uptime", &process), agents("gauge", "s"));
 
     // A crash, and a restart by command.
     let pid = fleet.host("web01").pid("app");
     let pid = Pid::from_raw(pid);
     kill(pid, Signal::SIGKILL).expect("it can be killed");
-    let restarts = |reason| value("rsv.process.restarts", &with(("rsv.restart.reason", reason)));
+    let restarts = |reason| {
+        value(
+            "rsv.process.restarts",
+            &with(("rsv.restart.reason", reason)),
+        )
+    };
     eventually("the crash is counted", || restarts("exit") == Some(1.0));
     let killed = with(("rsv.exit.kind", "signal"));
-    eventually("its end is counted", || value("rsv.process.exits", &killed) == Some(1.0));
+    eventually("its end is counted", || {
+        value("rsv.process.exits", &killed) == Some(1.0)
+    });
     assert_eq!(shape("rsv.process.exits", &killed), agents("sum", "{exit}"));
     fleet.rsv(["-H", "web01", "restart", "app"]).expect_code(0);
-    eventually("the command is counted", || restarts("command") == Some(1.0));
+    eventually("the command is counted", || {
+        restarts("command") == Some(1.0)
+    });
     let restarted = with(("rsv.restart.reason", "command"));
-    assert_eq!(shape("rsv.process.restarts", &restarted), agents("sum", "{restart}"));
+    assert_eq!(
+        shape("rsv.process.restarts", &restarted),
+        agents("sum", "{restart}")
+    );
     fleet.rsv(["-H", "web01", "start", "once"]);
     let unexpected = [
         ("rsv.process.name", "once"),
         ("rsv.exit.kind", "unexpected"),
         ("process.exit.code", "3"),
     ];
-    eventually("its code is counted", || value("rsv.process.exits", &unexpected) >= Some(1.0));
+    eventually("its code is counted", || {
+        value("rsv.process.exits", &unexpected) >= Some(1.0)
+    });
 
     // The controller's side.
     let status = |status| value("rsv.controller.agents", &[("rsv.agent.status", status)]);
@@ -83,17 +100,29 @@ fn a_fleet_measures_what_happens_to_it() {
         status("connected") == Some(2.0) && status("lost") == Some(0.0)
     });
     let connected = [("rsv.agent.status", "connected")];
-    assert_eq!(shape("rsv.controller.agents", &connected), controllers("up-down", "{agent}"));
+    assert_eq!(
+        shape("rsv.controller.agents", &connected),
+        controllers("up-down", "{agent}")
+    );
     let web01 = [("rsv.agent.id", "web01")];
     eventually("ages are measured", || {
         value("rsv.agent.heartbeat.age", &web01).is_some_and(|age| (0.0..60.0).contains(&age))
     });
-    assert_eq!(shape("rsv.agent.heartbeat.age", &web01), controllers("gauge", "s"));
-    let command = [("rsv.command.kind", "restart"), ("rsv.command.outcome", "done")];
+    assert_eq!(
+        shape("rsv.agent.heartbeat.age", &web01),
+        controllers("gauge", "s")
+    );
+    let command = [
+        ("rsv.command.kind", "restart"),
+        ("rsv.command.outcome", "done"),
+    ];
     eventually("the operation is measured", || {
         point(&collector, "rsv.command.duration", &command).is_some_and(|point| point.count == 1)
     });
-    assert_eq!(shape("rsv.command.duration", &command), controllers("histogram", "s"));
+    assert_eq!(
+        shape("rsv.command.duration", &command),
+        controllers("histogram", "s")
+    );
     let call = [
         ("rpc.system.name", "grpc"),
         ("rpc.method", "rsv.v1.Fleet/Act"),
@@ -110,7 +139,10 @@ fn a_fleet_measures_what_happens_to_it() {
     // Nothing that grows without end is an attribute.
     for point in collector.points() {
         for key in point.attributes.keys() {
-            assert!(!key.contains("pid") && !key.contains("command.id"), "{point:?}");
+            assert!(
+                !key.contains("pid") && !key.contains("command.id"),
+                "{point:?}"
+            );
         }
     }
 }

@@ -25,11 +25,12 @@ pub(super) fn open(settings: &Supervisord) -> Result<Vec<LogFile>, Failure> {
 pub(super) fn start(
     files: Vec<LogFile>,
     level: LogLevel,
+    agent: Option<&str>,
 ) -> Result<(MainLog, Option<Telemetry>), Failure> {
     let started = |error: io::Error| Failure::failed(format!("cannot start logging: {error}"));
     let sinks = files.into_iter().map(|file| Sink::start("mainlog", file));
     let log = MainLog::new(sinks.collect::<io::Result<_>>().map_err(started)?);
-    let telemetry = Telemetry::start("rsv-agent");
+    let telemetry = Telemetry::start("rsv-agent", agent);
     let (telemetry, problem) = match telemetry {
         Ok(telemetry) => (telemetry, None),
         Err(error) => (None, Some(error)),

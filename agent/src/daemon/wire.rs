@@ -116,7 +116,8 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
     } = prepared;
     let Loaded { config, warnings } = loaded;
     let config = Arc::new(config);
-    let (log, telemetry) = logging::start(logs, config.supervisord.log_level)?;
+    let name = config.agent.as_ref().map(|agent| agent.name.as_str());
+    let (log, telemetry) = logging::start(logs, config.supervisord.log_level, name)?;
     tell_of_the_start(&config, &notes);
     for warning in &warnings {
         warn!("{warning}");
