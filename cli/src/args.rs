@@ -35,8 +35,6 @@ pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
     after_help = words::AFTER_SHORT,
     after_long_help = words::AFTER_LONG,
     disable_help_subcommand = true,
-    subcommand_required = true,
-    arg_required_else_help = true,
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
     max_term_width = 100
@@ -45,7 +43,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) verb: Option<Verb>,
 }
 
 /// Flags whose values add up wherever they stand. A global flag of clap's cannot do that: what
@@ -69,10 +67,12 @@ impl Arguments {
         let [host, exclude, label] = ADDED_UP.map(|flag| gather(&matches, flag));
         let by_hand = matches.clone();
         let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
-        arguments.verb.take_apart();
+        if let Some(verb) = &mut arguments.verb {
+            verb.take_apart();
+        }
         match &mut arguments.verb {
-            Verb::Tail(tail) => tail.typed = typed::typed(&by_hand),
-            Verb::Maintail(tail) => {
+            Some(Verb::Tail(tail)) => tail.typed = typed::typed(&by_hand),
+            Some(Verb::Maintail(tail)) => {
                 tail.words = typed::typed(&by_hand);
                 tail.words.retain(|word| word != "-f");
             }

@@ -41,6 +41,16 @@ pub(crate) enum Scope {
 }
 
 impl Invocation {
+    /// A run with these flags.
+    pub(crate) fn new(global: Global) -> Self {
+        Self {
+            ui: Ui::new(&global),
+            global,
+            on_interrupt: None,
+            operation: None,
+        }
+    }
+
     /// Settles once what the flags leave to the run: host names from standard input, and by which lots
     /// hosts are drawn.
     pub(crate) fn choose_hosts(&mut self) -> Result<(), Failure> {

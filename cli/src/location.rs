@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rsv_config::{ClientView, ConfigErrors, client_view, host::SystemHost, search_paths};
+use rsv_config::{
+    ClientView, ConfigErrors, Supervisorctl, client_view, host::SystemHost, search_paths,
+};
 
 use crate::{args::Global, error::Failure};
 
@@ -89,6 +91,16 @@ fn from_configuration(file: Option<&Path>) -> Result<Location, Failure> {
         .filter(|url| url.starts_with("unix://"))
         .unwrap_or_else(|| format!("unix://{}", socket.display()));
     Ok(Location { socket, url })
+}
+
+/// `[supervisorctl]` of the configuration that the flags mean, if there is one.
+pub(crate) fn section(global: &Global) -> Option<Supervisorctl> {
+    let host = SystemHost::new();
+    let file = match &global.configuration {
+        Some(file) => file.clone(),
+        None => searched(&host)?,
+    };
+    client_view(&file, &host).ok()?.supervisorctl
 }
 
 fn wrong(errors: &ConfigErrors) -> Failure {

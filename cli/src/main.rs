@@ -12,6 +12,7 @@ mod live;
 mod local;
 mod location;
 mod run;
+mod shell;
 mod table;
 mod telemetry;
 mod ui;

@@ -1,6 +1,6 @@
 //! One run, from the words on the command line to the exit code.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use rsv_proto::wire::control_operation_request::Control;
 use tracing::Instrument as _;
@@ -10,29 +10,25 @@ use crate::{
     command,
     error::{Exit, Failure},
     invocation::Invocation,
-    telemetry,
-    ui::Ui,
+    shell, telemetry,
 };
 
 /// Runs what the process was started with.
 pub(crate) fn run() -> ExitCode {
-    let arguments = match Arguments::read(std::env::args_os()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::read(words.clone()) {
         Ok(arguments) => arguments,
         Err(error) => return say_usage(&error),
     };
-    let ui = Ui::new(&arguments.global);
-    let mut invocation = Invocation {
-        global: arguments.global,
-        ui,
-        on_interrupt: None,
-        operation: None,
-    };
+    let Arguments { global, verb } = arguments;
+    let mut invocation = Invocation::new(global);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let exit = match runtime {
-        Ok(runtime) => runtime.block_on(traced(&mut invocation, arguments.verb)),
-        Err(error) => {
+    let exit = match (runtime, verb) {
+        (Ok(runtime), Some(verb)) => runtime.block_on(traced(&mut invocation, verb)),
+        (Ok(runtime), None) => shell::run(words, invocation.global, runtime),
+        (Err(error), _) => {
             let failure = Failure::new(Exit::Failed, "cannot start").because(&error);
             invocation.ui.failure(&failure);
             failure.exit
@@ -45,19 +41,23 @@ pub(crate) fn run() -> ExitCode {
 async fn traced(invocation: &mut Invocation, verb: Verb) -> Exit {
     let telemetry = telemetry::start(&mut invocation.ui);
     let span = telemetry::root(verb.name());
-    let work = finished(invocation, verb).instrument(span.clone());
-    let exit = tokio::select! {
-        exit = work => Some(exit),
-        _ = tokio::signal::ctrl_c() => None,
-    };
-    let exit = match exit {
-        Some(exit) => exit,
-        None => interrupted(invocation).await,
-    };
+    let exit = within(invocation, verb).instrument(span.clone()).await;
     telemetry::record(&span, exit);
     drop(span);
     telemetry::finish(telemetry).await;
     exit
+}
+
+/// Runs the verb, for as long as it is not interrupted.
+pub(crate) async fn within(invocation: &mut Invocation, verb: Verb) -> Exit {
+    let exit = tokio::select! {
+        exit = finished(invocation, verb) => Some(exit),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    match exit {
+        Some(exit) => exit,
+        None => interrupted(invocation).await,
+    }
 }
 
 /// The end of a run that was interrupted. An operation belongs to the controller: whoever is there is

@@ -13,7 +13,7 @@ const CARE: &str = "Care";
 const SHOW: &str = "What is shown";
 
 /// Flags of every verb.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Hosts: a glob 'web*', a set 'web[01-20,33]', @GROUP, @state:STATE, @op:ID or @op:ID:OUTCOME, joined by
     /// `,` (or), `!` (without) and `&` (and); `-` reads them from stdin; repeatable

@@ -219,7 +219,7 @@ mod tests {
     use crate::args::{Arguments, Verb};
 
     fn rollout(line: &str) -> Option<Rollout> {
-        match Arguments::read(line.split(' ')).unwrap().verb {
+        match Arguments::read(line.split(' ')).unwrap().verb.unwrap() {
             Verb::Restart(args) => args.rollout.to_wire(),
             other => panic!("{other:?}"),
         }

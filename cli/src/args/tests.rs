@@ -33,7 +33,7 @@ fn global_flags_may_stand_anywhere() {
 
 fn tail_words(line: &str) -> (bool, Vec<String>, Vec<String>) {
     let arguments = parsed(line);
-    match arguments.verb {
+    match arguments.verb.unwrap() {
         Verb::Tail(tail) => (tail.follow, tail.words, arguments.global.host),
         other => panic!("{line}: {other:?}"),
     }
@@ -70,12 +70,12 @@ fn the_words_of_tail_keep_their_order_with_options_among_them() {
         ("rsv tail --lines 30 app", "app"),
         ("rsv -c f tail -5 app -q", "-5 app"),
     ] {
-        match parsed(line).verb {
+        match parsed(line).verb.unwrap() {
             Verb::Tail(tail) => assert_eq!(tail.typed.join(" "), typed, "{line}"),
             other => panic!("{line}: {other:?}"),
         }
     }
-    match parsed("rsv maintail -x").verb {
+    match parsed("rsv maintail -x").verb.unwrap() {
         Verb::Maintail(tail) => assert_eq!(tail.words, ["-x"]),
         other => panic!("{other:?}"),
     }
@@ -83,7 +83,7 @@ fn the_words_of_tail_keep_their_order_with_options_among_them() {
 
 #[test]
 fn names_are_taken_apart_at_blanks() {
-    let programs = |words: &[&str]| match Arguments::read(words).unwrap().verb {
+    let programs = |words: &[&str]| match Arguments::read(words).unwrap().verb.unwrap() {
         Verb::Status(args) => args.programs,
         Verb::Start(args) => args.programs,
         other => panic!("{other:?}"),
@@ -108,7 +108,7 @@ fn the_life_of_a_token_has_a_unit() {
 
 #[test]
 fn an_unknown_verb_is_kept_with_its_words() {
-    match parsed("rsv frobnicate x").verb {
+    match parsed("rsv frobnicate x").verb.unwrap() {
         Verb::Unknown(words) => assert_eq!(words, ["frobnicate", "x"]),
         other => panic!("{other:?}"),
     }

@@ -9,6 +9,7 @@ with the identity of a context (see `rsv ctx --help`).";
 
 pub(super) const AFTER_SHORT: &str = "\
 Examples:
+  rsv                                   a prompt with history and completion; `quit` ends it
   rsv status                            programs of this machine
   rsv restart app                       one of them
   rsv -c supervisord.conf status        of the agent with this configuration
@@ -20,6 +21,7 @@ Examples:
 
 pub(super) const AFTER_LONG: &str = "\
 Examples:
+  rsv                                   a prompt with history and completion; `quit` ends it
   rsv status                            programs of this machine
   rsv restart app                       one of them
   rsv -c supervisord.conf status        of the agent with this configuration
@@ -49,7 +51,8 @@ Exit codes:
 
 With -o json every verb prints one object with \"schema\": \"rsv/VERB/v1\"; complaints go to
 standard error. A program that a signal has ended has exit_status -1 and its exit_signal.
--u USER, -p PASSWORD, -i and -r FILE are accepted as supervisorctl has them, and do nothing here.
+-u USER, -p PASSWORD and -i are accepted as supervisorctl has them, and do nothing here; -r FILE is the
+prompt's history.
 
 Environment:
   RSV_CONTEXT   a context's name, or a context file

@@ -449,7 +449,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let asked = |line: &str| {
             let arguments = Arguments::read(line.split(' ')).unwrap();
-            let Verb::Events(args) = arguments.verb else {
+            let Some(Verb::Events(args)) = arguments.verb else {
                 panic!("another verb");
             };
             request(&args, now)

@@ -15,3 +15,4 @@ mod fake;
 mod fleet;
 mod local;
 mod run;
+mod shell;
