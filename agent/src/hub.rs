@@ -35,6 +35,7 @@ mod outbox;
 mod reconfigure;
 mod record;
 mod slot;
+mod sockets;
 mod stopping;
 mod verdicts;
 mod words;
@@ -292,6 +293,7 @@ impl Core {
         }
         self.course.at_rest(key, &slot.phase);
         if slot.phase.is_at_rest() {
+            self.gear.sockets.release(key);
             self.gear.close_logs(slot);
         }
         if !slot.is_configured && slot.phase.is_at_rest() {

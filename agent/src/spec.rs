@@ -11,6 +11,7 @@ mod credentials;
 mod error;
 mod executable;
 mod launch;
+mod socket;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use credentials::lookup as lookup_credentials;
 pub use error::{SpawnError, refused_text};
 pub(crate) use error::{code_name, io_code};
 pub use launch::{Ambience, Launch};
+pub use socket::{SocketAddress, SocketSpec};
 
 /// One process to supervise.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Program {
     pub stderr: Option<Arc<LogSpec>>,
     /// The digest of all that it is started with, see [`rsv_config::fingerprint`].
     pub fingerprint: u64,
+    /// The socket that is its standard input; absent: that is a pipe.
+    pub socket: Option<Arc<SocketSpec>>,
 }
 
 impl Program {

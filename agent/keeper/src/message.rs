@@ -289,7 +289,8 @@ pub struct Rlimit {
 pub enum Stdin {
     /// A pipe whose write end the agent and the keeper hold.
     Pipe = 0,
-    /// The descriptor attached to the request, such as a listening socket.
+    /// The descriptor attached to the request, such as a listening socket. The keeper holds a copy of it, and
+    /// shows it to the next agent as it shows the write end of a pipe.
     Given = 1,
     /// `/dev/null`.
     Null = 2,

@@ -198,7 +198,11 @@ impl Keeper {
                 set_nonblocking(&ours)?;
                 (theirs, Some(ours))
             }
-            (Stdin::Given, Some(given)) => (given, None),
+            // Kept for the next agent, whose programs are to share it.
+            (Stdin::Given, Some(given)) => {
+                let kept = given.try_clone()?;
+                (given, Some(kept))
+            }
             (Stdin::Given | Stdin::Null, _) => (self.spawner.null().try_clone_to_owned()?, None),
         };
         let (stdout, their_stdout) = output_pipe()?;

@@ -179,6 +179,9 @@ impl super::gear::Gear {
             stdout,
             stderr,
         } = run;
+        if let (Some(socket), Some(stdin)) = (&slot.program.socket, &stdin) {
+            self.sockets.adopt(&slot.program.key, socket, stdin);
+        }
         self.attach(slot, &held, Channel::Stdout, stdout);
         self.attach(slot, &held, Channel::Stderr, stderr);
         let known = slot

@@ -52,7 +52,11 @@ impl Core {
     fn stdin_of(&self, key: &Key) -> Result<OwnedFd, NoStdin> {
         let slot = self.slots.get(key).ok_or(NoStdin::NoSuchProcess)?;
         let process = slot.process.as_ref().ok_or(NoStdin::NotRunning)?;
-        let stdin = process.stdin.as_ref().ok_or(NoStdin::NoPipe)?;
+        let pipe = process
+            .stdin
+            .as_ref()
+            .filter(|_| slot.program.socket.is_none());
+        let stdin = pipe.ok_or(NoStdin::NoPipe)?;
         stdin.try_clone().map_err(|_| NoStdin::NoPipe)
     }
 

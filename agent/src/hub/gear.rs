@@ -19,6 +19,7 @@ use super::handle::Key;
 use super::logs::Logs;
 use super::outbox::Outbox;
 use super::slot::{LogState, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope};
+use super::sockets::Sockets;
 use super::{verdicts, wanted, words};
 use crate::journal::Journal;
 use crate::listeners::{Listeners, Notice};
@@ -42,6 +43,7 @@ pub(super) struct Gear {
     pub(super) journal: Journal,
     pub(super) listeners: Listeners,
     metrics: Metrics,
+    pub(super) sockets: Sockets,
     deadlines: BTreeSet<(Tick, Key)>,
     /// Programs that run or are about to.
     live: u32,
@@ -80,6 +82,7 @@ impl Gear {
             journal,
             listeners,
             metrics: Metrics::new(),
+            sockets: Sockets::default(),
             deadlines: BTreeSet::new(),
             live: 0,
             signals: HashMap::new(),
@@ -190,7 +193,14 @@ impl Gear {
         slot.spawn = SpawnStage::Idle;
         let launch = slot.program.launch.as_ref();
         let launch = launch.map_err(|why| SpawnError::Configuration(why.clone()))?;
-        let spec = launch.resolve(&slot.program.key)?;
+        let mut spec = launch.resolve(&slot.program.key)?;
+        let socket = match &slot.program.socket {
+            Some(socket) => Some(self.sockets.obtain(&slot.program.key, socket)?),
+            None => None,
+        };
+        if socket.is_some() {
+            spec.stdin = message::Stdin::Given.into();
+        }
         // A stream that is merged into another has no pipe, whatever a former run had.
         let stderr = slot
             .program
@@ -209,7 +219,7 @@ impl Gear {
             keeps_stdout: slot.program.stdout.is_looked_at(),
             keeps_stderr: keeps_stderr(&slot.program),
         };
-        let fds = drains.into_iter().flatten().collect();
+        let fds = [socket].into_iter().chain(drains).flatten().collect();
         self.outbox
             .send(Request::Spawn(spawn), fds)
             .map_err(|_| SpawnError::TooLarge(slot.program.key.name.clone()))?;

@@ -257,6 +257,7 @@ impl Note {
             stdout: self.stdout.into_spec().into(),
             stderr: self.stderr.map(|note| note.into_spec().into()),
             fingerprint: 0,
+            socket: None,
         }
     }
 }
@@ -400,6 +401,7 @@ mod tests {
             stdout: LogSpec::file("/var/log/x", 10, 2).into(),
             stderr: None,
             fingerprint: 7,
+            socket: None,
         };
         let mut slot = Slot::new(program.clone());
         (slot.started_as, slot.listening) = (Some(7), Some(Noted::Busy));

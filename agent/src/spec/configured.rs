@@ -14,7 +14,7 @@ use rsv_supervise::{Autorestart, Policy, RestartWindow, Retries, Scope};
 use sha2::{Digest, Sha256};
 
 use super::credentials::lookup;
-use super::{Ambience, Launch, Program};
+use super::{Ambience, Launch, Program, SocketSpec};
 use crate::capture::{LogSpec, LogTarget, SYSLOG_SOCKET, SyslogTarget};
 use crate::hub::Key;
 
@@ -98,6 +98,10 @@ impl Common<'_> {
             stdout,
             stderr,
             fingerprint: rsv_config::fingerprint(process),
+            socket: process
+                .socket
+                .as_ref()
+                .map(|socket| SocketSpec::of(socket).into()),
         }
     }
 
@@ -278,6 +282,7 @@ fn broken(broken: &BrokenProgram) -> Program {
         stdout: LogSpec::null().into(),
         stderr: None,
         fingerprint: 0,
+        socket: None,
     }
 }
 

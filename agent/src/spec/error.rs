@@ -46,6 +46,14 @@ pub enum SpawnError {
         /// The system's name of the error, such as `EACCES`.
         code: String,
     },
+    /// The socket that it is to have cannot be made.
+    #[error("Could not create FastCGI socket {url}: {why}")]
+    Socket {
+        /// The socket, as it is configured.
+        url: String,
+        /// What the system says.
+        why: String,
+    },
     /// As many programs run as may.
     #[error("too many programs running to spawn '{name}' (maxprocs is {limit})")]
     TooMany {
@@ -70,7 +78,7 @@ impl SpawnError {
             | Self::NotExecutable(_)
             | Self::NoPermission(_) => wire::Refusal::NotExecutable,
             Self::TooMany { .. } => wire::Refusal::TooManyProcesses,
-            Self::Configuration(_) | Self::Log { .. } | Self::TooLarge(_) => {
+            Self::Configuration(_) | Self::Log { .. } | Self::Socket { .. } | Self::TooLarge(_) => {
                 wire::Refusal::SpawnError
             }
         }

@@ -344,6 +344,7 @@ pub(crate) fn program(name: &str, script: &str) -> Program {
         stdout: LogSpec::null().into(),
         stderr: None,
         fingerprint: 0,
+        socket: None,
     }
 }
 

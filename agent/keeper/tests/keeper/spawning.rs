@@ -211,7 +211,8 @@ fn standard_input_may_be_given_or_nothing_and_standard_error_may_be_merged() {
     });
     given.fds.push(reader);
     let mut running = agent.spawn(&given);
-    assert!(running.stdin.is_none() && running.stderr.is_none());
+    // What was given is kept for the next agent.
+    assert!(running.stdin.is_some() && running.stderr.is_none());
     assert_eq!(running.output(), "givenerr\n");
     let null = Program::shell("null", "cat; readlink /proc/self/fd/0");
     let mut running = agent.spawn(&null.spec(|spec| spec.stdin = Stdin::Null.into()));

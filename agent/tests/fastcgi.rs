@@ -1,0 +1,161 @@
+//! FastCGI programs: processes that share a listening socket as their standard input, and find it again
+//! whatever dies.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+#[path = "compat_support/agent.rs"]
+mod agent;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+
+use agent::{Agent, PATIENCE, command, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Answers each connection with its own process id.
+const SERVER: &str = "import os, socket\n\
+                      s = socket.socket(fileno=0)\n\
+                      while True:\n    \
+                          c, _ = s.accept()\n    \
+                          c.sendall(str(os.getpid()).encode())\n    \
+                          c.close()\n";
+
+fn with_servers(more: &str) -> Agent {
+    Agent::start_with(
+        &format!(
+            "[fcgi-program:web]\ncommand=python3 {{at}}/server.py\nsocket=unix://{{at}}/web.sock\n\
+             socket_mode=0640\nnumprocs=3\nprocess_name=web_%(process_num)d\nstartsecs=0\n{more}"
+        ),
+        |at| fs::write(at.join("server.py"), SERVER).unwrap(),
+    )
+}
+
+/// Who answers; absent: nobody listens.
+fn answer(at: &Path) -> Option<i32> {
+    let mut stream = UnixStream::connect(at.join("web.sock")).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.parse().ok()
+}
+
+fn pid(agent: &Agent, name: &str) -> i32 {
+    let info = agent.call("getProcessInfo", &[name]);
+    let pid = info.split("<name>pid</name>").nth(1).unwrap();
+    let pid = pid.split("<int>").nth(1).unwrap();
+    pid.split("</int>").next().unwrap().parse().unwrap()
+}
+
+fn pids(agent: &Agent) -> BTreeSet<i32> {
+    (0..3)
+        .map(|number| pid(agent, &format!("web:web_{number}")))
+        .collect()
+}
+
+fn stands_still(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('T')
+}
+
+fn main_log(agent: &Agent) -> String {
+    fs::read_to_string(agent.directory.path().join("main.log")).unwrap()
+}
+
+#[test]
+fn the_processes_of_a_group_share_one_socket_until_the_last_has_stopped() {
+    let agent = with_servers("");
+    let at = agent.directory.path();
+    eventually("somebody answers", || answer(at).is_some());
+    let mode = fs::metadata(at.join("web.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let all = pids(&agent);
+    let mut answered = BTreeSet::new();
+    eventually("each of them answers", || {
+        answered.extend(answer(at));
+        answered == all
+    });
+    // Nothing can be written to a socket that listens.
+    assert!(
+        agent
+            .call("sendProcessStdin", &["web:web_0", "x"])
+            .contains("NO_FILE")
+    );
+
+    agent.call("stopProcess", &["web:web_0"]);
+    agent.call("stopProcess", &["web:web_1"]);
+    assert_eq!(answer(at), Some(pid(&agent, "web:web_2")));
+    agent.call("stopProcess", &["web:web_2"]);
+    assert_eq!(answer(at), None);
+    agent.call("startProcess", &["web:web_1"]);
+    eventually("one answers again", || answer(at).is_some());
+    let log = main_log(&agent);
+    let url = format!("socket unix://{}/web.sock", at.display());
+    assert_eq!(log.matches(&format!("Creating {url}")).count(), 2, "{log}");
+    assert_eq!(log.matches(&format!("Closing {url}")).count(), 1, "{log}");
+}
+
+#[test]
+fn a_member_of_another_group_has_its_socket_too() {
+    let agent = with_servers("[group:all]\nprograms=web\n");
+    let at = agent.directory.path();
+    eventually("somebody answers", || answer(at).is_some());
+    assert!(agent.is_in("all:web_0", "RUNNING"));
+}
+
+#[test]
+fn whoever_waits_in_the_socket_is_served_whatever_dies() {
+    let mut agent = with_servers("");
+    let at = agent.directory.path().to_owned();
+    eventually("somebody answers", || answer(&at).is_some());
+    for _ in 0..3 {
+        // Nobody accepts: a connection waits in the socket.
+        let before = pids(&agent);
+        for pid in &before {
+            kill(Pid::from_raw(*pid), Signal::SIGSTOP).unwrap();
+        }
+        eventually("all stand still", || {
+            before.iter().all(|pid| stands_still(*pid))
+        });
+        let mut waiting = UnixStream::connect(at.join("web.sock")).unwrap();
+        waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+        agent.child.kill().unwrap();
+        agent.child.wait().unwrap();
+        for pid in &before {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+        }
+        agent.child = command(&at).stdout(Stdio::null()).spawn().unwrap();
+        let mut text = String::new();
+        waiting.read_to_string(&mut text).unwrap();
+        let by: i32 = text.parse().unwrap();
+        assert!(!before.contains(&by));
+        eventually("the next agent answers", || {
+            agent.try_call("getState", &[]).is_some()
+        });
+        eventually("all are up again", || {
+            (0..3).all(|number| agent.is_in(&format!("web:web_{number}"), "RUNNING"))
+        });
+        assert!(pids(&agent).contains(&by));
+    }
+}
+
+#[test]
+fn a_socket_that_cannot_be_made_is_the_reason_that_is_shown() {
+    let agent = Agent::start(
+        "[fcgi-program:web]\ncommand=/bin/cat\nsocket=unix://{at}/no/such/web.sock\nstartretries=0\n",
+    );
+    eventually("it is given up", || agent.is_in("web:web", "FATAL"));
+    let info = agent.call("getProcessInfo", &["web:web"]);
+    assert!(
+        info.contains("Could not create FastCGI socket unix:///"),
+        "{info}"
+    );
+    assert!(info.contains("No such file or directory"), "{info}");
+}
