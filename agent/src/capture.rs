@@ -45,6 +45,7 @@ mod regular;
 pub mod sieve;
 mod stream;
 mod syslog;
+mod talk;
 mod trouble;
 
 use std::io;
@@ -291,6 +292,12 @@ impl Capture {
         let (sender, events) = events::channel();
         self.inbox.tell(Command::Listen(sender));
         Some(events)
+    }
+
+    /// So many bytes of what an event listener has said ([`CaptureEvent::Protocol`]) are understood and
+    /// may be taken out of its pipe.
+    pub fn understood(&self, run: Run, bytes: usize) {
+        self.inbox.tell(Command::Understood { run, bytes });
     }
 
     /// Where the thread says that a log is in trouble, and when that is over. Called on the thread,

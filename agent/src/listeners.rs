@@ -9,7 +9,7 @@
 //!
 //! Events wait in memory: those that wait when the agent ends are gone, as with Supervisor. The listeners
 //! themselves run on, and the keeper's note of each says whether it waits for an event, so that the next agent goes
-//! on with it in step. An event that was under way at that moment is not offered again; one that was only half
+//! on with it in step: what a listener says stays in its pipe until what it means is noted. An event that was under way at that moment is not offered again; one that was only half
 //! written has its listener started anew.
 
 mod event;
@@ -19,12 +19,12 @@ pub mod protocol;
 mod tick;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rsv_config::{Group, GroupKind};
+use rsv_keeper::message::Run;
 use rsv_proto::wire;
 use rsv_supervise::{Change, Entered};
 use tokio::io::AsyncWriteExt as _;
@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::capture::{Capture, CaptureEvent, CaptureEvents};
-use crate::hub::{ActOn, HubHandle, Key};
+use crate::hub::{HubHandle, Key};
 use crate::mainlog::SUPERVISOR;
 use event::Event;
 pub use pool::Noted;
@@ -52,9 +52,6 @@ const ATOMIC: usize = 4096;
 
 /// How long somebody who wants to show the listeners waits for it.
 const VIEW: Duration = Duration::from_millis(200);
-
-/// Who restarts a listener that does not keep to the protocol.
-const ACTOR: &str = "the event listener protocol";
 
 /// The front of the task. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -84,6 +81,8 @@ pub enum Notice {
         is_running: bool,
         /// What the former agent has noted of it as a listener.
         noted: Option<Noted>,
+        /// There is something in its pipe that the former agent may have understood.
+        has_unread: bool,
     },
     /// There is a process.
     Spawned {
@@ -128,7 +127,17 @@ pub struct Starting {
 struct Written {
     key: Key,
     attempt: u64,
-    outcome: io::Result<()>,
+    outcome: Outcome,
+}
+
+/// What became of writing an event.
+enum Outcome {
+    /// It is with the process.
+    Given,
+    /// The process does not take it.
+    Unwritable,
+    /// The process has ended; its change of state is about to be told.
+    Ended,
 }
 
 struct Task {
@@ -276,7 +285,7 @@ impl Task {
                 Some(Ok(written)) = self.writes.join_next(), if !self.writes.is_empty() => {
                     self.written(written)
                 }
-                Some(event) = next_event(&mut self.events) => self.output(&event),
+                Some(event) = next_event(&mut self.events) => self.output(event),
                 () = sleep_for(tick) => self.tick(),
                 () = sleep_until(wake) => Vec::new(),
             };
@@ -288,15 +297,13 @@ impl Task {
         match input {
             Input::Hub(notice) => self.notice(notice),
             Input::Added(group, done) => {
-                self.put(&group);
+                let mut effects = self.put(&group);
                 // Whoever adds it may have gone.
                 done.send(()).ok();
-                self.pools.publish(Event::group_added(&group.name))
+                effects.extend(self.pools.publish(Event::group_added(&group.name)));
+                effects
             }
-            Input::Changed(group) => {
-                self.put(&group);
-                Vec::new()
-            }
+            Input::Changed(group) => self.put(&group),
             Input::Removed(name) => {
                 self.pools.remove(&name);
                 self.pools.publish(Event::group_removed(&name))
@@ -310,16 +317,19 @@ impl Task {
         }
     }
 
-    fn put(&mut self, group: &Group) {
+    fn put(&mut self, group: &Group) -> Vec<Effect> {
+        // Whoever comes now hears of periods that begin from now on.
+        let effects = self.tick();
         let GroupKind::EventListener(rules) = &group.kind else {
             self.pools.remove(&group.name);
-            return;
+            return effects;
         };
         self.pools.put(&group.name, rules);
         if self.events.is_none() {
             self.events = self.capture.take_events();
         }
         self.shared.is_wanted.store(true, Ordering::Relaxed);
+        effects
     }
 
     fn notice(&mut self, notice: Notice) -> Vec<Effect> {
@@ -331,11 +341,12 @@ impl Task {
                 attempt,
                 is_running,
                 noted,
+                has_unread,
             } => {
                 let Some(pool) = self.pools.of(&key) else {
                     return Vec::new();
                 };
-                let effects = pool.adopted(&key, attempt, noted, now);
+                let effects = pool.adopted(&key, attempt, noted, has_unread, now);
                 if is_running {
                     pool.running(&key, attempt);
                 }
@@ -346,6 +357,7 @@ impl Task {
                 None => Vec::new(),
             },
             Notice::Changed { key, change } => {
+                let mut effects = Vec::new();
                 if let Some(pool) = self.pools.of(&key) {
                     let attempt = change.attempt.get();
                     match change.to {
@@ -356,31 +368,45 @@ impl Task {
                         | Entered::Backoff { .. }
                         | Entered::Exited(_)
                         | Entered::Fatal
-                        | Entered::Unknown { .. } => pool.ended(&key, attempt, now),
+                        | Entered::Unknown { .. } => effects = pool.ended(&key, attempt, now),
                     }
                 }
-                self.pools.publish(Event::of_change(&key, &change))
+                effects.extend(self.pools.publish(Event::of_change(&key, &change)));
+                effects
             }
         }
     }
 
-    fn output(&mut self, event: &CaptureEvent) -> Vec<Effect> {
-        let written = event.written();
-        let Some(key) = Key::from_run_key(&written.run.key) else {
-            return Vec::new();
-        };
-        if !matches!(event, CaptureEvent::Protocol(_)) {
-            let event = Event::of_output(event, &key);
-            return event.map_or_else(Vec::new, |event| self.pools.publish(event));
+    fn output(&mut self, event: CaptureEvent) -> Vec<Effect> {
+        match event {
+            CaptureEvent::Protocol(written) => self.heard(written),
+            CaptureEvent::Taken(run) => {
+                let key = Key::from_run_key(&run.key);
+                if let Some(key) = key
+                    && let Some(pool) = self.pools.of(&key)
+                {
+                    pool.taken(&key, run.attempt);
+                }
+                Vec::new()
+            }
+            CaptureEvent::Log(_) | CaptureEvent::Communication(_) => {
+                let event = Event::of_output(&event);
+                event.map_or_else(Vec::new, |event| self.pools.publish(event))
+            }
         }
-        let (attempt, now) = (written.run.attempt, Instant::now());
-        let Some(pool) = self.pools.of(&key) else {
-            return Vec::new();
-        };
-        match written.dropped {
-            0 => pool.wrote(&key, attempt, &written.data, now),
-            _ => pool.flooded(&key, attempt, now),
+    }
+
+    /// A listener has said something.
+    fn heard(&mut self, written: crate::capture::Written) -> Vec<Effect> {
+        let run = written.run;
+        if let Some(key) = Key::from_run_key(&run.key)
+            && let Some(pool) = self.pools.of(&key)
+        {
+            return pool.wrote(&key, run.attempt, &written.data, Instant::now());
         }
+        // It is of no pool any more, and nobody waits for what it means.
+        self.capture.understood(run, written.data.len());
+        Vec::new()
     }
 
     fn tick(&mut self) -> Vec<Effect> {
@@ -401,8 +427,8 @@ impl Task {
             return Vec::new();
         };
         match outcome {
-            Ok(()) => pool.given(&key, attempt),
-            Err(_) => pool.unwritable(&key, attempt, Instant::now()),
+            Outcome::Given | Outcome::Ended => pool.given(&key, attempt),
+            Outcome::Unwritable => pool.unwritable(&key, attempt, Instant::now()),
         }
     }
 
@@ -427,6 +453,14 @@ impl Task {
                 Effect::Ready { key, attempt } => {
                     self.hub.note_listener(&key, attempt, Noted::Ready).await;
                 }
+                Effect::Understood {
+                    key,
+                    attempt,
+                    bytes,
+                } => {
+                    let key = key.as_run_key();
+                    self.capture.understood(Run { key, attempt }, bytes);
+                }
                 Effect::Restart { key, attempt } => self.restart(&key, attempt).await,
                 Effect::Log(Line::Warn(line)) => warn!(target: SUPERVISOR, "{line}"),
                 Effect::Log(Line::Error(line)) => error!(target: SUPERVISOR, "{line}"),
@@ -439,17 +473,8 @@ impl Task {
             target: SUPERVISOR,
             "{}: is started anew, because it does not keep to the eventlistener protocol", key.name
         );
-        let request = ActOn {
-            programs: vec![key.as_run_key()],
-            action: wire::Action {
-                verb: Some(wire::action::Verb::Restart(wire::RestartAction::default())),
-            },
-            exactly: Vec::new(),
-            actor: ACTOR.to_owned(),
-        };
-        tracing::debug!(program = %key, attempt, "restart of a listener");
         // What comes of it is seen as changes.
-        drop(self.hub.act(request).await);
+        self.hub.restart_run(key, attempt).await;
     }
 
     fn tell_missed(&self) {
@@ -484,27 +509,29 @@ impl Task {
 fn stage_on_wire(stage: Stage) -> wire::ListenerStage {
     match stage {
         Stage::Acknowledged | Stage::Resuming => wire::ListenerStage::Acknowledged,
-        Stage::Ready => wire::ListenerStage::Ready,
+        Stage::Ready | Stage::Adopted => wire::ListenerStage::Ready,
         Stage::Busy => wire::ListenerStage::Busy,
         Stage::Unknown => wire::ListenerStage::Unknown,
     }
 }
 
 /// Writes an event to a listener, for as long as that takes, and notes it where the next agent finds it.
-async fn give(hub: &HubHandle, key: &Key, attempt: u64, message: &[u8]) -> io::Result<()> {
-    let stdin = hub
-        .stdin_of(key)
-        .await
-        .map_err(|_| io::ErrorKind::BrokenPipe)?;
-    let stdin = stdin.map_err(|_| io::ErrorKind::BrokenPipe)?;
+/// Nothing is written to a process that has taken the place of the one that was meant.
+async fn give(hub: &HubHandle, key: &Key, attempt: u64, message: &[u8]) -> Outcome {
+    let Ok(Ok(stdin)) = hub.stdin_of_attempt(key, attempt).await else {
+        return Outcome::Ended;
+    };
     if message.len() > ATOMIC {
         hub.note_listener(key, attempt, Noted::Writing).await;
     }
-    pipe::Sender::from_owned_fd(stdin)?
-        .write_all(message)
-        .await?;
+    let Ok(mut pipe) = pipe::Sender::from_owned_fd(stdin) else {
+        return Outcome::Unwritable;
+    };
+    if pipe.write_all(message).await.is_err() {
+        return Outcome::Unwritable;
+    }
     hub.note_listener(key, attempt, Noted::Busy).await;
-    Ok(())
+    Outcome::Given
 }
 
 async fn next_event(events: &mut Option<CaptureEvents>) -> Option<CaptureEvent> {

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rig::{PATIENCE, Rig, assert_same, chain, contents, eventually, lines, queued, run};
-use rsv_agent::capture::{CaptureEvent, CaptureEvents, LogSpec, LogTarget, SyslogTarget};
+use rsv_agent::capture::{CaptureEvent, CaptureEvents, LogSpec, LogTarget, SyslogTarget, Written};
 use rsv_keeper::message::Channel;
 
 const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
@@ -30,6 +30,16 @@ fn next(events: &mut CaptureEvents) -> CaptureEvent {
         .unwrap();
     let next = async { tokio::time::timeout(PATIENCE, events.next()).await };
     runtime.block_on(next).unwrap().unwrap()
+}
+
+/// What was written, where that is what the event is about.
+fn written(event: CaptureEvent) -> Written {
+    match event {
+        CaptureEvent::Log(written)
+        | CaptureEvent::Communication(written)
+        | CaptureEvent::Protocol(written) => written,
+        CaptureEvent::Taken(run) => panic!("{run:?}: nothing was written"),
+    }
 }
 
 fn capturing(rig: &Rig, bound: u64) -> LogSpec {
@@ -98,8 +108,7 @@ fn of_a_communication_above_its_bound_the_end_is_kept_and_the_rest_is_counted() 
     program.write_all(&[BEGIN, &message, END].concat()).unwrap();
     drop(program);
     rig.wait_closed("app", 1);
-    let event = next(&mut events);
-    let written = event.written();
+    let written = written(next(&mut events));
     assert_same(&written.data, &message[message.len() - 100..]);
     let dropped = message.len() as u64 - 100;
     assert_eq!(written.dropped, dropped);
@@ -158,7 +167,7 @@ fn events_that_nobody_takes_are_counted_and_hold_up_nothing() {
     assert!(stats.dropped > 0 && stats.trouble_since.is_some());
     let mut taken = 0;
     while taken < output.len() as u64 - stats.dropped {
-        taken += next(&mut events).written().data.len() as u64;
+        taken += written(next(&mut events)).data.len() as u64;
     }
     assert_eq!(taken + stats.dropped, output.len() as u64);
 }
@@ -317,4 +326,76 @@ fn trouble_with_a_file_is_told_once_when_it_begins_and_once_when_it_ends() {
     assert_eq!((ends.text, ends.since, ends.dropped), (None, None, 0));
     assert_same(&contents(&rig.path()), b"text");
     assert!(told.recv_timeout(Duration::ZERO).is_err());
+}
+
+fn listening(rig: &Rig) -> LogSpec {
+    LogSpec {
+        protocol: true,
+        ..rig.spec(0, 0)
+    }
+}
+
+#[test]
+fn what_a_listener_says_stays_in_its_pipe_until_it_is_understood() {
+    let rig = Rig::new();
+    let mut events = rig.capture.take_events().unwrap();
+    rig.capture
+        .open("l", Channel::Stdout, listening(&rig))
+        .unwrap();
+    let (reader, mut listener) = io::pipe().unwrap();
+    let pipe = reader.try_clone().unwrap();
+    rig.capture
+        .attach(run("l", 1), Channel::Stdout, reader.into());
+    listener.write_all(b"READY\n").unwrap();
+    assert_eq!(written(next(&mut events)).data, b"READY\n");
+    listener.write_all(b"more").unwrap();
+    // The thread has looked at that by the time it answers.
+    rig.capture.stats("l", Channel::Stdout).unwrap();
+    assert_eq!(rustix::io::ioctl_fionread(&pipe).unwrap(), 10);
+    assert_eq!(contents(&rig.path()), b"");
+    rig.capture.understood(run("l", 1), 6);
+    assert_eq!(next(&mut events), CaptureEvent::Taken(run("l", 1)));
+    assert_eq!(written(next(&mut events)).data, b"more");
+    assert_eq!(contents(&rig.path()), b"READY\n");
+    // A word too much changes nothing.
+    rig.capture.understood(run("l", 1), 4);
+    rig.capture.understood(run("l", 1), 4);
+    assert_eq!(next(&mut events), CaptureEvent::Taken(run("l", 1)));
+    assert_eq!(contents(&rig.path()), b"READY\nmore");
+}
+
+#[test]
+fn what_a_listener_says_is_told_whatever_others_write() {
+    let rig = Rig::new();
+    let mut events = rig.capture.take_events().unwrap();
+    let spec = LogSpec {
+        events: true,
+        ..LogSpec::null()
+    };
+    let mut flood = rig.program_named("flood", 1, spec);
+    let piece = vec![b'x'; 1024 * 1024];
+    for _ in 0..8 {
+        flood.write_all(&piece).unwrap();
+    }
+    let mut listener = rig.program_named("l", 1, listening(&rig));
+    listener.write_all(b"READY\n").unwrap();
+    eventually("the flood is more than there is room for", || {
+        let stats = rig.capture.stats("flood", Channel::Stdout).unwrap();
+        stats.is_some_and(|stats| stats.dropped > 0)
+    });
+    let is_said = |event: &CaptureEvent| matches!(event, CaptureEvent::Protocol(_));
+    while !is_said(&next(&mut events)) {}
+    rig.capture.understood(run("l", 1), 6);
+    while next(&mut events) != CaptureEvent::Taken(run("l", 1)) {}
+}
+
+#[test]
+fn where_nobody_serves_listeners_what_they_say_is_logged() {
+    let rig = Rig::new();
+    let mut listener = rig.program(listening(&rig));
+    listener.write_all(b"READY\n").unwrap();
+    eventually("it is logged", || contents(&rig.path()) == b"READY\n");
+    drop(rig.capture.take_events());
+    listener.write_all(b"again").unwrap();
+    eventually("it is logged", || contents(&rig.path()) == b"READY\nagain");
 }

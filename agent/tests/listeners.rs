@@ -67,7 +67,8 @@ fn pid(agent: &Agent, name: &str) -> String {
 
 #[test]
 fn a_listener_is_told_what_it_has_asked_for_in_order() {
-    let program = "[program:app]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=0\n\
+    // A busy machine makes the listener slow, and nothing is to be dropped for that.
+    let program = "buffer_size=100\n[program:app]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=0\n\
                    [program:bad]\ncommand=/bin/false\nautostart=false\nstartretries=0\n";
     let agent = started(
         "l",
@@ -249,4 +250,76 @@ fn a_listener_outlives_the_agent_and_goes_on_with_the_next() {
             "{line}"
         );
     }
+}
+
+/// Killed at any point of an event's way, the agent leaves a listener with which the next one can go on.
+#[test]
+fn no_kill_amid_events_leaves_a_listener_deaf() {
+    let mut agent = started("l", "REMOTE_COMMUNICATION", "buffer_size=1000\n");
+    let listener = pid(&agent, "l");
+    for round in 0..12 {
+        let before = noted(agent.directory.path(), "l").len();
+        // More than it can take, so that it is never at rest; the kill comes a little later each time.
+        for n in 0..20 {
+            agent.call("sendRemoteCommEvent", &["t", &format!("{round}.{n}.")]);
+        }
+        eventually("it has begun with them", || {
+            noted(agent.directory.path(), "l").len() > before + round / 3
+        });
+        agent.child.kill().unwrap();
+        agent.child.wait().unwrap();
+        agent.child = command(agent.directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the next agent answers", || {
+            agent.try_call("getState", &[]).is_some()
+        });
+        let event = format!("after {round}.");
+        agent.call("sendRemoteCommEvent", &["t", &event]);
+        eventually("the next agent is heard", || {
+            heard(&agent, "l").iter().any(|line| line.ends_with(&event))
+        });
+    }
+    assert_eq!(pid(&agent, "l"), listener);
+    let mut heard = heard(&agent, "l");
+    let all = heard.len();
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard.len(), all, "nothing is told twice");
+}
+
+#[test]
+fn a_flood_of_output_events_costs_no_listener_its_place() {
+    let flood = "[program:flood]\ncommand=/bin/sh -c 'exec yes'\nstdout_logfile=NONE\n\
+                 stdout_events_enabled=true\nautostart=false\nstartsecs=0\n";
+    let agent = started("l", "REMOTE_COMMUNICATION", flood);
+    let listener = pid(&agent, "l");
+    agent.call("startProcess", &["flood"]);
+    for n in 0..50 {
+        agent.call("sendRemoteCommEvent", &["t", &format!("amid {n}.")]);
+        eventually("it is heard", || {
+            let heard = heard(&agent, "l");
+            heard
+                .last()
+                .is_some_and(|line| line.ends_with(&format!("amid {n}.")))
+        });
+    }
+    assert_eq!(pid(&agent, "l"), listener);
+    assert!(!main_log(&agent).contains("UNKNOWN state"));
+}
+
+#[test]
+fn a_listener_that_ends_by_itself_is_not_started_against_its_rules() {
+    let agent = Agent::start(
+        "[eventlistener:l]\ncommand=/bin/sh -c 'echo hello world'\nevents=TICK_3600\nstartsecs=0\n\
+         autorestart=false\n",
+    );
+    eventually("it has ended", || agent.is_in("l", "EXITED"));
+    eventually("its words are known", || {
+        main_log(&agent).contains("l: has entered the UNKNOWN state")
+    });
+    // An answer comes after all that was asked before it.
+    agent.call("sendRemoteCommEvent", &["t", "x"]);
+    assert!(agent.is_in("l", "EXITED"));
 }

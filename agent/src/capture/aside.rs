@@ -30,9 +30,6 @@ pub(super) struct Aside {
     recorder: Option<Recorder>,
     syslog: Option<(SyslogTarget, Lines)>,
     has_log_events: bool,
-    is_protocol: bool,
-    /// Bytes of the protocol that found no room: its next ones cannot be understood.
-    missed: u64,
 }
 
 /// Where it goes; shared by all streams.
@@ -56,7 +53,6 @@ impl Aside {
     /// Brings it in line with a spec; what was begun goes on.
     pub(super) fn set(&mut self, spec: &LogSpec) {
         self.has_log_events = spec.events;
-        self.is_protocol = spec.protocol;
         match (&mut self.recorder, spec.capture_maxbytes) {
             (recorder, 0) => *recorder = None,
             (Some(recorder), bound) => recorder.set_bound(bound),
@@ -67,10 +63,6 @@ impl Aside {
             (Some((_, lines)), Some(target)) => Some((target.clone(), lines)),
             (None, Some(target)) => Some((target.clone(), Lines::default())),
         };
-    }
-
-    pub(super) fn is_protocol(&self) -> bool {
-        self.is_protocol
     }
 
     /// Passes on what a look has found.
@@ -88,16 +80,6 @@ impl Aside {
             });
         }
         if outlets.events.is_none() {
-            return;
-        }
-        if self.is_protocol && !sifted.text.is_empty() {
-            let (size, missed) = (sifted.text.len() as u64, self.missed);
-            let event = CaptureEvent::Protocol(origin.wrote(sifted.text, missed));
-            self.missed = if outlets.event(event, lost) {
-                0
-            } else {
-                missed + size
-            };
             return;
         }
         self.record(origin, &sifted, outlets, lost);
@@ -166,12 +148,29 @@ impl Outlets {
         std::mem::take(&mut self.is_news)
     }
 
-    /// Offers an event; whether it is under way.
-    fn event(&mut self, event: CaptureEvent, lost: &mut Lost) -> bool {
-        let size = event.written().data.len() as u64;
+    /// Tells what an event listener says; whether anybody hears it.
+    pub(super) fn protocol(&mut self, origin: &Origin, said: &[u8]) -> bool {
+        self.tell(CaptureEvent::Protocol(origin.wrote(said.to_vec(), 0)))
+    }
+
+    /// Tells that it is out of the pipe.
+    pub(super) fn taken(&mut self, origin: &Origin) {
+        self.tell(CaptureEvent::Taken(origin.run.clone()));
+    }
+
+    fn tell(&mut self, message: CaptureEvent) -> bool {
+        let events = self.events.as_ref();
+        let is_heard = events.is_some_and(|events| events.tell(message));
+        if !is_heard && self.events.take().is_some() {
+            self.is_news = true;
+        }
+        is_heard
+    }
+
+    fn event(&mut self, event: CaptureEvent, lost: &mut Lost) {
+        let size = event.size() as u64;
         match self.events.as_ref().map(|events| events.offer(event)) {
-            Some(Offered::Sent) => return true,
-            None => {}
+            None | Some(Offered::Sent) => {}
             Some(Offered::Dropped) => lost.add(size.max(1), || {
                 "events are dropped, because whoever listens is too slow".to_owned()
             }),
@@ -180,7 +179,6 @@ impl Outlets {
                 self.is_news = true;
             }
         }
-        false
     }
 
     fn syslog(&mut self, target: &SyslogTarget, line: &[u8], now: Instant, lost: &mut Lost) {

@@ -78,6 +78,10 @@ pub(crate) enum Command {
     },
     Announce,
     Listen(EventSender),
+    Understood {
+        run: Run,
+        bytes: usize,
+    },
     TellTrouble(TroubleSink),
     Stats {
         log: LogKey,
@@ -95,7 +99,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     /// Not bounded by a number: each `Attach` holds a descriptor, so the limit of open files bounds
-    /// them; `Close` and `Forget` come at most once for each program of a configuration; the sender
+    /// them; `Close` and `Forget` come at most once for each program of a configuration;
+    /// `Understood` at most once for each piece that was told; the sender
     /// of anything else waits for its answer.
     commands: Option<Sender<Command>>,
     bell: OwnedFd,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rsv_keeper::message::{Channel, Run};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
 
 /// Events under way. One look at a pipe makes at most one for output, and one for each communication
 /// that ends in it.
@@ -24,8 +24,11 @@ pub enum CaptureEvent {
     Log(Written),
     /// A whole communication.
     Communication(Written),
-    /// What an event listener says.
+    /// What an event listener says. It stays in its pipe, and nothing more of it is told, until
+    /// [`super::Capture::understood`].
     Protocol(Written),
+    /// What was understood is out of the pipe.
+    Taken(Run),
 }
 
 /// What was written, and who wrote it.
@@ -47,6 +50,9 @@ pub struct Written {
 #[derive(Debug)]
 pub struct CaptureEvents {
     queue: Receiver<CaptureEvent>,
+    /// Comes first. Not bounded by a number: of each stream one message waits to be understood, and one
+    /// says that the one before is taken, so the number of open pipes bounds it.
+    protocol: UnboundedReceiver<CaptureEvent>,
     under_way: Arc<AtomicUsize>,
 }
 
@@ -54,6 +60,7 @@ pub struct CaptureEvents {
 #[derive(Debug)]
 pub(crate) struct EventSender {
     queue: Sender<CaptureEvent>,
+    protocol: UnboundedSender<CaptureEvent>,
     under_way: Arc<AtomicUsize>,
 }
 
@@ -72,33 +79,43 @@ pub(super) enum Offered {
 pub(super) fn channel() -> (EventSender, CaptureEvents) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let under_way = Arc::new(AtomicUsize::new(0));
+    let (protocol, messages) = mpsc::unbounded_channel();
     let sender = EventSender {
         queue: sender,
+        protocol,
         under_way: Arc::clone(&under_way),
     };
-    let queue = receiver;
-    (sender, CaptureEvents { queue, under_way })
+    let events = CaptureEvents {
+        queue: receiver,
+        protocol: messages,
+        under_way,
+    };
+    (sender, events)
 }
 
 impl CaptureEvents {
     /// The next event; nothing when the capture thread has ended.
     pub async fn next(&mut self) -> Option<CaptureEvent> {
-        let event = self.queue.recv().await?;
-        self.under_way.fetch_sub(event.size(), Ordering::Relaxed);
-        Some(event)
+        tokio::select! {
+            biased;
+            Some(message) = self.protocol.recv() => Some(message),
+            event = self.queue.recv() => {
+                let event = event?;
+                self.under_way.fetch_sub(event.size(), Ordering::Relaxed);
+                Some(event)
+            }
+        }
     }
 }
 
 impl CaptureEvent {
-    /// Who wrote what.
-    pub fn written(&self) -> &Written {
+    pub(super) fn size(&self) -> usize {
         match self {
-            Self::Log(written) | Self::Communication(written) | Self::Protocol(written) => written,
+            Self::Log(written) | Self::Communication(written) | Self::Protocol(written) => {
+                written.data.len()
+            }
+            Self::Taken(_) => 0,
         }
-    }
-
-    fn size(&self) -> usize {
-        self.written().data.len()
     }
 }
 
@@ -106,6 +123,12 @@ impl EventSender {
     /// Whether somebody listens.
     pub(super) fn is_heard(&self) -> bool {
         !self.queue.is_closed()
+    }
+
+    /// Tells what belongs to the protocol of a listener, which is never dropped. Whether anybody hears
+    /// it.
+    pub(super) fn tell(&self, message: CaptureEvent) -> bool {
+        self.protocol.send(message).is_ok()
     }
 
     pub(super) fn offer(&self, event: CaptureEvent) -> Offered {

@@ -29,6 +29,7 @@ pub(super) fn execute(mover: &mut Mover, command: Command) {
         Command::StreamsOf { run, reply } => answer(&reply, mover.streams_of(&run)),
         Command::Announce => mover.announce(),
         Command::Listen(sender) => mover.listen_to_events(sender),
+        Command::Understood { run, bytes } => mover.understood(&run, bytes),
         Command::TellTrouble(sink) => mover.tell_trouble(sink),
         Command::Stats { log, reply } => answer(&reply, mover.files.stats(&log)),
         Command::Find { log, reply } => {
@@ -186,6 +187,16 @@ impl Mover {
             });
         }
         Ok(attached)
+    }
+
+    fn understood(&mut self, run: &Run, bytes: usize) {
+        let Some(token) = self.token_of(run, Channel::Stdout) else {
+            return;
+        };
+        if let Some(stream) = self.streams.get_mut(&token) {
+            stream.understood(bytes);
+            self.serve(token);
+        }
     }
 
     fn announce(&mut self) {

@@ -14,6 +14,7 @@ use super::line::{self, Cut};
 use super::plumbing;
 use super::sieve::{Place, Rest, Sieve};
 use super::stream::{Pipe, SPARING, Step, Tools};
+use super::talk::Talk;
 
 /// What one stream is looked at for, and how far that has come. By default for nothing.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(super) struct Look {
     sieve: Sieve,
     place: Place,
     pub(super) aside: Aside,
+    /// Of an event listener: how far what it says has come.
+    pub(super) talk: Option<Talk>,
 }
 
 /// How much goes into this file.
@@ -43,6 +46,14 @@ impl Look {
             self.place.is_captured = false;
         }
         self.aside.set(spec);
+        self.talk = spec.protocol.then(|| self.talk.take().unwrap_or_default());
+    }
+
+    /// So much of what an event listener has said is understood.
+    pub(super) fn understood(&mut self, bytes: usize) {
+        if let Some(talk) = &mut self.talk {
+            talk.understood(bytes);
+        }
     }
 
     pub(super) fn step(
@@ -58,6 +69,13 @@ impl Look {
         if window.is_empty() {
             return Ok(Step::Ended);
         }
+        let window = match &mut self.talk {
+            Some(talk) => match talk.open(pipe.origin, window, tools.outlets) {
+                0 => return Ok(Step::Undecided),
+                open => &window[..open],
+            },
+            None => window,
+        };
         let is_whole = window.len() as u64 >= there;
         let mut rest = if is_whole && pipe.is_over {
             Rest::None
@@ -89,6 +107,9 @@ impl Look {
             sifted = self.sieve.sift(self.place, window, written, rest);
         }
         tools.plumbing.discard(pipe.fd, sifted.consumed)?;
+        if let Some(talk) = &mut self.talk {
+            talk.taken(pipe.origin, sifted.consumed, tools.outlets);
+        }
         self.place = sifted.place;
         *moved += sifted.consumed as u64;
         let is_undecided = sifted.is_undecided && is_whole;

@@ -175,8 +175,15 @@ impl Stream {
     /// Whether somebody waits for what it says.
     pub(super) fn is_urgent(&self) -> bool {
         match &self.way {
-            Way::Look(look) => look.aside.is_protocol(),
+            Way::Look(look) => look.talk.is_some(),
             Way::Splice => false,
+        }
+    }
+
+    /// So much of what it has said as an event listener is understood.
+    pub(super) fn understood(&mut self, bytes: usize) {
+        if let Way::Look(look) = &mut self.way {
+            look.understood(bytes);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Putting machines back where they stood: a new agent, and a keeper that holds programs.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rsv_keeper::message::{Channel, Held, Note as HeldNote, Request};
 use rsv_supervise::{Attempt, Found, Phase, State, adopt};
@@ -96,6 +96,7 @@ impl Core {
         }
         let mut found = Found::Nothing;
         let mut done = Vec::new();
+        let mut has_unread = false;
         for run in runs {
             let this = found_of(
                 &run.held,
@@ -107,19 +108,20 @@ impl Core {
             }
             if is_later(&this, &found) {
                 found = this;
+                has_unread = run.stdout.as_ref().is_some_and(holds_bytes);
             }
             self.gear.hold(slot, run);
         }
         if matches!(found, Found::Nothing | Found::Ended { .. }) {
             slot.process = None;
         }
-        self.resume(key, phase, found);
+        self.resume(key, phase, found, has_unread);
         for run in done {
             self.gear.acknowledge(run);
         }
     }
 
-    fn resume(&mut self, key: &Key, note: Option<Phase>, found: Found) {
+    fn resume(&mut self, key: &Key, note: Option<Phase>, found: Found, has_unread: bool) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
@@ -142,6 +144,7 @@ impl Core {
                 attempt: phase.attempt().get(),
                 is_running: phase.state() == State::Running,
                 noted,
+                has_unread,
             });
         }
         if is_live {
@@ -252,6 +255,11 @@ fn found_of(held: &Held, note: Option<&Phase>, pidfd: Option<BorrowedFd<'_>>) ->
         pid,
         started,
     }
+}
+
+/// Whether there is something in a pipe. One that cannot be asked may hold something.
+fn holds_bytes(pipe: &OwnedFd) -> bool {
+    !matches!(rustix::io::ioctl_fionread(pipe), Ok(0))
 }
 
 /// A pidfd is readable from the end of its process on.

@@ -39,25 +39,49 @@ impl Core {
                 let receiver = self.reconfigure(changes);
                 drop(results.send(receiver));
             }
-            Ask::Stdin { key, answer } => drop(answer.send(self.stdin_of(&key))),
+            Ask::Stdin {
+                key,
+                attempt,
+                answer,
+            } => drop(answer.send(self.stdin_of(&key, attempt))),
             Ask::Listener {
                 key,
                 attempt,
                 noted,
-            } => self.note_listener(&key, attempt, noted),
+                done,
+            } => {
+                self.note_listener(&key, attempt, noted);
+                done.send(()).ok();
+            }
+            Ask::RestartRun { key, attempt } => self.restart_run(&key, attempt),
             Ask::Shutdown { mode, done } => self.shut_down(mode, done),
         }
     }
 
-    fn stdin_of(&self, key: &Key) -> Result<OwnedFd, NoStdin> {
+    fn stdin_of(&self, key: &Key, attempt: Option<u64>) -> Result<OwnedFd, NoStdin> {
         let slot = self.slots.get(key).ok_or(NoStdin::NoSuchProcess)?;
         let process = slot.process.as_ref().ok_or(NoStdin::NotRunning)?;
+        if attempt.is_some_and(|attempt| attempt != process.held.run.attempt) {
+            return Err(NoStdin::NotRunning);
+        }
         let pipe = process
             .stdin
             .as_ref()
             .filter(|_| slot.program.socket.is_none());
         let stdin = pipe.ok_or(NoStdin::NoPipe)?;
         stdin.try_clone().map_err(|_| NoStdin::NoPipe)
+    }
+
+    fn restart_run(&mut self, key: &Key, attempt: u64) {
+        let is_up = |slot: &super::slot::Slot| {
+            slot.run().attempt == attempt
+                && slot.phase.pid().is_some()
+                && slot.phase.state().is_running()
+        };
+        if matches!(self.course, Course::Serving) && self.slots.get(key).is_some_and(|s| is_up(s)) {
+            let (results, _) = mpsc::channel(1);
+            self.restart(key, &results);
+        }
     }
 
     fn note_listener(&mut self, key: &Key, attempt: u64, noted: Noted) {

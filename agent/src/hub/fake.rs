@@ -97,7 +97,7 @@ fn answer(
         }
         Ask::Resolve { patterns, answer } => drop(answer.send(resolve(keys, &patterns))),
         Ask::Reconfigure { results, .. } => drop(results.send(mpsc::channel(1).1)),
-        Ask::Listener { .. } => {}
+        Ask::Listener { .. } | Ask::RestartRun { .. } => {}
         Ask::Stdin { answer, .. } => drop(answer.send(Err(super::NoStdin::NoPipe))),
         Ask::Shutdown { done, .. } => {
             journal.end();

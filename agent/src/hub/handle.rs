@@ -113,12 +113,19 @@ pub(super) enum Ask {
     },
     Stdin {
         key: Key,
+        /// Only that of this attempt; absent: of whichever it is in.
+        attempt: Option<u64>,
         answer: oneshot::Sender<Result<OwnedFd, NoStdin>>,
     },
     Listener {
         key: Key,
         attempt: u64,
         noted: Noted,
+        done: oneshot::Sender<()>,
+    },
+    RestartRun {
+        key: Key,
+        attempt: u64,
     },
     Shutdown {
         mode: Shutdown,
@@ -218,20 +225,51 @@ impl HubHandle {
     ///
     /// [`HubGone`] when the hub has ended.
     pub async fn stdin_of(&self, key: &Key) -> Result<Result<OwnedFd, NoStdin>, HubGone> {
-        let key = key.clone();
-        self.ask(|answer| Ask::Stdin { key, answer }).await
+        self.ask(|answer| Ask::Stdin {
+            key: key.clone(),
+            attempt: None,
+            answer,
+        })
+        .await
     }
 
-    /// Keeps for the next agent where a process stands as an event listener.
+    /// The same of one attempt of a process, and of no later one.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn stdin_of_attempt(
+        &self,
+        key: &Key,
+        attempt: u64,
+    ) -> Result<Result<OwnedFd, NoStdin>, HubGone> {
+        self.ask(|answer| Ask::Stdin {
+            key: key.clone(),
+            attempt: Some(attempt),
+            answer,
+        })
+        .await
+    }
+
+    /// Keeps for the next agent where a process stands as an event listener. Returns when the keeper
+    /// has been told.
     pub async fn note_listener(&self, key: &Key, attempt: u64, noted: Noted) {
         let key = key.clone();
-        let ask = Ask::Listener {
+        let ask = |done| Ask::Listener {
             key,
             attempt,
             noted,
+            done,
         };
         // The only error is that the hub has gone, and then the keeper keeps what it has.
-        self.asks.send(ask).await.ok();
+        self.ask(ask).await.ok();
+    }
+
+    /// Starts a process anew, if it is still in this attempt and up. Does not wait for what comes of it.
+    pub async fn restart_run(&self, key: &Key, attempt: u64) {
+        let key = key.clone();
+        // The only error is that the hub has gone.
+        self.asks.send(Ask::RestartRun { key, attempt }).await.ok();
     }
 
     /// Ends the hub; returns when that is done. A second call waits for the first one's end.

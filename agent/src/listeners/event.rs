@@ -1,5 +1,7 @@
 //! Events as listeners get them: a kind, and a payload in Supervisor's words.
 
+use std::borrow::Cow;
+
 use rsv_config::EventKind;
 use rsv_keeper::message::Channel;
 use rsv_supervise::{Change, Entered};
@@ -66,9 +68,11 @@ impl Event {
     }
 
     /// A program has written something.
-    pub(crate) fn of_output(event: &CaptureEvent, key: &Key) -> Option<Self> {
-        let written = event.written();
-        let Key { group, name } = key;
+    pub(crate) fn of_output(event: &CaptureEvent) -> Option<Self> {
+        let (CaptureEvent::Log(written) | CaptureEvent::Communication(written)) = event else {
+            return None;
+        };
+        let Key { group, name } = Key::from_run_key(&written.run.key)?;
         let pid = written.pid.unwrap_or(0);
         let who = format!("processname:{name} groupname:{group} pid:{pid}");
         let (kind, head) = match (event, written.channel) {
@@ -86,10 +90,12 @@ impl Event {
             (CaptureEvent::Communication(_), Channel::Stderr) => {
                 (EventKind::PROCESS_COMMUNICATION_STDERR, format!("{who}\n"))
             }
-            (CaptureEvent::Protocol(_), _) | (_, Channel::Stdin) => return None,
+            (CaptureEvent::Protocol(_) | CaptureEvent::Taken(_), _) | (_, Channel::Stdin) => {
+                return None;
+            }
         };
         let mut payload = head.into_bytes();
-        payload.extend_from_slice(&written.data);
+        payload.extend_from_slice(&text(&written.data));
         Some(Self::new(kind, payload))
     }
 
@@ -128,6 +134,28 @@ impl Event {
         let payload = format!("groupname:{group}\n");
         Self::new(EventKind::PROCESS_GROUP_REMOVED, payload)
     }
+}
+
+/// Output as listeners can read it. Bytes that are no text are shown as Supervisor shows them, in
+/// Python's notation.
+fn text(data: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(data).is_ok() {
+        return data.into();
+    }
+    let has_single_quotes_only = data.contains(&b'\'') && !data.contains(&b'"');
+    let quote = if has_single_quotes_only { b'"' } else { b'\'' };
+    let mut shown = b"Undecodable: b".to_vec();
+    shown.push(quote);
+    for byte in data {
+        match byte {
+            b'\n' | b'\r' | b'\t' | b'\\' => shown.extend(byte.escape_ascii()),
+            byte if *byte == quote => shown.extend([b'\\', quote]),
+            b' '..=b'~' => shown.push(*byte),
+            _ => shown.extend(format!("\\x{byte:02x}").into_bytes()),
+        }
+    }
+    shown.push(quote);
+    shown.into()
 }
 
 #[cfg(test)]
@@ -230,10 +258,13 @@ mod tests {
     #[test]
     fn output_is_passed_on_as_it_is() {
         let written = |channel| Written {
-            run: Run::default(),
+            run: Run {
+                key: key().as_run_key(),
+                attempt: 1,
+            },
             pid: Some(9),
             channel,
-            data: b"a\xff\n".to_vec(),
+            data: "aé\n".into(),
             dropped: 0,
         };
         for (event, name, head) in [
@@ -248,11 +279,23 @@ mod tests {
                 "processname:p groupname:g pid:9\n",
             ),
         ] {
-            let event = Event::of_output(&event, &key()).unwrap();
+            let event = Event::of_output(&event).unwrap();
             assert_eq!(event.kind.name(), name);
-            assert_eq!(event.payload, [head.as_bytes(), b"a\xff\n"].concat());
+            assert_eq!(event.payload, format!("{head}aé\n").into_bytes());
         }
         let protocol = CaptureEvent::Protocol(written(Channel::Stdout));
-        assert_eq!(Event::of_output(&protocol, &key()), None);
+        assert_eq!(Event::of_output(&protocol), None);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_in_pythons_notation() {
+        for (data, shown) in [
+            (&b"\xff"[..], r"b'\xff'"),
+            (b"a'\xff\n", r#"b"a'\xff\n""#),
+            (b"'\"\\\t\r\x00\xff", r#"b'\'"\\\t\r\x00\xff'"#),
+        ] {
+            let expected = format!("Undecodable: {shown}");
+            assert_eq!(String::from_utf8_lossy(&text(data)), expected);
+        }
     }
 }

@@ -34,6 +34,13 @@ pub(super) enum Effect {
     },
     /// Note that a process waits for an event.
     Ready { key: Key, attempt: u64 },
+    /// What a process has said is understood, and what follows from it is noted: so many bytes may be
+    /// taken out of its pipe. Answered by [`Pool::taken`].
+    Understood {
+        key: Key,
+        attempt: u64,
+        bytes: usize,
+    },
     /// Start a process anew, if it is still in this attempt.
     Restart { key: Key, attempt: u64 },
     /// Write a line to the main log.
@@ -80,6 +87,10 @@ struct Member {
     event: Option<Queued>,
     /// That is still being written.
     is_being_given: bool,
+    /// So much of what it has said is understood when that is done.
+    owed: usize,
+    /// What it has said last is still in its pipe: it gets nothing before that is out.
+    is_untaken: bool,
     /// Since its end the result of its event may still come, until then.
     last_words: Option<Instant>,
     /// Breaches of the protocol since it has last done well.
@@ -162,6 +173,7 @@ impl Pool {
         if attempt <= member.attempt && member.is_alive {
             return Vec::new();
         }
+        let mut effects = member.settle_debt(key);
         let event = member.event.take();
         *member = Member {
             attempt,
@@ -170,7 +182,8 @@ impl Pool {
             offences: member.offences,
             ..Member::default()
         };
-        event.map_or_else(Vec::new, |event| self.put_back(event))
+        effects.extend(event.map_or_else(Vec::new, |event| self.put_back(event)));
+        effects
     }
 
     /// It has been up long enough.
@@ -185,15 +198,16 @@ impl Pool {
     }
 
     /// It has ended. Its output may still be under way.
-    pub(super) fn ended(&mut self, key: &Key, attempt: u64, now: Instant) {
+    pub(super) fn ended(&mut self, key: &Key, attempt: u64, now: Instant) -> Vec<Effect> {
         let member = self.member(key);
         if member.attempt > attempt || !member.is_alive {
-            return;
+            return Vec::new();
         }
         member.is_alive = false;
         member.is_running = false;
         member.restart_at = None;
         member.last_words = member.event.is_some().then(|| now + LAST_WORDS);
+        member.settle_debt(key)
     }
 
     /// It has written something.
@@ -209,13 +223,35 @@ impl Pool {
             effects = self.spawned(key, attempt, Stage::Acknowledged);
         }
         let member = self.member(key);
+        let understood = Effect::Understood {
+            key: key.clone(),
+            attempt,
+            bytes: bytes.len(),
+        };
         if member.attempt != attempt {
+            effects.push(understood);
             return effects;
         }
+        member.is_untaken = true;
         for said in member.parser.feed(bytes) {
             effects.extend(self.heard(key, said, now));
         }
+        let member = self.member(key);
+        if member.is_being_given {
+            // What it means is noted after that it has the event.
+            member.owed = bytes.len();
+        } else {
+            effects.push(understood);
+        }
         effects
+    }
+
+    /// What it has said is out of its pipe.
+    pub(super) fn taken(&mut self, key: &Key, attempt: u64) {
+        let member = self.member(key);
+        if member.attempt == attempt {
+            member.is_untaken = false;
+        }
     }
 
     /// A process of a former agent: where it stands is known from what that one has noted.
@@ -224,11 +260,13 @@ impl Pool {
         key: &Key,
         attempt: u64,
         noted: Option<Noted>,
+        has_unread: bool,
         now: Instant,
     ) -> Vec<Effect> {
         let stage = match noted {
-            Some(Noted::Ready) => Stage::Ready,
-            Some(Noted::Busy) | None => Stage::Resuming,
+            // An event that was just written is not noted yet, and its answer is nobody's.
+            Some(Noted::Ready) if !has_unread => Stage::Adopted,
+            Some(Noted::Ready | Noted::Busy) | None => Stage::Resuming,
             // It has the beginning of an event, and the rest is nowhere.
             Some(Noted::Writing) => Stage::Unknown,
         };
@@ -248,11 +286,13 @@ impl Pool {
             return Vec::new();
         }
         member.is_being_given = false;
-        if member.parser.stage() != Stage::Ready {
-            return Vec::new();
+        let mut effects = Vec::new();
+        if member.parser.stage() == Stage::Ready {
+            let key = key.clone();
+            effects.push(Effect::Ready { key, attempt });
         }
-        let key = key.clone();
-        vec![Effect::Ready { key, attempt }]
+        effects.extend(member.settle_debt(key));
+        effects
     }
 
     /// An event could not be written to it: it has closed its standard input.
@@ -262,22 +302,15 @@ impl Pool {
             return Vec::new();
         }
         member.is_being_given = false;
+        let mut effects = member.settle_debt(key);
         let event = member.event.take();
-        let mut effects = event.map_or_else(Vec::new, |event| self.put_back(event));
+        effects.extend(event.map_or_else(Vec::new, |event| self.put_back(event)));
         effects.push(Effect::Log(Line::Warn(format!(
             "{}: does not read events any more",
             key.name
         ))));
         effects.extend(self.offend(key, now));
         effects
-    }
-
-    /// It says more than is taken from it.
-    pub(super) fn flooded(&mut self, key: &Key, attempt: u64, now: Instant) -> Vec<Effect> {
-        if self.member(key).attempt != attempt {
-            return Vec::new();
-        }
-        self.heard(key, Said::Nonsense(Nonsense::Unasked), now)
     }
 
     /// What is due.
@@ -459,7 +492,21 @@ impl Member {
         self.is_running
             && self.event.is_none()
             && !self.is_being_given
-            && self.parser.stage() == Stage::Ready
+            && !self.is_untaken
+            && matches!(self.parser.stage(), Stage::Ready | Stage::Adopted)
+    }
+
+    /// What was to be understood later is understood now.
+    fn settle_debt(&mut self, key: &Key) -> Vec<Effect> {
+        let (key, attempt) = (key.clone(), self.attempt);
+        match std::mem::take(&mut self.owed) {
+            0 => Vec::new(),
+            bytes => vec![Effect::Understood {
+                key,
+                attempt,
+                bytes,
+            }],
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 /// `READY` and its line end: it takes an event.
 const READY: &[u8] = b"READY\n";
 
-/// What stands before the length in a result line. As with Supervisor it is not compared.
-const PREFIX: usize = b"RESULT ".len();
+/// What stands before the length in a result line.
+const PREFIX: &[u8] = b"RESULT ";
 
 /// The longest result line.
 const LINE: usize = 1024;
@@ -23,6 +23,9 @@ pub enum Stage {
     Acknowledged,
     /// It waits for an event.
     Ready,
+    /// A former agent has noted that it waits for an event, and may have given it one since: the first
+    /// answer that nobody has asked for is to that.
+    Adopted,
     /// It has an event.
     Busy,
     /// It may have an event of a former agent: everything up to the next `READY` belongs to that.
@@ -57,6 +60,8 @@ pub enum Nonsense {
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
     stage: Stage,
+    /// A former agent may have given it an event that is not known of.
+    may_owe: bool,
     buffer: Vec<u8>,
     /// The length of the result that is being read.
     length: Option<usize>,
@@ -67,6 +72,7 @@ impl Parser {
     pub fn at(stage: Stage) -> Self {
         Self {
             stage,
+            may_owe: stage == Stage::Adopted,
             ..Self::default()
         }
     }
@@ -107,7 +113,12 @@ impl Parser {
     fn step(&mut self, bytes: &[u8]) -> (usize, Option<Said>) {
         match self.stage {
             Stage::Acknowledged => self.greeting(bytes),
-            Stage::Ready => (bytes.len(), Some(Said::Nonsense(Nonsense::Unasked))),
+            Stage::Ready | Stage::Adopted if self.may_owe => {
+                self.may_owe = false;
+                self.stage = Stage::Resuming;
+                self.resume(bytes)
+            }
+            Stage::Ready | Stage::Adopted => (bytes.len(), Some(Said::Nonsense(Nonsense::Unasked))),
             Stage::Busy => match self.length {
                 None => self.result_line(bytes),
                 Some(length) => self.result(bytes, length),
@@ -194,8 +205,9 @@ impl Parser {
 
 /// The length in a result line, which may have blanks around it.
 fn length(line: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(line.get(PREFIX..)?).ok()?.trim();
-    let length = text.parse().ok()?;
+    let text = std::str::from_utf8(line.strip_prefix(PREFIX)?).ok()?.trim();
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let length = text.parse().ok().filter(|_| is_number)?;
     (length <= RESULT).then_some(length)
 }
 
@@ -213,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_a_listener_says_where_it_stands() {
-        use Stage::{Acknowledged, Busy, Ready, Resuming, Unknown};
+        use Stage::{Acknowledged, Adopted, Busy, Ready, Resuming, Unknown};
         let (unasked, not_ready) = (
             Said::Nonsense(Nonsense::Unasked),
             Said::Nonsense(Nonsense::NotReady),
@@ -237,7 +249,10 @@ mod tests {
                 vec![result("OK"), Said::Ready],
                 Ready,
             ),
-            (Busy, "XXXXXXX 2 \nOK", vec![result("OK")], Acknowledged),
+            (Busy, "RESULT  2 \nOK", vec![result("OK")], Acknowledged),
+            (Busy, "XXXXXXX2\n", vec![nonsense("XXXXXXX2")], Unknown),
+            (Busy, "RESULT +2\n", vec![nonsense("RESULT +2")], Unknown),
+            (Adopted, "RESULT 2\nOKREADY\n", vec![Said::Ready], Ready),
             (Busy, "RESULT 0\n", vec![result("")], Acknowledged),
             (
                 Busy,
@@ -264,6 +279,16 @@ mod tests {
             assert_eq!(parser.feed(bytes.as_bytes()), said, "{stage:?} {bytes:?}");
             assert_eq!(parser.stage(), then, "{stage:?} {bytes:?}");
         }
+    }
+
+    #[test]
+    fn one_answer_to_an_event_of_a_former_agent_is_let_pass() {
+        let mut parser = Parser::at(Stage::Adopted);
+        parser.give();
+        // It had one that nobody knows of, and takes ours after it.
+        let said = [result("OK"), Said::Ready, Said::Ready];
+        assert_eq!(parser.feed(b"RESULT 2\nOKREADY\nRESULT 2\nOKREADY\n"), said);
+        assert_eq!(parser.feed(b"READY\n"), [Said::Nonsense(Nonsense::Unasked)]);
     }
 
     #[test]

@@ -38,15 +38,33 @@ fn ready(buffer_size: u32, now: Instant) -> Pool {
     let mut pool = pool(&["TICK_5"], buffer_size);
     pool.spawned(&key(1), 1, Stage::Acknowledged);
     pool.running(&key(1), 1);
-    pool.wrote(&key(1), 1, b"READY\n", now);
+    says(&mut pool, 1, 1, b"READY\n", now);
     pool
+}
+
+/// A process says something, which is taken out of its pipe as soon as it is understood.
+fn says(pool: &mut Pool, who: u32, attempt: u64, bytes: &[u8], now: Instant) -> Vec<Effect> {
+    let effects = pool.wrote(&key(who), attempt, bytes, now);
+    take(pool, &effects);
+    effects
+}
+
+fn take(pool: &mut Pool, effects: &[Effect]) {
+    for effect in effects {
+        if let Effect::Understood { key, attempt, .. } = effect {
+            pool.taken(key, *attempt);
+        }
+    }
 }
 
 /// The messages that are given out.
 fn given(effects: &[Effect]) -> Vec<String> {
     let text = |effect: &Effect| match effect {
         Effect::Give { message, .. } => Some(String::from_utf8(message.clone()).unwrap()),
-        Effect::Ready { .. } | Effect::Restart { .. } | Effect::Log(_) => None,
+        Effect::Ready { .. }
+        | Effect::Understood { .. }
+        | Effect::Restart { .. }
+        | Effect::Log(_) => None,
     };
     effects.iter().filter_map(text).collect()
 }
@@ -55,7 +73,10 @@ fn lines(effects: &[Effect]) -> Vec<String> {
     let text = |effect: &Effect| match effect {
         Effect::Log(Line::Warn(line)) => Some(format!("WARN {line}")),
         Effect::Log(Line::Error(line)) => Some(format!("ERRO {line}")),
-        Effect::Give { .. } | Effect::Ready { .. } | Effect::Restart { .. } => None,
+        Effect::Give { .. }
+        | Effect::Ready { .. }
+        | Effect::Understood { .. }
+        | Effect::Restart { .. } => None,
     };
     effects.iter().filter_map(text).collect()
 }
@@ -70,7 +91,8 @@ fn dispatch(pool: &mut Pool, now: Instant) -> Vec<String> {
     let effects = pool.dispatch(SERVER, now);
     for effect in &effects {
         if let Effect::Give { key, attempt, .. } = effect {
-            pool.given(key, *attempt);
+            let effects = pool.given(key, *attempt);
+            take(pool, &effects);
         }
     }
     given(&effects)
@@ -94,9 +116,9 @@ fn events_are_given_one_at_a_time_in_order() {
     assert_eq!(dispatch(&mut pool, now), [message(7, 0, "é")]);
     assert!(message(7, 0, "é").contains("len:2"));
     assert!(dispatch(&mut pool, now).is_empty());
-    pool.wrote(&key(1), 1, b"RESULT 2\nOK", now);
+    says(&mut pool, 1, 1, b"RESULT 2\nOK", now);
     assert!(dispatch(&mut pool, now).is_empty());
-    pool.wrote(&key(1), 1, b"READY\n", now);
+    says(&mut pool, 1, 1, b"READY\n", now);
     assert_eq!(dispatch(&mut pool, now), [message(9, 1, "b")]);
     assert_eq!(pool.counts().delivered, 1);
 }
@@ -107,7 +129,7 @@ fn nothing_is_given_to_a_process_that_is_not_up_or_is_being_stopped() {
     let mut pool = pool(&["TICK"], 10);
     pool.accept(0, &event("a"));
     pool.spawned(&key(1), 1, Stage::Acknowledged);
-    pool.wrote(&key(1), 1, b"READY\n", now);
+    says(&mut pool, 1, 1, b"READY\n", now);
     assert!(dispatch(&mut pool, now).is_empty());
     pool.running(&key(1), 1);
     pool.stopping(&key(1));
@@ -122,7 +144,7 @@ fn who_has_subscribed_to_a_kind_and_to_its_parent_hears_of_it_twice() {
     pool.spawned(&key(1), 1, Stage::Ready);
     pool.running(&key(1), 1);
     assert_eq!(dispatch(&mut pool, now), [message(3, 0, "a")]);
-    pool.wrote(&key(1), 1, b"RESULT 2\nOKREADY\n", now);
+    says(&mut pool, 1, 1, b"RESULT 2\nOKREADY\n", now);
     assert_eq!(dispatch(&mut pool, now), [message(3, 0, "a")]);
 }
 
@@ -145,7 +167,7 @@ fn what_is_rejected_comes_again_with_its_numbers_and_ever_later() {
     pool.accept(1, &event("b"));
     for hold in [0, 100, 200, 400] {
         assert_eq!(dispatch(&mut pool, now), [message(0, 0, "a")]);
-        let effects = pool.wrote(&key(1), 1, b"RESULT 4\nFAILREADY\n", now);
+        let effects = says(&mut pool, 1, 1, b"RESULT 4\nFAILREADY\n", now);
         assert_eq!(lines(&effects), ["WARN p1: event was rejected"]);
         let hold = Duration::from_millis(hold);
         if !hold.is_zero() {
@@ -155,7 +177,7 @@ fn what_is_rejected_comes_again_with_its_numbers_and_ever_later() {
         now += hold;
     }
     assert_eq!(dispatch(&mut pool, now), [message(0, 0, "a")]);
-    pool.wrote(&key(1), 1, b"RESULT 2\nOKREADY\n", now);
+    says(&mut pool, 1, 1, b"RESULT 2\nOKREADY\n", now);
     assert_eq!(dispatch(&mut pool, now), [message(1, 1, "b")]);
 }
 
@@ -167,7 +189,7 @@ fn the_event_of_a_process_that_ends_goes_to_another_unless_its_result_still_come
     pool.accept(1, &event("b"));
     dispatch(&mut pool, now);
     pool.ended(&key(1), 1, now);
-    pool.wrote(&key(1), 1, b"RESULT 2\nOK", now);
+    says(&mut pool, 1, 1, b"RESULT 2\nOK", now);
     assert!(pool.elapse(now + LAST_WORDS).is_empty());
     assert_eq!((pool.waiting(), pool.counts().delivered), (1, 1));
 
@@ -190,7 +212,7 @@ fn who_breaks_the_protocol_is_started_anew_at_once_and_then_ever_later() {
     for (attempt, penance) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
         pool.spawned(&key(1), attempt, Stage::Acknowledged);
         pool.running(&key(1), attempt);
-        let effects = pool.wrote(&key(1), attempt, b"hello world\n", at);
+        let effects = says(&mut pool, 1, attempt, b"hello world\n", at);
         let line = "WARN p1: has entered the UNKNOWN state and will no longer receive events, this \
                     usually indicates the process violated the eventlistener protocol";
         assert_eq!(lines(&effects), [line]);
@@ -212,8 +234,8 @@ fn who_breaks_the_protocol_is_started_anew_at_once_and_then_ever_later() {
     pool.running(&key(1), 5);
     pool.accept(0, &event("a"));
     dispatch(&mut pool, at);
-    pool.wrote(&key(1), 5, b"RESULT 2\nOK", at);
-    assert_eq!(restarts(&pool.wrote(&key(1), 5, b"nonsense", at)), 1);
+    says(&mut pool, 1, 5, b"RESULT 2\nOK", at);
+    assert_eq!(restarts(&says(&mut pool, 1, 5, b"nonsense", at)), 1);
 }
 
 #[test]
@@ -222,7 +244,7 @@ fn a_bad_result_line_is_shown_and_its_event_is_offered_again() {
     let mut pool = ready(10, now);
     pool.accept(0, &event("a"));
     dispatch(&mut pool, now);
-    let effects = pool.wrote(&key(1), 1, b"WAT\x07\n", now);
+    let effects = says(&mut pool, 1, 1, b"WAT\x07\n", now);
     assert_eq!(lines(&effects)[0], "WARN p1: bad result line: 'WAT\\x07'");
     assert_eq!((pool.waiting(), pool.counts().rejected), (1, 1));
 }
@@ -241,24 +263,26 @@ fn a_process_that_does_not_read_loses_its_event_to_another() {
 #[test]
 fn a_process_of_a_former_agent_goes_on_where_it_stood() {
     let now = Instant::now();
-    for (noted, first, restarted) in [
-        (Some(Noted::Ready), true, 0),
-        (Some(Noted::Busy), false, 0),
-        (None, false, 0),
-        (Some(Noted::Writing), false, 1),
+    for (noted, has_unread, first, restarted) in [
+        (Some(Noted::Ready), false, true, 0),
+        // What made it ready may still be in its pipe.
+        (Some(Noted::Ready), true, false, 0),
+        (Some(Noted::Busy), false, false, 0),
+        (None, false, false, 0),
+        (Some(Noted::Writing), false, false, 1),
     ] {
         let mut pool = pool(&["TICK_5"], 10);
-        let effects = pool.adopted(&key(1), 4, noted, now);
+        let effects = pool.adopted(&key(1), 4, noted, has_unread, now);
         assert_eq!(restarts(&effects), restarted, "{noted:?}");
         pool.running(&key(1), 4);
         pool.accept(0, &event("a"));
         assert_eq!(!dispatch(&mut pool, now).is_empty(), first, "{noted:?}");
     }
     let mut pool = pool(&["TICK_5"], 10);
-    pool.adopted(&key(1), 4, Some(Noted::Busy), now);
+    pool.adopted(&key(1), 4, Some(Noted::Busy), false, now);
     pool.running(&key(1), 4);
     pool.accept(0, &event("a"));
-    pool.wrote(&key(1), 4, b"RESULT 2\nOKREADY\n", now);
+    says(&mut pool, 1, 4, b"RESULT 2\nOKREADY\n", now);
     assert_eq!(dispatch(&mut pool, now), [message(0, 0, "a")]);
     assert_eq!(pool.counts().delivered, 0);
 }
@@ -271,15 +295,53 @@ fn that_it_is_ready_is_noted_after_that_it_was_busy() {
     pool.accept(1, &event("b"));
     pool.dispatch(SERVER, now);
     // It answers before we know that all is written.
-    let effects = pool.wrote(&key(1), 1, b"RESULT 2\nOKREADY\n", now);
+    let effects = says(&mut pool, 1, 1, b"RESULT 2\nOKREADY\n", now);
     assert!(effects.is_empty());
     assert!(pool.dispatch(SERVER, now).is_empty());
+    let (key, attempt) = (key(1), 1);
     let noted = Effect::Ready {
-        key: key(1),
-        attempt: 1,
+        key: key.clone(),
+        attempt,
     };
-    assert_eq!(pool.given(&key(1), 1), [noted]);
+    let understood = Effect::Understood {
+        key: key.clone(),
+        attempt,
+        bytes: 17,
+    };
+    assert_eq!(pool.given(&key, attempt), [noted, understood]);
+    assert!(pool.dispatch(SERVER, now).is_empty(), "not yet taken");
+    pool.taken(&key, attempt);
     assert_eq!(dispatch(&mut pool, now).len(), 1);
+}
+
+#[test]
+fn what_is_said_is_understood_whatever_becomes_of_who_says_it() {
+    let now = Instant::now();
+    let understood = |effects: &[Effect]| {
+        let is_it = |effect: &&Effect| matches!(effect, Effect::Understood { attempt: 1, .. });
+        effects.iter().filter(is_it).count()
+    };
+    // Of a process that has been replaced.
+    let mut pool = ready(10, now);
+    pool.spawned(&key(1), 2, Stage::Acknowledged);
+    assert_eq!(understood(&pool.wrote(&key(1), 1, b"x", now)), 1);
+    // While an event is being written to it, and then it ends, is replaced, or does not take it.
+    let ends: [fn(&mut Pool, Instant) -> Vec<Effect>; 3] = [
+        |pool, now| pool.ended(&key(1), 1, now),
+        |pool, _| pool.spawned(&key(1), 2, Stage::Acknowledged),
+        |pool, now| pool.unwritable(&key(1), 1, now),
+    ];
+    for end in ends {
+        let mut pool = ready(10, now);
+        pool.accept(0, &event("a"));
+        pool.dispatch(SERVER, now);
+        assert_eq!(understood(&pool.wrote(&key(1), 1, b"RES", now)), 0);
+        assert_eq!(understood(&end(&mut pool, now)), 1);
+    }
+    // Also when it is nonsense.
+    let mut pool = ready(10, now);
+    assert_eq!(understood(&pool.wrote(&key(1), 1, b"nonsense", now)), 1);
+    assert_eq!(understood(&pool.wrote(&key(1), 1, b"more of it", now)), 1);
 }
 
 #[derive(Clone, Debug)]
@@ -332,9 +394,11 @@ proptest! {
                     pool.spawned(&key(who), attempts[who as usize], Stage::Acknowledged);
                 }
                 Happening::Running(who) => pool.running(&key(who), attempts[who as usize]),
-                Happening::Ended(who) => pool.ended(&key(who), attempts[who as usize], now),
+                Happening::Ended(who) => {
+                    pool.ended(&key(who), attempts[who as usize], now);
+                }
                 Happening::Wrote(who, said) => {
-                    pool.wrote(&key(who), attempts[who as usize], said.as_bytes(), now);
+                    says(&mut pool, who, attempts[who as usize], said.as_bytes(), now);
                 }
                 Happening::Unwritable(who) => {
                     pool.unwritable(&key(who), attempts[who as usize], now);
@@ -348,7 +412,8 @@ proptest! {
                 };
                 let member = &pool.members[&key];
                 prop_assert!(member.is_running && member.attempt == attempt);
-                pool.given(&key, attempt);
+                let effects = pool.given(&key, attempt);
+                take(&mut pool, &effects);
             }
             let held = pool.members.values().filter(|member| member.event.is_some()).count() as u64;
             let counts = pool.counts();
