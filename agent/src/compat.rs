@@ -1,7 +1,6 @@
 //! The front for Supervisor's own clients: its HTTP servers, its XML-RPC interface, its pages.
 //!
 //! * [`server`]: sockets, connections, authentication, and which path leads where
-//! * [`xmlrpc`]: the codec
 //! * [`rpc`]: the methods, and [`fault`] what they answer when they cannot
 //! * `logtail`: output as it comes
 //! * `pages`: the pages for people
@@ -19,4 +18,3 @@ mod pages;
 pub mod rpc;
 pub mod server;
 pub mod supervision;
-pub mod xmlrpc;

@@ -13,6 +13,7 @@
 //! * [`time`]: moments and durations as the wire carries them
 //! * [`token`]: the text with which a host joins
 //! * [`limits`]: bounds and intervals that both ends keep
+//! * [`xmlrpc`]: the codec of Supervisor's interface, for both ends
 //! * [`telemetry`]: logs, traces, and the trace context in gRPC metadata
 
 pub mod context;
@@ -29,3 +30,4 @@ pub mod time;
 pub mod tls;
 pub mod token;
 pub mod wire;
+pub mod xmlrpc;

@@ -16,10 +16,10 @@ mod tests;
 use std::sync::Arc;
 
 use rsv_keeper::message::Channel;
+use rsv_proto::xmlrpc::{Call, Value, visible};
 
 use super::fault::{Fault, FaultCode};
 use super::supervision::{Configured, End, Reread, Supervision};
-use super::xmlrpc::{Call, Value, visible};
 use crate::hub::Key;
 use actions::Act;
 use arguments::Arguments;

@@ -2,11 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rsv_agent::compat::xmlrpc::{Value, decode, response, visible};
+use rsv_proto::xmlrpc::{Value, answer, decode, response, visible};
 
 fuzz_target!(|bytes: &[u8]| {
     let text = visible(bytes);
     assert!(!text.contains('\0'));
+    drop(answer(bytes));
     let Ok(call) = decode(bytes) else {
         return;
     };

@@ -8,8 +8,8 @@ use super::html::Html;
 use super::{Pages, ctime};
 use crate::compat::rpc::{Target, find, tail_window};
 use crate::compat::server::{Reply, html};
-use crate::compat::xmlrpc::visible;
 use crate::hub::Key;
+use rsv_proto::xmlrpc::visible;
 
 /// The least and the most bytes of a log on a page.
 const BYTES: std::ops::RangeInclusive<i64> = 1024..=1 << 20;

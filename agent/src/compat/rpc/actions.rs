@@ -9,11 +9,11 @@ use rsv_proto::wire::{
 };
 
 use super::super::fault::{Fault, FaultCode};
-use super::super::xmlrpc::Value;
 use super::arguments::{Arguments, Target};
 use super::table::Method;
 use super::{Given, Rpc};
 use crate::hub::Key;
+use rsv_proto::xmlrpc::Value;
 
 /// What is to be done, and whether its end is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //! `INCORRECT_PARAMETERS`.
 
 use super::super::fault::{Fault, FaultCode};
-use super::super::xmlrpc::Value;
 use super::table::Method;
 use crate::hub::Key;
+use rsv_proto::xmlrpc::Value;
 
 /// Arguments of the right number.
 #[derive(Debug, PartialEq)]

@@ -10,10 +10,10 @@ use rsv_proto::wire::{ProcessState, ProcessStatus, exit_status::Kind};
 
 use super::super::fault::FaultCode;
 use super::super::supervision::Configured;
-use super::super::xmlrpc::Value;
 use super::arguments::Target;
 use super::{Given, Rpc, actions};
 use crate::hub::Key;
+use rsv_proto::xmlrpc::Value;
 
 impl Rpc {
     pub(super) async fn process_info(&self, name: &str) -> Given {

@@ -1,10 +1,10 @@
 //! The methods about methods.
 
 use super::super::fault::FaultCode;
-use super::super::xmlrpc::{Call, Value};
 use super::arguments::Arguments;
 use super::table::{Method, Row, TABLE};
 use super::{Given, Rpc};
+use rsv_proto::xmlrpc::{Call, Value};
 
 /// What the answers to the calls of one `multicall` may come to. A request of some megabytes can hold
 /// thousands of calls, each with megabytes for an answer, and all answers are held until the last.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use rsv_proto::xmlrpc;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -13,7 +14,6 @@ use super::super::logtail;
 use super::super::pages::{self, Pages};
 use super::super::rpc::Rpc;
 use super::super::supervision::Supervision;
-use super::super::xmlrpc;
 use super::auth::{Admission, Lock};
 use super::bind::Bound;
 use super::body::{Body, Refused, collect};

@@ -5,9 +5,24 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Value;
+use super::{Call, Value};
 
 const HEAD: &str = "<?xml version='1.0'?>\n<methodResponse>\n";
+
+/// The text of a call.
+pub fn call(call: &Call) -> String {
+    let mut out = String::with_capacity(512);
+    out.push_str("<?xml version='1.0'?>\n<methodCall>\n<methodName>");
+    write_text(&mut out, &call.method);
+    out.push_str("</methodName>\n<params>\n");
+    for param in &call.params {
+        out.push_str("<param>\n");
+        write_value(&mut out, param);
+        out.push_str("</param>\n");
+    }
+    out.push_str("</params>\n</methodCall>\n");
+    out
+}
 
 /// The text of an answer with a result.
 pub fn response(value: &Value) -> String {

@@ -11,6 +11,16 @@ pub struct Call {
     pub params: Vec<Value>,
 }
 
+/// What is answered when a call fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("fault {code}: {text}")]
+pub struct Fault {
+    /// Which one, of Supervisor's numbers.
+    pub code: i64,
+    /// `NAME`, or `NAME: detail`.
+    pub text: String,
+}
+
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {

@@ -1,4 +1,4 @@
-//! From the text of a call to a [`Call`].
+//! From the text of a call to a [`Call`], and from that of an answer to its result or fault.
 //!
 //! A document type is refused, so there are no entities but the five that XML has; nesting and the
 //! number of values are bounded. The grammar is the one that Supervisor accepts.
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
-use super::{Call, Value};
+use super::{Call, Fault, Value};
 
 /// Values inside values. A multicall of real calls needs four.
 const DEPTH: usize = 32;
@@ -18,32 +18,35 @@ const DEPTH: usize = 32;
 /// Values in one call. A multicall over some thousand programs needs three for each.
 const VALUES: usize = 100_000;
 
-/// Why a text is not a call.
+/// Values in one answer. All that is known of a hundred thousand processes is about twenty for each.
+const VALUES_OF_ANSWER: usize = 3_000_000;
+
+/// Why a text is not a call, or not an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// It is not UTF-8.
-    #[error("the request is not UTF-8")]
+    #[error("the message is not UTF-8")]
     Encoding,
     /// It is not XML.
-    #[error("the request is not well-formed: {0}")]
+    #[error("the message is not well-formed: {0}")]
     Xml(String),
     /// It has a document type.
-    #[error("the request has a document type")]
+    #[error("the message has a document type")]
     DocType,
     /// An entity that XML does not have.
-    #[error("the request refers to an unknown entity")]
+    #[error("the message refers to an unknown entity")]
     Entity,
     /// Something stands where it may not.
-    #[error("the request has {0} in a wrong place")]
+    #[error("the message has {0} in a wrong place")]
     Grammar(&'static str),
     /// No method is named.
-    #[error("the request names no method")]
+    #[error("the message names no method")]
     NoMethod,
     /// A value cannot be read as its type.
-    #[error("the request has a bad {0}")]
+    #[error("the message has a bad {0}")]
     Value(&'static str),
     /// Too deep or too many.
-    #[error("the request has too many values")]
+    #[error("the message has too many values")]
     TooMuch,
 }
 
@@ -55,21 +58,25 @@ type Result<T> = std::result::Result<T, DecodeError>;
 ///
 /// [`DecodeError`]: the text is none.
 pub fn decode(body: &[u8]) -> Result<Call> {
-    let text = std::str::from_utf8(body).map_err(|_| DecodeError::Encoding)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader::from_str(text);
-    reader.config_mut().expand_empty_elements = true;
-    let mut parser = Parser {
-        reader,
-        open: 0,
-        values: 0,
-    };
+    let mut parser = Parser::new(body, VALUES)?;
     parser.root(Tag::MethodCall)?;
     let call = parser.call()?;
-    match parser.next()? {
-        Token::End => Ok(call),
-        Token::Open(_) | Token::Close | Token::Text(_) => Err(DecodeError::Grammar("more")),
-    }
+    parser.end()?;
+    Ok(call)
+}
+
+/// Reads an answer: the result of a call, or its fault.
+///
+/// # Errors
+///
+/// [`DecodeError`]: the text is none.
+pub fn answer(body: &[u8]) -> Result<std::result::Result<Value, Fault>> {
+    let mut parser = Parser::new(body, VALUES_OF_ANSWER)?;
+    parser.root(Tag::MethodResponse)?;
+    let answer = parser.answer()?;
+    parser.close()?;
+    parser.end()?;
+    Ok(answer)
 }
 
 /// The elements there are.
@@ -77,6 +84,8 @@ pub fn decode(body: &[u8]) -> Result<Call> {
 enum Tag {
     MethodCall,
     MethodName,
+    MethodResponse,
+    Fault,
     Params,
     Param,
     Value,
@@ -111,6 +120,7 @@ struct Parser<'a> {
     reader: Reader<&'a [u8]>,
     /// Elements that are open.
     open: usize,
+    /// Values that may still come.
     values: usize,
 }
 
@@ -119,6 +129,8 @@ impl Tag {
         Ok(match name {
             "methodCall" => Self::MethodCall,
             "methodName" => Self::MethodName,
+            "methodResponse" => Self::MethodResponse,
+            "fault" => Self::Fault,
             "params" => Self::Params,
             "param" => Self::Param,
             "value" => Self::Value,
@@ -138,7 +150,50 @@ impl Tag {
     }
 }
 
+impl<'a> Parser<'a> {
+    fn new(body: &'a [u8], values: usize) -> Result<Self> {
+        let text = std::str::from_utf8(body).map_err(|_| DecodeError::Encoding)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = Reader::from_str(text);
+        reader.config_mut().expand_empty_elements = true;
+        Ok(Self {
+            reader,
+            open: 0,
+            values,
+        })
+    }
+}
+
 impl Parser<'_> {
+    /// What stands in an open `methodResponse`, but its end.
+    fn answer(&mut self) -> Result<std::result::Result<Value, Fault>> {
+        match self.child()? {
+            Some(Tag::Params) => {
+                let mut params = self.params()?;
+                match (params.pop(), params.pop()) {
+                    (Some(value), None) => Ok(Ok(value)),
+                    _ => Err(DecodeError::Value("number of results")),
+                }
+            }
+            Some(Tag::Fault) => {
+                self.only_child(Tag::Value)?;
+                let value = self.value(0)?;
+                self.close()?;
+                fault_of(&value).map(Err)
+            }
+            Some(_) => Err(DecodeError::Grammar("an element")),
+            None => Err(DecodeError::Grammar("an end")),
+        }
+    }
+
+    /// Nothing comes after it.
+    fn end(&mut self) -> Result<()> {
+        match self.next()? {
+            Token::End => Ok(()),
+            Token::Open(_) | Token::Close | Token::Text(_) => Err(DecodeError::Grammar("more")),
+        }
+    }
+
     fn call(&mut self) -> Result<Call> {
         let (mut method, mut params) = (String::new(), Vec::new());
         while let Some(tag) = self.child()? {
@@ -167,8 +222,8 @@ impl Parser<'_> {
 
     /// What stands in an open `value`, to its end.
     fn value(&mut self, depth: usize) -> Result<Value> {
-        self.values += 1;
-        if depth > DEPTH || self.values > VALUES {
+        self.values = self.values.checked_sub(1).ok_or(DecodeError::TooMuch)?;
+        if depth > DEPTH {
             return Err(DecodeError::TooMuch);
         }
         let mut text = String::new();
@@ -322,6 +377,16 @@ impl Scalar {
                 ))
             }
         }
+    }
+}
+
+fn fault_of(value: &Value) -> Result<Fault> {
+    match (value.member("faultCode"), value.member("faultString")) {
+        (Some(Value::Int(code)), Some(Value::String(text))) => Ok(Fault {
+            code: *code,
+            text: text.clone(),
+        }),
+        _ => Err(DecodeError::Value("fault")),
     }
 }
 

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn call(inside: &str) -> Result<Call, DecodeError> {
+fn call_with(inside: &str) -> Result<Call, DecodeError> {
     decode(format!("<methodCall>{inside}</methodCall>").as_bytes())
 }
 
 fn with_value(value: &str) -> Result<Value, DecodeError> {
     let text =
         format!("<methodName>m</methodName><params><param><value>{value}</value></param></params>");
-    call(&text).map(|mut call| call.params.remove(0))
+    call_with(&text).map(|mut call| call.params.remove(0))
 }
 
 /// The value of an answer, read as the argument of a call.
@@ -21,7 +21,7 @@ fn reread(value: &Value) -> Value {
         .strip_prefix("<?xml version='1.0'?>\n<methodResponse>\n")
         .and_then(|rest| rest.strip_suffix("</methodResponse>\n"))
         .unwrap();
-    let mut params = call(&format!("<methodName>m</methodName>{inside}"))
+    let mut params = call_with(&format!("<methodName>m</methodName>{inside}"))
         .unwrap()
         .params;
     params.remove(0)
@@ -98,8 +98,8 @@ fn a_call_needs_a_method_and_no_params() {
     let method = "a.b".to_owned();
     let params = Vec::new();
     assert_eq!(decode(text.as_bytes()), Ok(Call { method, params }));
-    assert_eq!(call("<params/>"), Err(DecodeError::NoMethod));
-    assert_eq!(call("<methodName/>"), Err(DecodeError::NoMethod));
+    assert_eq!(call_with("<params/>"), Err(DecodeError::NoMethod));
+    assert_eq!(call_with("<methodName/>"), Err(DecodeError::NoMethod));
 }
 
 #[test]
@@ -124,6 +124,32 @@ fn hostile_texts_are_refused() {
     }
     for value in ["<nil/>", "<int>x</int>", "x<int>1</int>", "<int>1</int>x"] {
         assert!(with_value(value).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn an_answer_is_one_result_or_a_fault() {
+    let of = |inside: &str| {
+        let text = format!("<?xml version='1.0'?>\n<methodResponse>{inside}</methodResponse>\n");
+        answer(text.as_bytes())
+    };
+    let one = "<params><param><value><int>5</int></value></param></params>";
+    assert_eq!(of(one), Ok(Ok(Value::Int(5))));
+    let text = "CANT_REREAD: <x>".to_owned();
+    assert_eq!(
+        answer(fault(92, &text).as_bytes()),
+        Ok(Err(Fault { code: 92, text }))
+    );
+    for inside in [
+        "",
+        "<params/>",
+        "<fault/>",
+        "<fault><value>x</value></fault>",
+        "<value/>",
+        "<params><param><value/></param><param><value/></param></params>",
+        "<params><param><value/></param></params><params/>",
+    ] {
+        assert!(of(inside).is_err(), "{inside}");
     }
 }
 
@@ -168,18 +194,36 @@ proptest! {
     }
 
     #[test]
+    fn a_call_is_read_back(method in "[a-zA-Z.]{1,20}", params in proptest::collection::vec(values(), 0..5)) {
+        let acceptable = params.iter().map(made_acceptable).collect();
+        let text = call(&Call { method: method.clone(), params });
+        prop_assert_eq!(decode(text.as_bytes()), Ok(Call { method, params: acceptable }));
+    }
+
+    #[test]
+    fn an_answer_is_read_back(value in values(), code in any::<i32>(), text in "[ -~]{0,20}") {
+        prop_assert_eq!(answer(response(&value).as_bytes()), Ok(Ok(made_acceptable(&value))));
+        let code_read = i64::from(code);
+        let read = answer(fault(code, &text).as_bytes());
+        prop_assert_eq!(read, Ok(Err(Fault { code: code_read, text })));
+    }
+
+    #[test]
     fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         drop(decode(&bytes));
+        drop(answer(&bytes));
         drop(visible(&bytes));
     }
 
     #[test]
-    fn pieces_of_calls_never_panic(pieces in proptest::collection::vec(0..12usize, 0..30)) {
-        const PIECES: [&str; 12] = [
+    fn pieces_of_calls_never_panic(pieces in proptest::collection::vec(0..14usize, 0..30)) {
+        const PIECES: [&str; 14] = [
             "<methodCall>", "</methodCall>", "<methodName>", "</methodName>", "<params>", "<value>",
-            "</value>", "<array><data>", "<struct><member>", "&#1;", "x", "<int/>",
+            "</value>", "<array><data>", "<struct><member>", "&#1;", "x", "<int/>", "<methodResponse>",
+            "<fault>",
         ];
         let text: String = pieces.into_iter().map(|piece| PIECES[piece]).collect();
         drop(decode(text.as_bytes()));
+        drop(answer(text.as_bytes()));
     }
 }
