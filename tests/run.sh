@@ -12,6 +12,8 @@ needs() {
     command -v chromium >/dev/null || echo chromium
     command -v chromedriver >/dev/null || echo chromium-driver
     command -v npm >/dev/null || echo npm
+    command -v zsh >/dev/null || echo zsh
+    command -v fish >/dev/null || echo fish
     command -v prometheus >/dev/null || echo prometheus
 }
 missing=$(needs)

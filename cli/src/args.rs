@@ -201,6 +201,13 @@ pub(crate) enum Verb {
         /// The shell to complete for
         shell: clap_complete::Shell,
     },
+    /// Write the pages of the manual into a directory
+    #[command(after_help = words::MAN)]
+    Man {
+        /// Where to; made when it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// Explain a verb
     Help {
         /// The verb, such as `restart` or `token create`
@@ -249,6 +256,7 @@ impl Verb {
                 ContextVerb::Use { .. } => "ctx use",
             },
             Self::Completion { .. } => "completion",
+            Self::Man { .. } => "man",
             Self::Help { .. } => "help",
             Self::Unknown(_) => "unknown",
         }
@@ -363,6 +371,7 @@ pub(crate) enum ContextVerb {
     /// Install the contexts of a file, such as the one that `rsv-controller init` writes
     Import {
         /// The context file
+        #[arg(value_name = "FILE")]
         file: PathBuf,
     },
     /// List the installed contexts
@@ -371,6 +380,7 @@ pub(crate) enum ContextVerb {
     /// Choose the context that is used when none is named
     Use {
         /// Its name
+        #[arg(value_name = "CONTEXT")]
         name: String,
     },
 }

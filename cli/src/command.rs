@@ -11,6 +11,7 @@ mod help;
 mod here;
 mod host;
 mod maintail;
+mod man;
 mod op;
 mod pid;
 mod reload;
@@ -68,6 +69,7 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
             ContextVerb::Use { name } => ctx::choose(invocation, &name),
         },
         Verb::Completion { shell } => completion::run(invocation, shell),
+        Verb::Man { directory } => man::run(invocation, &directory),
         Verb::Help { verb } => help::run(invocation, &verb),
         Verb::Unknown(words) => unknown(invocation, &words),
     }

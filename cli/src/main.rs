@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod command;
+mod complete;
 mod context;
 mod error;
 mod fold;

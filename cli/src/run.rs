@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 
 use crate::{
     args::{Arguments, Verb},
-    command,
+    command, complete,
     error::{Exit, Failure},
     invocation::Invocation,
     shell, telemetry,
@@ -16,6 +16,9 @@ use crate::{
 /// Runs what the process was started with.
 pub(crate) fn run() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(answered) = complete::asked(&words) {
+        return answered;
+    }
     let arguments = match Arguments::read(words.clone()) {
         Ok(arguments) => arguments,
         Err(error) => return say_usage(&error),

@@ -6,7 +6,6 @@
 mod complete;
 
 use std::{
-    cell::RefCell,
     ffi::OsString,
     io::{BufRead as _, Write as _},
     path::PathBuf,
@@ -25,7 +24,7 @@ use crate::{
     run::within,
     ui::Ui,
 };
-use complete::{Completion, Names};
+use complete::{Completion, Known};
 
 /// Lines of history that are kept.
 const HISTORY: usize = 1000;
@@ -50,14 +49,14 @@ enum Typed {
 
 /// A prompt and what it works with.
 struct Shell {
-    runtime: Rc<Runtime>,
+    runtime: Runtime,
     /// The program and the flags before any line.
     flags: Vec<OsString>,
     global: Global,
     source: Source,
     prompt: String,
     history: Option<PathBuf>,
-    names: Names,
+    known: Known,
 }
 
 /// Runs the prompt until its end; `flags` are the words that the process was started with.
@@ -107,19 +106,18 @@ impl Shell {
         let configured = section
             .as_ref()
             .and_then(|section| section.history_file.clone());
-        let runtime = Rc::new(runtime);
-        let names: Names = Rc::new(RefCell::new(None));
+        let known = Known::default();
         let mut shell = Self {
             prompt: format!("{prompt}> "),
             history: global.history_file.clone().or(configured),
             source: Source::Input,
-            runtime: Rc::clone(&runtime),
+            runtime,
             flags,
             global,
-            names: Rc::clone(&names),
+            known: Rc::clone(&known),
         };
         if invocation.ui.can_ask() {
-            let completion = Completion::new(runtime, shell.global.clone(), names);
+            let completion = Completion::new(&shell.flags, known);
             shell.source = Source::Terminal(Box::new(shell.editor(completion)?));
         }
         Ok(Some(shell))
@@ -220,7 +218,7 @@ impl Shell {
         }
         let mut invocation = Invocation::new(arguments.global);
         self.runtime.block_on(within(&mut invocation, verb));
-        self.names.borrow_mut().take();
+        self.known.borrow_mut().take();
     }
 
     fn is_confirmed(&mut self, question: &str) -> bool {

@@ -166,31 +166,37 @@ pub(crate) enum OpVerb {
     /// Show one operation, and what came of each target
     Show {
         /// Its id, or the beginning of it
+        #[arg(value_name = "OPERATION")]
         id: String,
     },
     /// Follow an operation to its end
     Watch {
         /// Its id, or the beginning of it
+        #[arg(value_name = "OPERATION")]
         id: String,
     },
     /// Ask no further host until it is resumed
     Pause {
         /// Its id, or the beginning of it
+        #[arg(value_name = "OPERATION")]
         id: String,
     },
     /// Go on with what was paused
     Resume {
         /// Its id, or the beginning of it
+        #[arg(value_name = "OPERATION")]
         id: String,
     },
     /// Ask no further host at all; what is under way is finished
     Cancel {
         /// Its id, or the beginning of it
+        #[arg(value_name = "OPERATION")]
         id: String,
     },
     /// Try again, as a new operation, what did not end well
     Retry {
         /// Its id, or the beginning of it
+        #[arg(value_name = "OPERATION")]
         id: String,
         /// Only what was tried: not what was never attempted
         #[arg(long)]

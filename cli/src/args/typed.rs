@@ -76,6 +76,7 @@ impl Verb {
             | Self::Token { .. }
             | Self::Ctx { .. }
             | Self::Completion { .. }
+            | Self::Man { .. }
             | Self::Help { .. }
             | Self::Unknown(_) => return,
         };

@@ -278,7 +278,16 @@ Examples:
   RSV_CONTEXT=admin.context rsv host ls     use a file as it is";
 
 pub(super) const COMPLETION: &str = "\
+For bash, zsh and fish hosts, programs, groups, operations, labels and contexts are completed as well: \
+they are asked for at the key, of the agent, or of the controller that the line means. What is not \
+known within 0.15 seconds is not offered.
+
 Examples:
   rsv completion bash > /etc/bash_completion.d/rsv
   rsv completion zsh > ~/.zfunc/_rsv
   rsv completion fish > ~/.config/fish/completions/rsv.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  rsv man /usr/local/share/man/man1
+  rsv man . && man ./rsv-restart.1";

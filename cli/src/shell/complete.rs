@@ -1,8 +1,8 @@
-//! Completion at the prompt: verbs, and names of what is there.
+//! Completion at the prompt: what the shells offer, behind the flags that the prompt was started with.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, ffi::OsString, rc::Rc};
 
-use rsv_proto::{process::display_name, wire::GetStatusRequest};
+use clap::Command;
 use rustyline::{
     Context, Helper, Result,
     completion::{Completer, Pair},
@@ -10,100 +10,64 @@ use rustyline::{
     hint::Hinter,
     validate::Validator,
 };
-use tokio::runtime::Runtime;
 
 use crate::{
-    args::{Arguments, Global},
-    invocation::{Invocation, Scope},
+    args::Arguments,
+    complete::{self, Names, Offer, Place, Wanted},
 };
 
-/// How long a key may take.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What was asked for last and of whom, and what came of it; forgotten between two lines.
+pub(super) type Known = Rc<RefCell<Option<(Asked, Names)>>>;
 
-/// Processes and groups; asked for once between two lines.
-pub(super) type Names = Rc<RefCell<Option<Known>>>;
+type Asked = (Wanted, Vec<String>);
 
-/// What is there.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    processes: Vec<String>,
-    groups: Vec<String>,
-}
+/// What ends the prompt.
+const ENDS: [&str; 2] = ["quit", "exit"];
 
 /// Completes lines.
 pub(super) struct Completion {
-    runtime: Rc<Runtime>,
-    global: Global,
-    names: Names,
-    verbs: Vec<String>,
-}
-
-/// What can stand where the cursor is.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    Verb,
-    Group,
-    Process,
-    Nothing,
+    /// The program and the flags before any line, as they could be typed.
+    flags: String,
+    grammar: Command,
+    known: Known,
 }
 
 impl Completion {
-    pub(super) fn new(runtime: Rc<Runtime>, global: Global, names: Names) -> Self {
-        let grammar = Arguments::grammar();
-        let verbs = grammar
-            .get_subcommands()
-            .map(|verb| verb.get_name().to_owned());
-        let ends = ["quit", "exit"].map(str::to_owned);
-        let mut verbs: Vec<String> = verbs.chain(ends).collect();
-        verbs.sort();
+    pub(super) fn new(flags: &[OsString], known: Known) -> Self {
+        let quoted =
+            |flag: &OsString| format!("'{}' ", flag.to_string_lossy().replace('\'', r"'\''"));
         Self {
-            runtime,
-            global,
-            names,
-            verbs,
+            flags: flags.iter().map(quoted).collect(),
+            grammar: Arguments::grammar(),
+            known,
         }
     }
 
-    fn known(&self) -> Known {
-        if let Some(known) = &*self.names.borrow() {
-            return known.clone();
+    fn offers(&self, line: &str) -> (usize, Vec<Offer>) {
+        let place = Place::at_end_of(&format!("{}{line}", self.flags), &self.grammar);
+        let typed = place.lead.len() + place.word.len();
+        let mut offers = complete::offers(&place, &self.names(&place));
+        if line.split_whitespace().count() == usize::from(typed > 0) {
+            let ends = ENDS.iter().filter(|end| end.starts_with(&place.word));
+            offers.extend(ends.map(|end| Offer {
+                value: (*end).to_owned(),
+                about: String::new(),
+            }));
         }
-        let asked = async { tokio::time::timeout(PATIENCE, self.ask()).await };
-        let known = self
-            .runtime
-            .block_on(asked)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        *self.names.borrow_mut() = Some(known.clone());
-        known
+        (typed, offers)
     }
 
-    /// What cannot be asked completes nothing, and says nothing in the middle of a line.
-    async fn ask(&self) -> Option<Known> {
-        let mut invocation = Invocation::new(self.global.clone());
-        let (server, hosts) = match invocation.scope().ok()? {
-            Scope::Local => (invocation.agent().await.ok()?.server, None),
-            Scope::Fleet(hosts) => (invocation.controller().await.ok()?, Some(hosts)),
-        };
-        let request = GetStatusRequest {
-            hosts,
-            programs: Vec::new(),
-        };
-        let (hosts, _) = server.status_and_notice(request).await.ok()?;
-        let mut known = Known::default();
-        for process in hosts.into_iter().flat_map(|host| host.programs) {
-            known
-                .processes
-                .push(display_name(&process.group, &process.name));
-            known.processes.push(format!("{}:*", process.group));
-            known.groups.push(process.group);
+    fn names(&self, place: &Place) -> Names {
+        let asked = (place.wanted.clone(), place.who.clone());
+        let mut known = self.known.borrow_mut();
+        match &*known {
+            Some((before, names)) if *before == asked => names.clone(),
+            _ => {
+                let names = complete::known(place);
+                *known = Some((asked, names.clone()));
+                names
+            }
         }
-        for names in [&mut known.processes, &mut known.groups] {
-            names.sort();
-            names.dedup();
-        }
-        Some(known)
     }
 }
 
@@ -112,22 +76,12 @@ impl Completer for Completion {
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> Result<(usize, Vec<Pair>)> {
         let before = line.get(..at).unwrap_or(line);
-        let start = before
-            .rfind(char::is_whitespace)
-            .map_or(0, |blank| blank + 1);
-        let word = &before[start..];
-        let names = match wanted(&before[..start]) {
-            Wanted::Verb => self.verbs.clone(),
-            Wanted::Group => self.known().groups,
-            Wanted::Process => self.known().processes,
-            Wanted::Nothing => Vec::new(),
-        };
-        let fitting = names.into_iter().filter(|name| name.starts_with(word));
-        let pairs = fitting.map(|name| Pair {
-            replacement: format!("{name} "),
-            display: name,
+        let (typed, offers) = self.offers(before);
+        let pairs = offers.into_iter().map(|offer| Pair {
+            replacement: format!("{} ", offer.value),
+            display: offer.value,
         });
-        Ok((start, pairs.collect()))
+        Ok((before.len().saturating_sub(typed), pairs.collect()))
     }
 }
 
@@ -138,42 +92,24 @@ impl Hinter for Completion {
     type Hint = String;
 }
 
-/// What can stand behind these words.
-fn wanted(before: &str) -> Wanted {
-    let mut words = before.split_whitespace();
-    match (words.next(), words.count()) {
-        (None, _) | (Some("help" | "?"), 0) => Wanted::Verb,
-        (Some("add" | "remove" | "update"), _) => Wanted::Group,
-        (
-            Some(
-                "clear" | "fg" | "pid" | "restart" | "start" | "status" | "stop" | "tail" | "wait",
-            ),
-            _,
-        ) => Wanted::Process,
-        // The signal comes first.
-        (Some("signal"), 1..) => Wanted::Process,
-        _ => Wanted::Nothing,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn offered(line: &str) -> (usize, Vec<String>) {
+        let flags = ["rsv", "-c", "it's here"].map(OsString::from);
+        let completion = Completion::new(&flags, Known::default());
+        let (typed, offers) = completion.offers(line);
+        (typed, offers.into_iter().map(|offer| offer.value).collect())
+    }
+
     #[test]
-    fn verbs_come_first_and_names_behind_them() {
-        for (before, expected) in [
-            ("", Wanted::Verb),
-            ("  ", Wanted::Verb),
-            ("help ", Wanted::Verb),
-            ("start ", Wanted::Process),
-            ("start a b ", Wanted::Process),
-            ("update ", Wanted::Group),
-            ("signal ", Wanted::Nothing),
-            ("signal HUP ", Wanted::Process),
-            ("version ", Wanted::Nothing),
-        ] {
-            assert_eq!(wanted(before), expected, "{before:?}");
-        }
+    fn verbs_come_first_and_among_them_what_ends_the_prompt() {
+        let (typed, all) = offered("");
+        assert_eq!(typed, 0);
+        assert!(all.contains(&"restart".to_owned()) && all.contains(&"quit".to_owned()));
+        assert_eq!(offered("  qu"), (2, vec!["quit".to_owned()]));
+        assert_eq!(offered("help resta"), (5, vec!["restart".to_owned()]));
+        assert_eq!(offered("help qu"), (2, vec![]));
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod completion;
 mod configuration;
 mod contexts;
 mod controller;

@@ -1,0 +1,206 @@
+//! Which of the names that are there are offered at a place. Pure.
+//!
+//! A shell puts what is offered into its line as it is. A name that it would read as anything but a name is
+//! therefore never offered, whoever has made it up.
+
+use std::collections::BTreeSet;
+
+use rsv_proto::{
+    name::natural_order,
+    wire::{Host, HostState},
+};
+
+use super::{
+    grammar::{Place, Wanted},
+    names::Names,
+};
+
+/// The most that is offered at a time: more than anybody reads.
+const MOST: usize = 1000;
+
+/// What joins selectors of hosts.
+const JOINS: [char; 3] = [',', '!', '&'];
+
+/// Something that can stand at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// The whole word.
+    pub(crate) value: String,
+    /// What is known of it, on one line; may be empty.
+    pub(crate) about: String,
+}
+
+/// What could stand at a place, of what is there.
+pub(super) fn offers(place: &Place, names: &Names) -> Vec<Offer> {
+    let word = place.word.as_str();
+    let (kept, candidates) = match &place.wanted {
+        Wanted::Nothing | Wanted::Files => return Vec::new(),
+        Wanted::Words(words) => ("", words.clone()),
+        Wanted::List(words) => (up_to(word, &[',']), words.clone()),
+        Wanted::Hosts => (up_to(word, &JOINS), hosts(&names.hosts, word)),
+        Wanted::Labels => (up_to(word, &[',']), labels(&names.hosts)),
+        Wanted::Processes => ("", others(&names.processes, &place.before)),
+        Wanted::Groups => ("", others(&names.groups, &place.before)),
+        Wanted::Operations => ("", names.operations.clone()),
+        Wanted::Contexts => ("", names.contexts.clone()),
+    };
+    let typed = &word[kept.len()..];
+    let fitting = candidates
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(typed) && is_plain(name));
+    let offers = fitting.map(|(name, about)| Offer {
+        value: format!("{}{kept}{name}", place.lead),
+        about: about
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .collect(),
+    });
+    offers.take(MOST).collect()
+}
+
+/// What stands before the part that is being typed.
+fn up_to<'a>(word: &'a str, joins: &[char]) -> &'a str {
+    let last = word.rfind(joins).map_or(0, |join| join + 1);
+    &word[..last]
+}
+
+/// Whether every shell takes it for a word.
+fn is_plain(name: &str) -> bool {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@%+=,*".contains(letter);
+    !name.is_empty() && name.chars().all(plain)
+}
+
+/// Without those that are in the line already.
+fn others(names: &[(String, String)], before: &[String]) -> Vec<(String, String)> {
+    let names = names.iter().filter(|(name, _)| !before.contains(name));
+    names.cloned().collect()
+}
+
+/// Hosts by name; and by group and state once that has been begun with.
+fn hosts(hosts: &[Host], word: &str) -> Vec<(String, String)> {
+    let typed = &word[up_to(word, &JOINS).len()..];
+    if typed.starts_with('@') {
+        let groups = hosts.iter().filter_map(|host| host.labels.get("group"));
+        let groups: BTreeSet<&String> = groups.collect();
+        let groups = groups
+            .into_iter()
+            .map(|group| (format!("@{group}"), "a group".to_owned()));
+        let states = ["connected", "unreachable", "draining", "never"];
+        let states = states
+            .into_iter()
+            .map(|state| (format!("@state:{state}"), String::new()));
+        return groups.chain(states).collect();
+    }
+    let described = hosts
+        .iter()
+        .map(|host| (host.name.clone(), state(host).to_owned()));
+    let mut described: Vec<_> = described.collect();
+    described.sort_by(|(a, _), (b, _)| natural_order(a, b));
+    described
+}
+
+fn state(host: &Host) -> &'static str {
+    match host.state() {
+        HostState::Connected => "connected",
+        HostState::Unreachable => "unreachable",
+        HostState::Draining => "draining",
+        HostState::Never => "never seen",
+        HostState::Unspecified => "",
+    }
+}
+
+fn labels(hosts: &[Host]) -> Vec<(String, String)> {
+    let labels = hosts.iter().flat_map(|host| &host.labels);
+    let labels: BTreeSet<String> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels
+        .into_iter()
+        .map(|label| (label, String::new()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Arguments;
+
+    fn offered(line: &str, names: &Names) -> Vec<String> {
+        let place = Place::at_end_of(line, &Arguments::grammar());
+        let offers = offers(&place, names).into_iter();
+        offers.map(|offer| offer.value).collect()
+    }
+
+    fn host(name: &str, labels: &[(&str, &str)]) -> Host {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Host {
+            name: name.into(),
+            labels: labels.collect(),
+            ..Default::default()
+        }
+    }
+
+    fn described(names: &[&str]) -> Vec<(String, String)> {
+        let names = names.iter().map(|name| ((*name).to_owned(), String::new()));
+        names.collect()
+    }
+
+    #[test]
+    fn a_selector_is_completed_at_its_end() {
+        let names = Names {
+            hosts: vec![
+                host("web10", &[("group", "web"), ("dc", "fra")]),
+                host("web2", &[("group", "web")]),
+                host("db1", &[("group", "db")]),
+            ],
+            ..Names::default()
+        };
+        for (line, expected) in [
+            ("rsv -H ", &["db1", "web2", "web10"][..]),
+            ("rsv -H w", &["web2", "web10"]),
+            ("rsv -H web2,d", &["web2,db1"]),
+            ("rsv -H 'web*!w", &["web*!web2", "web*!web10"]),
+            ("rsv --host=d", &["--host=db1"]),
+            ("rsv -H @w", &["@web"]),
+            ("rsv -H 'web*&@state:c", &["web*&@state:connected"]),
+            ("rsv -H x", &[]),
+            ("rsv -l ", &["dc=fra", "group=db", "group=web"]),
+            ("rsv -l dc=fra,group=w", &["dc=fra,group=web"]),
+        ] {
+            assert_eq!(offered(line, &names), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_not_offered_twice() {
+        let names = Names {
+            processes: described(&["app", "side", "web:*"]),
+            ..Names::default()
+        };
+        assert_eq!(offered("rsv start ", &names), ["app", "side", "web:*"]);
+        assert_eq!(offered("rsv start app ", &names), ["side", "web:*"]);
+    }
+
+    #[test]
+    fn what_a_shell_would_run_is_never_offered() {
+        let names = Names {
+            processes: described(&["a$(reboot)", "a;b", "a b", "a`x`", "a\nb", "a'", "", "ok"]),
+            ..Names::default()
+        };
+        assert_eq!(offered("rsv start ", &names), ["ok"]);
+    }
+
+    #[test]
+    fn many_names_are_cut_off() {
+        let many: Vec<_> = (0..5000)
+            .map(|n| (format!("p{n}"), String::new()))
+            .collect();
+        let names = Names {
+            processes: many,
+            ..Names::default()
+        };
+        assert_eq!(offered("rsv start ", &names).len(), MOST);
+    }
+}
