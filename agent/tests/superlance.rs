@@ -1,4 +1,4 @@
-//! superlance 2.0, unmodified, as event listeners of a real agent.
+//! superlance 2.0 and a listener of Supervisor's own library, unmodified, under a real agent.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 #[path = "compat_support/agent.rs"]
@@ -103,6 +103,59 @@ fn fatalmailbatch_mails_what_was_given_up() {
         mail.contains("app:app failed to start too many times"),
         "{mail}"
     );
+}
+
+/// Notes each event with what it asks the agent about it, and what each payload is made of.
+const LISTENER: &str = r#"
+import os, sys
+from supervisor import childutils
+rpc = childutils.getRPCInterface(os.environ)
+while True:
+    headers, payload = childutils.listener.wait(sys.stdin, sys.stdout)
+    name = headers['eventname']
+    if name.startswith('PROCESS_COMMUNICATION') or name.startswith('PROCESS_LOG'):
+        fields, data = childutils.eventdata(payload)
+    else:
+        fields, data = childutils.get_headers(payload), ''
+    process = fields['processname']
+    state = rpc.supervisor.getProcessInfo(process)['statename']
+    print(name, process, state, repr(data), headers['ver'], headers['server'], headers['pool'],
+          file=sys.stderr, flush=True)
+    childutils.listener.ok(sys.stdout)
+"#;
+
+#[test]
+fn a_listener_of_supervisors_library_understands_every_event_and_asks_back() {
+    let python = python::environment().join("bin/python");
+    let python = python.display();
+    let agent = Agent::start_with(
+        &format!(
+            "[eventlistener:l]\ncommand={python} {{at}}/l.py\nbuffer_size=100\nstderr_logfile={{at}}/l.err\n\
+             events=PROCESS_STATE_RUNNING,PROCESS_STATE_STOPPED,PROCESS_COMMUNICATION,PROCESS_LOG\n\
+             [program:p]\ncommand={python} -u {{at}}/p.py\nautostart=false\nstartsecs=0\n\
+             stdout_capture_maxbytes=1KB\nstderr_events_enabled=true\n"
+        ),
+        |at| {
+            fs::write(at.join("l.py"), LISTENER).unwrap();
+            let program = "import sys, time\n\
+                           print('<!--XSUPERVISOR:BEGIN-->said<!--XSUPERVISOR:END-->')\n\
+                           print('oops', file=sys.stderr)\ntime.sleep(1000)\n";
+            fs::write(at.join("p.py"), program).unwrap();
+        },
+    );
+    eventually("the listener is up", || agent.is_in("l", "RUNNING"));
+    agent.call("startProcess", &["p"]);
+    let noted = || fs::read_to_string(agent.directory.path().join("l.err")).unwrap();
+    let has = |words: &str| {
+        let line = format!("{words} 3.0 test l");
+        eventually(&line, || noted().lines().any(|noted| noted == line));
+    };
+    has("PROCESS_STATE_RUNNING l RUNNING ''");
+    has("PROCESS_STATE_RUNNING p RUNNING ''");
+    has("PROCESS_COMMUNICATION_STDOUT p RUNNING 'said'");
+    has(r"PROCESS_LOG_STDERR p RUNNING 'oops\n'");
+    agent.call("stopProcess", &["p"]);
+    has("PROCESS_STATE_STOPPED p STOPPED ''");
 }
 
 /// A mail server for one mail that says something.

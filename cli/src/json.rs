@@ -54,9 +54,22 @@ pub(crate) struct StatusProgram {
     pub(crate) log_dropped_bytes: u64,
     /// It runs as an earlier configuration had it; `update` brings it along.
     pub(crate) outdated: bool,
+    /// How it fares as an event listener; null when it is none, and of other hosts.
+    pub(crate) listener: Option<Listener>,
     /// When all this was true.
     pub(crate) as_of: Option<String>,
     pub(crate) reachable: bool,
+}
+
+/// An event listener. The numbers are those of its pool since the agent was started.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listener {
+    /// As Supervisor has it: `ACKNOWLEDGED`, `READY`, `BUSY` or `UNKNOWN`.
+    pub(crate) stage: &'static str,
+    pub(crate) waiting: u64,
+    pub(crate) delivered: u64,
+    pub(crate) rejected: u64,
+    pub(crate) dropped: u64,
 }
 
 /// `start`, `stop`, `restart`, `signal`.

@@ -222,3 +222,61 @@ fn a_second_agent_on_the_same_directory_is_refused() {
     assert!(ended.stderr.contains(&pid), "{}", ended.stderr);
     eventually("the first one goes on", || host.state("app") == "RUNNING");
 }
+
+/// Says what its file has whenever that is there, takes no event, and runs on.
+const BABBLER: &str = "[eventlistener:babbler]\nevents = TICK_3600\nstartsecs = 0\n\
+     command = /bin/sh -c 'cat {dir}/says; exec sleep 1000'\n";
+
+#[test]
+fn whatever_a_listener_says_is_named_and_costs_only_its_own_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut host = Host::new(directory.path(), "h", "", &format!("{PROGRAMS}{BABBLER}"));
+    fs::write(host.path("says"), "READY\n").expect("words");
+    host.start();
+    let stage = |host: &Host| {
+        let status = host.rsv(["-o", "json", "status", "babbler"]).json();
+        status["programs"][0]["listener"]["stage"].clone()
+    };
+    eventually("it waits for an event", || stage(&host) == "READY");
+    let app = host.pid("app");
+    let log = || fs::read_to_string(host.path("log/agent.log")).unwrap_or_default();
+    let told = || {
+        log()
+            .matches("babbler: has entered the UNKNOWN state")
+            .count()
+    };
+    let messages: [&[u8]; 8] = [
+        b"hello world\n",
+        b"ready\n",
+        b"READY\r\n",
+        b"READY\nREADY\n",
+        b"READY\nRESULT 2\nOK",
+        b"RESULT 2\nOK",
+        b"\0\xff\xfe\x1b[31m",
+        &[b'x'; 300_000],
+    ];
+    for (before, message) in messages.iter().enumerate() {
+        fs::write(host.path("says"), message).expect("words");
+        host.rsv(["restart", "babbler"]).expect_code(0);
+        // It is started anew at once the first time and later each further time, so one line is certain.
+        eventually("it is named", || told() > before);
+        eventually("status names it, or it is up again", || {
+            stage(&host) == "UNKNOWN" || told() > before + 1
+        });
+    }
+    let status = host.rsv(["status"]);
+    let named = "babbler does not keep to the event listener protocol";
+    assert!(status.stderr.contains(named), "{}", status.stderr);
+    let wide = host.rsv(["-o", "wide", "status"]).stdout;
+    assert!(
+        wide.contains("EVENTS") && wide.contains("UNKNOWN"),
+        "{wide}"
+    );
+    assert_eq!(host.pid("app"), app);
+    fs::write(host.path("says"), "READY\n").expect("words");
+    host.rsv(["restart", "babbler"]).expect_code(0);
+    eventually("it waits for an event", || stage(&host) == "READY");
+    let status = host.rsv(["status"]).expect_code(0);
+    assert!(!status.stderr.contains("babbler"), "{}", status.stderr);
+    assert!(!log().contains("panicked"));
+}

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::SystemTime};
 use rsv_proto::{
     process::{description, display_name, state_word},
     select::ProgramPattern,
-    wire::{GetStatusRequest, HostStatus, ProcessState, ProcessStatus},
+    wire::{GetStatusRequest, HostStatus, ListenerStage, ProcessState, ProcessStatus},
 };
 
 use super::{fleet::headline, is_down, only, report, wide};
@@ -40,7 +40,8 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         invocation.ui.warning(&notice);
     }
     let mut host = merged(hosts);
-    if let Some(warning) = outdated_words(&host.programs) {
+    let warnings = [outdated_words(&host.programs), deaf_words(&host.programs)];
+    for warning in warnings.into_iter().flatten() {
         invocation.ui.warning(&warning);
     }
     let summary = headline(std::slice::from_ref(&host)).0;
@@ -85,6 +86,25 @@ fn outdated_words(programs: &[ProcessStatus]) -> Option<String> {
     };
     Some(format!(
         "{who} as before the configuration was changed; 'rsv update' restarts what differs"
+    ))
+}
+
+/// What to say when event listeners get no events, because they have broken the protocol.
+fn deaf_words(programs: &[ProcessStatus]) -> Option<String> {
+    let is_deaf = |program: &&ProcessStatus| {
+        let listener = program.listener.as_ref();
+        listener.is_some_and(|listener| listener.stage() == ListenerStage::Unknown)
+    };
+    let deaf = programs.iter().filter(is_deaf);
+    let names: Vec<String> = deaf.map(|p| display_name(&p.group, &p.name)).collect();
+    let (first, others) = names.split_first()?;
+    let who = match others.len() {
+        0 => format!("{first} does"),
+        1 => format!("{first} and {} do", others[0]),
+        more => format!("{first} and {more} others do"),
+    };
+    Some(format!(
+        "{who} not keep to the event listener protocol; 'rsv maintail' says how"
     ))
 }
 
@@ -158,7 +178,14 @@ fn select<'a>(names: &[String], processes: &'a [ProcessStatus]) -> Selection<'a>
 
 /// With more columns than supervisorctl has.
 fn wide_table(processes: &[&ProcessStatus], now: SystemTime) -> Table {
-    let header = [&["PROGRAM", "STATE"][..], &wide::HEADER, &["DESCRIPTION"]].concat();
+    let has_listeners = processes.iter().any(|p| p.listener.is_some());
+    let listener: &[&str] = if has_listeners {
+        &[wide::LISTENER]
+    } else {
+        &[]
+    };
+    let (names, rest) = (["PROGRAM", "STATE"], ["DESCRIPTION"]);
+    let header = [&names[..], &wide::HEADER, listener, &rest].concat();
     let mut table = Table::new(&header);
     for process in processes {
         let mut cells = vec![
@@ -166,6 +193,9 @@ fn wide_table(processes: &[&ProcessStatus], now: SystemTime) -> Table {
             Cell::new(state_word(process.state())),
         ];
         cells.extend(wide::cells(process, now));
+        if has_listeners {
+            cells.push(wide::listener_cell(process));
+        }
         cells.push(Cell::new(description(process, now)));
         table.row(cells);
     }
@@ -219,6 +249,32 @@ mod tests {
             pid: up.then_some(4242),
             started_at: up.then(|| to_wire(now() - Duration::from_secs(61))),
             ..Default::default()
+        }
+    }
+
+    #[test]
+    fn who_breaks_the_event_listener_protocol_is_named() {
+        let listener = |name: &str, stage: ListenerStage| ProcessStatus {
+            listener: Some(rsv_proto::wire::ListenerStatus {
+                stage: stage.into(),
+                ..Default::default()
+            }),
+            ..process(name, name, ProcessState::Running)
+        };
+        let (good, bad) = (ListenerStage::Ready, ListenerStage::Unknown);
+        let mut programs = vec![
+            listener("a", good),
+            process("p", "p", ProcessState::Running),
+        ];
+        assert_eq!(deaf_words(&programs), None);
+        for (name, who) in [
+            ("b", "b does"),
+            ("c", "b and c do"),
+            ("d", "b and 2 others do"),
+        ] {
+            programs.push(listener(name, bad));
+            let words = deaf_words(&programs).unwrap();
+            assert!(words.starts_with(&format!("{who} not keep")), "{words}");
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use rsv_proto::{
     process::{description, display_name, signal_name, state_word},
     time::{age, from_wire},
-    wire::{HostStatus, ProcessState, ProcessStatus, exit_status::Kind},
+    wire::{
+        HostStatus, ListenerStage, ListenerStatus, ProcessState, ProcessStatus, exit_status::Kind,
+    },
 };
 
 use super::is_reachable;
@@ -45,6 +47,26 @@ pub(in crate::command) fn exit_of(process: &ProcessStatus) -> (Option<i32>, Opti
     }
 }
 
+/// Supervisor's word for where an event listener stands.
+pub(super) fn stage_word(stage: ListenerStage) -> &'static str {
+    match stage {
+        ListenerStage::Acknowledged => "ACKNOWLEDGED",
+        ListenerStage::Ready => "READY",
+        ListenerStage::Busy => "BUSY",
+        ListenerStage::Unknown | ListenerStage::Unspecified => "UNKNOWN",
+    }
+}
+
+fn listener(listener: &ListenerStatus) -> json::Listener {
+    json::Listener {
+        stage: stage_word(listener.stage()),
+        waiting: listener.waiting,
+        delivered: listener.delivered,
+        rejected: listener.rejected,
+        dropped: listener.dropped,
+    }
+}
+
 fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> json::StatusProgram {
     let is_up = process.state() == ProcessState::Running;
     let (exit_status, exit_signal) = exit_of(process);
@@ -63,6 +85,7 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         log_trouble_since: json::time(process.log_trouble_since.as_ref()),
         log_dropped_bytes: process.log_dropped_bytes,
         outdated: process.outdated,
+        listener: process.listener.as_ref().map(listener),
         as_of: json::moment(as_of),
         reachable: is_reachable(status.state()),
     }

@@ -8,11 +8,14 @@ use rsv_proto::{
     wire::{HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::is_reachable;
+use super::{is_reachable, report::stage_word};
 use crate::table::Cell;
 
 /// The heads of the columns.
 pub(super) const HEADER: [&str; 4] = ["PID", "UPTIME", "EXIT", "RESTARTS"];
+
+/// The head of the column of event listeners, which is there only when one of them is shown.
+pub(super) const LISTENER: &str = "EVENTS";
 
 /// What stands for what there is not.
 const NONE: &str = "-";
@@ -29,6 +32,22 @@ pub(super) fn cells(process: &ProcessStatus, now: SystemTime) -> Vec<Cell> {
         or_none(process.exit.as_ref().map(exit_words)),
         Cell::new(process.restarts.to_string()),
     ]
+}
+
+/// How a process fares as an event listener.
+pub(super) fn listener_cell(process: &ProcessStatus) -> Cell {
+    let Some(listener) = &process.listener else {
+        return Cell::new(NONE);
+    };
+    let mut words = vec![stage_word(listener.stage()).to_owned()];
+    let counts = [
+        (listener.waiting, "waiting"),
+        (listener.rejected, "rejected"),
+        (listener.dropped, "dropped"),
+    ];
+    let worth_saying = counts.into_iter().filter(|(count, _)| *count > 0);
+    words.extend(worth_saying.map(|(count, what)| format!("{count} {what}")));
+    Cell::new(words.join(", "))
 }
 
 /// The programs of hosts, one a line: `HOST:NAME`, and on this machine the name alone. What was
@@ -53,7 +72,7 @@ mod tests {
 
     use rsv_proto::{
         time::to_wire,
-        wire::{ExitStatus, HostState, exit_status::Kind},
+        wire::{ExitStatus, HostState, ListenerStage, ListenerStatus, exit_status::Kind},
     };
 
     use super::*;
@@ -81,6 +100,33 @@ mod tests {
         7    0:01:01  terminated by SIGKILL  2
         -    -        -                      0
         ");
+    }
+
+    #[test]
+    fn a_listener_shows_where_it_stands_and_what_is_worth_saying() {
+        let listener = |stage: ListenerStage, waiting, rejected, dropped| ProcessStatus {
+            listener: Some(ListenerStatus {
+                stage: stage.into(),
+                waiting,
+                delivered: 9,
+                rejected,
+                dropped,
+            }),
+            ..Default::default()
+        };
+        for (process, shown) in [
+            (ProcessStatus::default(), "-"),
+            (listener(ListenerStage::Ready, 0, 0, 0), "READY"),
+            (listener(ListenerStage::Busy, 3, 0, 0), "BUSY, 3 waiting"),
+            (
+                listener(ListenerStage::Unknown, 10, 1, 7),
+                "UNKNOWN, 10 waiting, 1 rejected, 7 dropped",
+            ),
+        ] {
+            let mut table = Table::new(&[LISTENER]);
+            table.row(vec![listener_cell(&process)]);
+            assert_eq!(table.render(false), format!("EVENTS\n{shown}\n"));
+        }
     }
 
     #[test]
