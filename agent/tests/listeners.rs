@@ -323,3 +323,23 @@ fn a_listener_that_ends_by_itself_is_not_started_against_its_rules() {
     agent.call("sendRemoteCommEvent", &["t", "x"]);
     assert!(agent.is_in("l", "EXITED"));
 }
+
+#[test]
+fn who_listens_hears_of_the_end_before_it_is_stopped() {
+    let mut agent = started("l", "SUPERVISOR_STATE_CHANGE,TICK_3600", "");
+    let at = agent.directory.path().to_owned();
+    agent.call("shutdown", &[]);
+    eventually("the agent ends", || agent.ended());
+    let kinds: Vec<String> = noted(&at, "l")
+        .iter()
+        .map(|line| line.split("eventname:").nth(1).unwrap())
+        .map(|rest| rest.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "SUPERVISOR_STATE_CHANGE_RUNNING",
+            "SUPERVISOR_STATE_CHANGE_STOPPING"
+        ]
+    );
+}

@@ -14,6 +14,7 @@ use super::slot::{LogState, Process, Readiness, SpawnStage};
 use super::{Adoption, Core, Key, clock, verdicts};
 use crate::capture::LogSpec;
 use crate::keeper_client::{HeldRun, KeeperInput};
+use crate::listeners::Notice;
 use crate::spec::{SpawnError, io_code, refused_text};
 
 /// When a log that pipes wait for is tried again. Its programs are blocked meanwhile as soon as
@@ -30,6 +31,7 @@ impl Core {
             KeeperInput::Signalled(answer) => self.signalled(&answer),
             KeeperInput::Terminating => {
                 tracing::warn!(host = self.gear.host, "the keeper was told to end");
+                self.gear.listeners.tell(|| Notice::Stopping);
                 self.begin_stopping();
             }
             KeeperInput::Lost => self.lost(),

@@ -3,6 +3,8 @@
 //! Pure: what happens goes in together with the time, what is to be done comes out. An accepted event
 //! is in the queue, with one process, delivered, or counted as dropped, and never in two of these.
 
+mod member;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use super::protocol::{Nonsense, Parser, Said, Stage};
 use crate::hub::Key;
+use member::{Member, Queued, message};
 
 /// How long the output of a process that has ended may still bring the result of its event.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -64,38 +67,6 @@ pub enum Noted {
     Writing,
     /// It has an event.
     Busy,
-}
-
-/// An event in a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Queued {
-    serial: u64,
-    pool_serial: u64,
-    event: Arc<Event>,
-    rejections: u32,
-}
-
-/// One process of a pool.
-#[derive(Debug, Default)]
-struct Member {
-    attempt: u64,
-    /// It has a process.
-    is_alive: bool,
-    /// That has been up long enough to get events.
-    is_running: bool,
-    parser: Parser,
-    event: Option<Queued>,
-    /// That is still being written.
-    is_being_given: bool,
-    /// So much of what it has said is understood when that is done.
-    owed: usize,
-    /// What it has said last is still in its pipe: it gets nothing before that is out.
-    is_untaken: bool,
-    /// Since its end the result of its event may still come, until then.
-    last_words: Option<Instant>,
-    /// Breaches of the protocol since it has last done well.
-    offences: u32,
-    restart_at: Option<Instant>,
 }
 
 /// One pool.
@@ -371,6 +342,13 @@ impl Pool {
         dues.chain([hold]).flatten().min()
     }
 
+    /// Whether nobody has an event, or is about to get one.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut members = self.members.values();
+        let is_any_up = self.members.values().any(Member::is_listening);
+        members.all(|member| member.event.is_none()) && (self.queue.is_empty() || !is_any_up)
+    }
+
     /// How many events wait.
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
@@ -487,53 +465,12 @@ impl Pool {
     }
 }
 
-impl Member {
-    fn is_ready(&self) -> bool {
-        self.is_running
-            && self.event.is_none()
-            && !self.is_being_given
-            && !self.is_untaken
-            && matches!(self.parser.stage(), Stage::Ready | Stage::Adopted)
-    }
-
-    /// What was to be understood later is understood now.
-    fn settle_debt(&mut self, key: &Key) -> Vec<Effect> {
-        let (key, attempt) = (key.clone(), self.attempt);
-        match std::mem::take(&mut self.owed) {
-            0 => Vec::new(),
-            bytes => vec![Effect::Understood {
-                key,
-                attempt,
-                bytes,
-            }],
-        }
-    }
-}
-
 /// Nothing the first time, then `first`, and twice as much each time.
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     match times.checked_sub(1) {
         None => Duration::ZERO,
         Some(times) => first.saturating_mul(1 << times.min(16)).min(longest),
     }
-}
-
-/// What is written to a process: a line of headers, then the payload.
-fn message(server: &str, pool: &str, queued: &Queued) -> Vec<u8> {
-    let Queued {
-        serial,
-        pool_serial,
-        event,
-        ..
-    } = queued;
-    let (name, length) = (event.kind.name(), event.payload.len());
-    let mut message = format!(
-        "ver:3.0 server:{server} serial:{serial} pool:{pool} poolserial:{pool_serial} \
-         eventname:{name} len:{length}\n"
-    )
-    .into_bytes();
-    message.extend_from_slice(&event.payload);
-    message
 }
 
 #[cfg(test)]

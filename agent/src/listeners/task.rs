@@ -1,0 +1,378 @@
+//! The task that owns the pools: it tells them what happens, and does as they say.
+//!
+//! It decides nothing. What takes time is done beside it: a listener that does not read its standard input
+//! holds up nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rsv_config::{Group, GroupKind};
+use rsv_keeper::message::Run;
+use rsv_proto::wire;
+use rsv_supervise::Entered;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{error, warn};
+
+use super::event::Event;
+use super::pool::{Effect, Line, Noted};
+use super::pools::Pools;
+use super::protocol::Stage;
+use super::tick::{self, Ticks};
+use super::{Input, Notice, Shared, Starting, View};
+use crate::capture::{Capture, CaptureEvent, CaptureEvents, Written as Said};
+use crate::hub::{HubHandle, Key};
+use crate::mainlog::SUPERVISOR;
+
+/// A write of up to so many bytes to a pipe is done whole or not at all.
+const ATOMIC: usize = 4096;
+
+/// An event that was written, or could not be.
+struct Written {
+    key: Key,
+    attempt: u64,
+    outcome: Outcome,
+}
+
+/// What became of writing an event.
+enum Outcome {
+    /// It is with the process.
+    Given,
+    /// The process does not take it.
+    Unwritable,
+    /// The process has ended; its change of state is about to be told.
+    Ended,
+}
+
+pub(super) struct Task {
+    inputs: mpsc::Receiver<Input>,
+    shared: Arc<Shared>,
+    pools: Pools,
+    events: Option<CaptureEvents>,
+    capture: Capture,
+    hub: HubHandle,
+    writes: JoinSet<Written>,
+    ticks: Ticks,
+    /// Who waits until the listeners have heard of the end.
+    farewell: Option<oneshot::Sender<()>>,
+}
+
+impl Task {
+    pub(super) fn new(starting: Starting, hub: HubHandle, capture: Capture) -> Self {
+        Self {
+            inputs: starting.inputs,
+            shared: starting.shared,
+            pools: starting.pools,
+            events: starting.events,
+            capture,
+            hub,
+            writes: JoinSet::new(),
+            ticks: Ticks::new(since_epoch()),
+            farewell: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let effects = self.pools.advance(Instant::now());
+            self.carry_out(effects).await;
+            if self.pools.is_quiet()
+                && let Some(farewell) = self.farewell.take()
+            {
+                // Whoever waits may have lost patience.
+                farewell.send(()).ok();
+            }
+            let tick = tick::until_next(since_epoch(), |kind| self.pools.wants(kind));
+            let wake = self.pools.next_wake().map(tokio::time::Instant::from_std);
+            let effects = tokio::select! {
+                biased;
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.input(input),
+                    None => return,
+                },
+                Some(Ok(written)) = self.writes.join_next(), if !self.writes.is_empty() => {
+                    self.written(written)
+                }
+                Some(event) = next_event(&mut self.events) => self.output(event),
+                () = sleep_for(tick) => self.tick(),
+                () = sleep_until(wake) => Vec::new(),
+            };
+            self.carry_out(effects).await;
+        }
+    }
+
+    fn input(&mut self, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Hub(notice) => self.notice(notice),
+            Input::Added(group, done) => {
+                let mut effects = self.put(&group);
+                // Whoever adds it may have gone.
+                done.send(()).ok();
+                effects.extend(self.pools.publish(Event::group_added(&group.name)));
+                effects
+            }
+            Input::Changed(group) => self.put(&group),
+            Input::Removed(name) => {
+                self.pools.remove(&name);
+                self.pools.publish(Event::group_removed(&name))
+            }
+            Input::Remote { kind, data } => self.pools.publish(Event::remote(&kind, &data)),
+            Input::Stopping(heard) => {
+                self.farewell = Some(heard);
+                self.pools.publish(Event::stopping())
+            }
+            Input::View(answer) => {
+                answer.send(self.view()).ok();
+                Vec::new()
+            }
+        }
+    }
+
+    fn put(&mut self, group: &Group) -> Vec<Effect> {
+        // Whoever comes now hears of periods that begin from now on.
+        let effects = self.tick();
+        let GroupKind::EventListener(rules) = &group.kind else {
+            self.pools.remove(&group.name);
+            return effects;
+        };
+        self.pools.put(&group.name, rules);
+        if self.events.is_none() {
+            self.events = self.capture.take_events();
+        }
+        self.shared.is_wanted.store(true, Ordering::Relaxed);
+        effects
+    }
+
+    fn notice(&mut self, notice: Notice) -> Vec<Effect> {
+        self.tell_missed();
+        let now = Instant::now();
+        match notice {
+            Notice::Stopping => self.pools.publish(Event::stopping()),
+            Notice::Adopted {
+                key,
+                attempt,
+                is_running,
+                noted,
+                has_unread,
+            } => {
+                let Some(pool) = self.pools.of(&key) else {
+                    return Vec::new();
+                };
+                let effects = pool.adopted(&key, attempt, noted, has_unread, now);
+                if is_running {
+                    pool.running(&key, attempt);
+                }
+                effects
+            }
+            Notice::Spawned { key, attempt } => match self.pools.of(&key) {
+                Some(pool) => pool.spawned(&key, attempt, Stage::Acknowledged),
+                None => Vec::new(),
+            },
+            Notice::Changed { key, change } => {
+                let mut effects = Vec::new();
+                if let Some(pool) = self.pools.of(&key) {
+                    let attempt = change.attempt.get();
+                    match change.to {
+                        Entered::Running { .. } => pool.running(&key, attempt),
+                        Entered::Stopping { .. } => pool.stopping(&key),
+                        Entered::Starting { .. } => {}
+                        Entered::Stopped { .. }
+                        | Entered::Backoff { .. }
+                        | Entered::Exited(_)
+                        | Entered::Fatal
+                        | Entered::Unknown { .. } => effects = pool.ended(&key, attempt, now),
+                    }
+                }
+                effects.extend(self.pools.publish(Event::of_change(&key, &change)));
+                effects
+            }
+        }
+    }
+
+    fn output(&mut self, event: CaptureEvent) -> Vec<Effect> {
+        match event {
+            CaptureEvent::Protocol(written) => self.heard(written),
+            CaptureEvent::Taken(run) => {
+                let key = Key::from_run_key(&run.key);
+                if let Some(key) = key
+                    && let Some(pool) = self.pools.of(&key)
+                {
+                    pool.taken(&key, run.attempt);
+                }
+                Vec::new()
+            }
+            CaptureEvent::Log(_) | CaptureEvent::Communication(_) => {
+                let event = Event::of_output(&event);
+                event.map_or_else(Vec::new, |event| self.pools.publish(event))
+            }
+        }
+    }
+
+    /// A listener has said something.
+    fn heard(&mut self, written: Said) -> Vec<Effect> {
+        let run = written.run;
+        if let Some(key) = Key::from_run_key(&run.key)
+            && let Some(pool) = self.pools.of(&key)
+        {
+            return pool.wrote(&key, run.attempt, &written.data, Instant::now());
+        }
+        // It is of no pool any more, and nobody waits for what it means.
+        self.capture.understood(run, written.data.len());
+        Vec::new()
+    }
+
+    fn tick(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for event in self.ticks.take(since_epoch()) {
+            effects.extend(self.pools.publish(event));
+        }
+        effects
+    }
+
+    fn written(&mut self, written: Written) -> Vec<Effect> {
+        let Written {
+            key,
+            attempt,
+            outcome,
+        } = written;
+        let Some(pool) = self.pools.of(&key) else {
+            return Vec::new();
+        };
+        match outcome {
+            Outcome::Given | Outcome::Ended => pool.given(&key, attempt),
+            Outcome::Unwritable => pool.unwritable(&key, attempt, Instant::now()),
+        }
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Give {
+                    key,
+                    attempt,
+                    message,
+                } => {
+                    let hub = self.hub.clone();
+                    self.writes.spawn(async move {
+                        let outcome = give(&hub, &key, attempt, &message).await;
+                        Written {
+                            key,
+                            attempt,
+                            outcome,
+                        }
+                    });
+                }
+                Effect::Ready { key, attempt } => {
+                    self.hub.note_listener(&key, attempt, Noted::Ready).await;
+                }
+                Effect::Understood {
+                    key,
+                    attempt,
+                    bytes,
+                } => {
+                    let key = key.as_run_key();
+                    self.capture.understood(Run { key, attempt }, bytes);
+                }
+                Effect::Restart { key, attempt } => self.restart(&key, attempt).await,
+                Effect::Log(Line::Warn(line)) => warn!(target: SUPERVISOR, "{line}"),
+                Effect::Log(Line::Error(line)) => error!(target: SUPERVISOR, "{line}"),
+            }
+        }
+    }
+
+    async fn restart(&self, key: &Key, attempt: u64) {
+        warn!(
+            target: SUPERVISOR,
+            "{}: is started anew, because it does not keep to the eventlistener protocol", key.name
+        );
+        // What comes of it is seen as changes.
+        self.hub.restart_run(key, attempt).await;
+    }
+
+    fn tell_missed(&self) {
+        let missed = self.shared.missed.swap(0, Ordering::Relaxed);
+        if missed > 0 {
+            error!(
+                target: SUPERVISOR,
+                "{missed} changes of processes were not told to event listeners: too many at once"
+            );
+        }
+    }
+
+    fn view(&self) -> View {
+        let mut view = View::new();
+        for pool in self.pools.iter() {
+            let counts = pool.counts();
+            for (key, stage) in pool.stages() {
+                let status = wire::ListenerStatus {
+                    stage: stage_on_wire(stage).into(),
+                    waiting: pool.waiting() as u64,
+                    delivered: counts.delivered,
+                    rejected: counts.rejected,
+                    dropped: counts.dropped,
+                };
+                view.insert(key.clone(), status);
+            }
+        }
+        view
+    }
+}
+
+fn stage_on_wire(stage: Stage) -> wire::ListenerStage {
+    match stage {
+        Stage::Acknowledged | Stage::Resuming => wire::ListenerStage::Acknowledged,
+        Stage::Ready | Stage::Adopted => wire::ListenerStage::Ready,
+        Stage::Busy => wire::ListenerStage::Busy,
+        Stage::Unknown => wire::ListenerStage::Unknown,
+    }
+}
+
+/// Writes an event to a listener, for as long as that takes, and notes it where the next agent finds it.
+/// Nothing is written to a process that has taken the place of the one that was meant.
+async fn give(hub: &HubHandle, key: &Key, attempt: u64, message: &[u8]) -> Outcome {
+    let Ok(Ok(stdin)) = hub.stdin_of_attempt(key, attempt).await else {
+        return Outcome::Ended;
+    };
+    if message.len() > ATOMIC {
+        hub.note_listener(key, attempt, Noted::Writing).await;
+    }
+    let Ok(mut pipe) = pipe::Sender::from_owned_fd(stdin) else {
+        return Outcome::Unwritable;
+    };
+    if pipe.write_all(message).await.is_err() {
+        return Outcome::Unwritable;
+    }
+    hub.note_listener(key, attempt, Noted::Busy).await;
+    Outcome::Given
+}
+
+async fn next_event(events: &mut Option<CaptureEvents>) -> Option<CaptureEvent> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_for(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A clock before the epoch counts as being at it.
+fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
