@@ -343,3 +343,63 @@ fn who_listens_hears_of_the_end_before_it_is_stopped() {
         ]
     );
 }
+
+#[test]
+fn a_listener_that_does_not_read_holds_up_nobody() {
+    let deaf = "[eventlistener:deaf]\ncommand=/bin/sh -c 'echo READY; exec sleep 1000'\n\
+                events=REMOTE_COMMUNICATION\nstartsecs=0\nbuffer_size=2\n\
+                [program:app]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=0\n";
+    let agent = started("l", "PROCESS_STATE", deaf);
+    eventually("the other is up", || agent.is_in("deaf", "RUNNING"));
+    // Far more than its pipe takes, and then more than its pool keeps.
+    let large = "x".repeat(1024 * 1024);
+    for _ in 0..5 {
+        agent.call("sendRemoteCommEvent", &["t", &large]);
+    }
+    eventually("its pool overflows", || {
+        main_log(&agent).contains("pool deaf event buffer overflowed, discarding event")
+    });
+    agent.call("startProcess", &["app"]);
+    eventually("who reads is told", || {
+        let heard = heard(&agent, "l");
+        heard
+            .iter()
+            .any(|line| line.contains("processname:app groupname:app from_state:STARTING"))
+    });
+    agent.call("stopProcess", &["deaf"]);
+    assert!(agent.is_in("deaf", "STOPPED"));
+}
+
+#[test]
+fn an_event_is_given_to_another_process_of_the_pool_when_its_own_ends() {
+    let agent = Agent::start_with(
+        "[eventlistener:l]\ncommand=/bin/sh {at}/listener {at}/l%(process_num)s\nnumprocs=2\n\
+         process_name=l%(process_num)s\nevents=REMOTE_COMMUNICATION\nstartsecs=0\nautorestart=false\n",
+        |at| {
+            // The one who gets an event first waits for its end with it.
+            let first = "[ \"$at\" != \"${at%l0}l0\" ] || { read -r head; exec sleep 1000; }";
+            let script = LISTENER.replace(
+                "printf 'READY\\n'\nwhile",
+                &format!("printf 'READY\\n'\n{first}\nwhile"),
+            );
+            fs::write(at.join("listener"), script).unwrap();
+        },
+    );
+    for name in ["l:l0", "l:l1"] {
+        eventually("it is up", || agent.is_in(name, "RUNNING"));
+    }
+    agent.call("sendRemoteCommEvent", &["t", "one"]);
+    agent.call("sendRemoteCommEvent", &["t", "two"]);
+    eventually("the second one has the other event", || {
+        noted(agent.directory.path(), "l1").len() == 1
+    });
+    agent.call("signalProcess", &["l:l0", "KILL"]);
+    eventually("it is given on", || {
+        noted(agent.directory.path(), "l1").len() == 2
+    });
+    let lines = noted(agent.directory.path(), "l1");
+    assert!(
+        lines[1].contains("serial:0 pool:l poolserial:0"),
+        "{lines:?}"
+    );
+}
