@@ -44,6 +44,13 @@ impl Core {
             self.gear.logs.keep_old();
         }
         let mut runs = by_key(runs);
+        // Before anything is started: it is to share what the others have.
+        for (key, run) in runs
+            .iter()
+            .flat_map(|(key, runs)| runs.iter().map(move |run| (key, run)))
+        {
+            self.adopt_socket(key, run);
+        }
         let mut notes = readable(notes);
         for key in self.order.clone() {
             if let Some(slot) = self.slots.get(&key) {
@@ -61,6 +68,16 @@ impl Core {
         for key in notes.into_keys() {
             let (key, note) = (key.as_run_key(), Vec::new());
             self.gear.outbox.tell(Request::Note(HeldNote { key, note }));
+        }
+    }
+
+    fn adopt_socket(&mut self, key: &Key, run: &HeldRun) {
+        let configured = self
+            .slots
+            .get(key)
+            .and_then(|slot| slot.program.socket.as_deref());
+        if let Some(stdin) = &run.stdin {
+            self.gear.sockets.adopt(key, configured, stdin.as_fd());
         }
     }
 
@@ -182,9 +199,6 @@ impl super::gear::Gear {
             stdout,
             stderr,
         } = run;
-        if let (Some(socket), Some(stdin)) = (&slot.program.socket, &stdin) {
-            self.sockets.adopt(&slot.program.key, socket, stdin);
-        }
         self.attach(slot, &held, Channel::Stdout, stdout);
         self.attach(slot, &held, Channel::Stderr, stderr);
         let known = slot

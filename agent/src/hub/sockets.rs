@@ -1,260 +1,261 @@
-//! The listening sockets of FastCGI programs: made before the first process of a group, shared by all of
-//! them, and closed when none is left that could want it.
+//! Which programs share which listening socket: when one is made, kept and closed.
 //!
-//! The keeper holds a copy with each process, so that the next agent finds the same socket, with whoever waits in it.
+//! A socket belongs to a group and a URL. It is made for the first program that is spawned with it, kept
+//! until the last of its programs is at rest, and changed in place when it is configured otherwise at the
+//! same address. Which of that is due is decided by [`Shares`], which knows nothing of sockets; [`listen`]
+//! does it.
+//!
+//! The keeper holds a copy with each process, so that the next agent finds the same socket, with whoever
+//! waits in it.
 
-use std::collections::btree_map::Entry;
+mod listen;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
-use std::path::Path;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use super::handle::Key;
 use crate::mainlog::SUPERVISOR;
-use crate::spec::{SocketAddress, SocketSpec, SpawnError};
+use crate::spec::{SocketSpec, SpawnError};
+use listen::Listening;
 
-/// Sockets by the group that shares each, and its URL.
-type ByName = BTreeMap<(String, String), Shared>;
-
-/// Every socket that is open.
+/// The open sockets of the hub's programs.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(ByName);
+pub(super) struct Sockets(Shares<Listening>);
 
+/// Who uses what. Pure: `S` stands for a socket.
 #[derive(Debug)]
-struct Shared {
-    socket: Arc<OwnedFd>,
+struct Shares<S>(BTreeMap<Place, Share<S>>);
+
+/// What tells sockets apart: the group that shares it, and its URL.
+type Place = (String, String);
+
+/// One socket and its users; never without one.
+#[derive(Debug)]
+struct Share<S> {
+    socket: S,
+    /// How it was made or last changed; absent: not known, because another agent did it.
+    made_as: Option<SocketSpec>,
     users: BTreeSet<Key>,
 }
 
+/// What a program that is to be spawned needs.
+#[derive(Debug, PartialEq, Eq)]
+enum Need<S> {
+    /// Nobody has it.
+    Make,
+    /// It is there.
+    Use(S),
+    /// It is there, and has to be changed.
+    Adjust(S),
+}
+
 impl Sockets {
-    /// The socket for a process that is about to start; made when there is none.
+    /// The socket for a process that is about to start.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made, or not as configured.
     pub(super) fn obtain(
         &mut self,
         key: &Key,
         spec: &SocketSpec,
     ) -> Result<Arc<OwnedFd>, SpawnError> {
-        let shared = match self.0.entry((key.group.clone(), spec.url.clone())) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
+        self.0
+            .release(key, Some(&spec.url))
+            .into_iter()
+            .for_each(close);
+        let obtained = match self.0.need(key, spec) {
+            Need::Make => {
                 tracing::info!(target: SUPERVISOR, "Creating socket {}", spec.url);
-                let socket = open(spec).map_err(|error| SpawnError::Socket {
-                    url: spec.url.clone(),
-                    why: error.to_string(),
-                })?;
-                new.insert(Shared {
-                    socket: Arc::new(socket),
-                    users: BTreeSet::new(),
-                })
+                Listening::make(spec)
             }
+            Need::Use(socket) => Ok(socket),
+            Need::Adjust(socket) => socket.adjust(spec).map(|()| socket),
         };
-        shared.users.insert(key.clone());
-        Ok(Arc::clone(&shared.socket))
+        let socket = obtained.map_err(|error| SpawnError::Socket {
+            url: spec.url.clone(),
+            why: error.to_string(),
+        })?;
+        let fd = Arc::clone(&socket.fd);
+        self.0.share(key, &spec.url, socket, Some(spec.clone()));
+        Ok(fd)
     }
 
-    /// A process of a former agent has this one.
-    pub(super) fn adopt(&mut self, key: &Key, spec: &SocketSpec, socket: &OwnedFd) {
-        let shared = match self.0.entry((key.group.clone(), spec.url.clone())) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => match socket.try_clone() {
-                Ok(socket) => new.insert(Shared {
-                    socket: Arc::new(socket),
-                    users: BTreeSet::new(),
-                }),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(program = %key, error, "its socket cannot be kept");
-                    return;
-                }
-            },
-        };
-        shared.users.insert(key.clone());
+    /// A process of a former agent has this as its standard input: taken up if it is a socket, which is
+    /// known by where it listens, whatever is configured by now.
+    pub(super) fn adopt(
+        &mut self,
+        key: &Key,
+        configured: Option<&SocketSpec>,
+        stdin: BorrowedFd<'_>,
+    ) {
+        match Listening::take_up(stdin, configured) {
+            Ok(Some((socket, url))) => self.0.share(key, &url, socket, None),
+            Ok(None) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(program = %key, error, "its socket cannot be kept");
+            }
+        }
     }
 
     /// A process is at rest; a socket that nobody is left for is closed.
     pub(super) fn release(&mut self, key: &Key) {
-        self.0.retain(|(_, url), shared| {
-            let is_last = shared.users.remove(key) && shared.users.is_empty();
-            if is_last {
-                tracing::info!(target: SUPERVISOR, "Closing socket {url}");
-            }
-            !is_last
+        self.0.release(key, None).into_iter().for_each(close);
+    }
+}
+
+fn close((url, socket): (String, Listening)) {
+    tracing::info!(target: SUPERVISOR, "Closing socket {url}");
+    socket.close();
+}
+
+impl<S> Default for Shares<S> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<S: Clone> Shares<S> {
+    fn need(&self, key: &Key, spec: &SocketSpec) -> Need<S> {
+        match self.0.get(&(key.group.clone(), spec.url.clone())) {
+            None => Need::Make,
+            Some(share) if share.made_as.as_ref() == Some(spec) => Need::Use(share.socket.clone()),
+            Some(share) => Need::Adjust(share.socket.clone()),
+        }
+    }
+
+    /// A program uses a socket from now on: the one that is there, or else this one.
+    fn share(&mut self, key: &Key, url: &str, socket: S, made_as: Option<SocketSpec>) {
+        let place = (key.group.clone(), url.to_owned());
+        let share = self.0.entry(place).or_insert_with(|| Share {
+            socket,
+            made_as: None,
+            users: BTreeSet::new(),
         });
+        share.made_as = made_as;
+        share.users.insert(key.clone());
     }
-}
 
-fn open(spec: &SocketSpec) -> io::Result<OwnedFd> {
-    let socket = match &spec.address {
-        SocketAddress::Unix { path, owner, mode } => {
-            make_way(path)?;
-            let address = SocketAddrUnix::new(path)?;
-            let socket = stream(AddressFamily::UNIX)?;
-            net::bind(&socket, &address)?;
-            if let Some((user, group)) = owner {
-                chown(path, Some(*user), Some(*group))?;
+    /// A program uses no socket any more but the one with this URL. Gives those that nobody uses.
+    fn release(&mut self, key: &Key, but: Option<&str>) -> Vec<(String, S)> {
+        let mut deserted = Vec::new();
+        for ((group, url), share) in &mut self.0 {
+            let is_left = but != Some(url.as_str()) && share.users.remove(key);
+            if is_left && share.users.is_empty() {
+                deserted.push((group.clone(), url.clone()));
             }
-            fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
-            socket
         }
-        SocketAddress::Tcp(address) => {
-            let address = address.clone().map_err(io::Error::other)?;
-            let family = match address {
-                SocketAddr::V4(_) => AddressFamily::INET,
-                SocketAddr::V6(_) => AddressFamily::INET6,
-            };
-            let socket = stream(family)?;
-            sockopt::set_socket_reuseaddr(&socket, true)?;
-            net::bind(&socket, &address)?;
-            socket
+        let mut closed = Vec::new();
+        for place in deserted {
+            closed.extend(self.0.remove(&place).map(|share| (place.1, share.socket)));
         }
-    };
-    // Nobody can connect before this, whatever the permissions were meanwhile.
-    net::listen(socket.as_fd(), spec.backlog)?;
-    Ok(socket)
-}
-
-fn stream(family: AddressFamily) -> io::Result<OwnedFd> {
-    Ok(net::socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
-}
-
-/// Removes a socket that nobody listens on any more. Anything else stays, and says so.
-fn make_way(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(file) if !file.file_type().is_socket() => Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "there is a file of that name that is not a socket",
-        )),
-        Ok(_) if is_listened_on(path)? => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "somebody else listens there",
-        )),
-        Ok(_) => fs::remove_file(path),
-    }
-}
-
-/// Whether somebody takes connections there. Does not wait for one who has too many.
-fn is_listened_on(path: &Path) -> io::Result<bool> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match net::connect(&probe, &SocketAddrUnix::new(path)?) {
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-        Ok(()) | Err(_) => Ok(true),
+        closed
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-    use std::net::{TcpListener, TcpStream};
-    use std::os::unix::net::UnixStream;
-
     use super::*;
+    use crate::spec::SocketAddress;
 
-    fn key(name: &str) -> Key {
+    fn key(group: &str, name: &str) -> Key {
         Key {
-            group: "g".into(),
+            group: group.into(),
             name: name.into(),
         }
     }
 
-    fn unix(path: &Path) -> SocketSpec {
+    fn spec(path: &str) -> SocketSpec {
         SocketSpec {
-            url: format!("unix://{}", path.display()),
+            url: format!("unix://{path}"),
             address: SocketAddress::Unix {
-                path: path.to_owned(),
+                path: path.into(),
                 owner: None,
-                mode: 0o640,
+                mode: 0o700,
             },
-            backlog: 8,
+            backlog: 5,
         }
     }
 
-    #[test]
-    fn a_socket_is_shared_until_its_last_user_rests_and_then_made_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        let spec = unix(&directory.path().join("s"));
-        let SocketAddress::Unix { path, .. } = &spec.address else {
-            unreachable!()
+    /// Spawns a program, and says what it needed. A socket that is made is the next number.
+    fn spawn(shares: &mut Shares<u32>, key: &Key, spec: &SocketSpec, next: u32) -> Need<u32> {
+        let need = shares.need(key, spec);
+        let socket = match need {
+            Need::Make => next,
+            Need::Use(socket) | Need::Adjust(socket) => socket,
         };
-        let mut sockets = Sockets::default();
-        let first = sockets.obtain(&key("a"), &spec).unwrap();
-        let second = sockets.obtain(&key("b"), &spec).unwrap();
-        assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(
-            fs::metadata(path).unwrap().permissions().mode() & 0o777,
-            0o640
-        );
-        drop((first, second));
-        sockets.release(&key("a"));
-        assert!(UnixStream::connect(path).is_ok());
-        sockets.release(&key("b"));
-        sockets.release(&key("b"));
-        let refused = UnixStream::connect(path).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        sockets.obtain(&key("a"), &spec).unwrap();
-        assert!(UnixStream::connect(path).is_ok());
+        shares.share(key, &spec.url, socket, Some(spec.clone()));
+        need
+    }
+
+    fn released(shares: &mut Shares<u32>, key: &Key) -> Vec<u32> {
+        let closed = shares.release(key, None).into_iter();
+        closed.map(|(_, socket)| socket).collect()
     }
 
     #[test]
-    fn what_others_have_is_left_to_them() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let why = |sockets: &mut Sockets, spec: &SocketSpec| {
-            sockets.obtain(&key("a"), spec).unwrap_err().to_string()
-        };
-        let mut sockets = Sockets::default();
-        fs::write(&path, "data").unwrap();
-        let said = why(&mut sockets, &unix(&path));
-        assert!(
-            said.starts_with("Could not create FastCGI socket unix:///"),
-            "{said}"
-        );
-        assert!(said.contains("not a socket"), "{said}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "data");
-        fs::remove_file(&path).unwrap();
-        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert!(why(&mut sockets, &unix(&path)).contains("somebody else listens there"));
+    fn a_socket_is_made_once_and_closed_behind_the_last_user() {
+        let (mut shares, spec) = (Shares::default(), spec("/s"));
+        let [one, two, three] = ["one", "two", "three"].map(|name| key("g", name));
+        assert_eq!(spawn(&mut shares, &one, &spec, 1), Need::Make);
+        assert_eq!(spawn(&mut shares, &two, &spec, 2), Need::Use(1));
+        assert_eq!(spawn(&mut shares, &three, &spec, 3), Need::Use(1));
+        assert!(released(&mut shares, &two).is_empty());
+        assert!(released(&mut shares, &two).is_empty());
+        // A program that is restarted before it has let go keeps it.
+        assert_eq!(spawn(&mut shares, &one, &spec, 4), Need::Use(1));
+        assert!(released(&mut shares, &three).is_empty());
+        assert_eq!(released(&mut shares, &one), [1]);
+        assert_eq!(spawn(&mut shares, &two, &spec, 5), Need::Make);
     }
 
     #[test]
-    fn a_port_is_listened_on_and_one_in_use_is_said() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let spec = |address| SocketSpec {
-            url: "tcp://x:1".to_owned(),
-            address: SocketAddress::Tcp(address),
-            backlog: 8,
+    fn groups_and_addresses_have_sockets_of_their_own() {
+        let mut shares = Shares::default();
+        let (one, other) = (key("g", "one"), key("h", "one"));
+        assert_eq!(spawn(&mut shares, &one, &spec("/s"), 1), Need::Make);
+        assert_eq!(spawn(&mut shares, &other, &spec("/s"), 2), Need::Make);
+        let two = key("g", "two");
+        assert_eq!(spawn(&mut shares, &two, &spec("/t"), 3), Need::Make);
+        assert_eq!(released(&mut shares, &one), [1]);
+        assert_eq!(released(&mut shares, &other), [2]);
+    }
+
+    #[test]
+    fn what_is_configured_otherwise_at_the_same_address_changes_the_socket() {
+        let mut shares = Shares::default();
+        let (one, two) = (key("g", "one"), key("g", "two"));
+        spawn(&mut shares, &one, &spec("/s"), 1);
+        let longer = SocketSpec {
+            backlog: 9,
+            ..spec("/s")
         };
-        let mut sockets = Sockets::default();
-        let address = taken.local_addr().unwrap();
-        let said = sockets.obtain(&key("a"), &spec(Ok(address))).unwrap_err();
-        assert!(said.to_string().contains("in use"), "{said}");
-        drop(taken);
-        sockets.obtain(&key("a"), &spec(Ok(address))).unwrap();
-        assert!(TcpStream::connect(address).is_ok());
-        let said = sockets.obtain(
-            &key("b"),
-            &SocketSpec {
-                url: "tcp://nowhere:1".to_owned(),
-                ..spec(Err("unknown host".to_owned()))
-            },
-        );
-        assert!(
-            said.unwrap_err()
-                .to_string()
-                .ends_with("tcp://nowhere:1: unknown host")
-        );
+        assert_eq!(spawn(&mut shares, &two, &longer, 2), Need::Adjust(1));
+        assert_eq!(spawn(&mut shares, &one, &longer, 3), Need::Use(1));
+    }
+
+    #[test]
+    fn a_program_that_moves_to_another_address_lets_go_of_the_former() {
+        let mut shares = Shares::default();
+        let (one, new) = (key("g", "one"), spec("/t"));
+        spawn(&mut shares, &one, &spec("/s"), 1);
+        let closed = shares.release(&one, Some(&new.url));
+        assert_eq!(closed, [("unix:///s".to_owned(), 1)]);
+        assert_eq!(spawn(&mut shares, &one, &new, 2), Need::Make);
+        assert!(shares.release(&one, Some(&new.url)).is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_another_agent_made_is_shared_and_brought_in_line() {
+        let mut shares = Shares::default();
+        let (one, two) = (key("g", "one"), key("g", "two"));
+        shares.share(&one, "unix:///s", 1, None);
+        shares.share(&two, "unix:///s", 2, None);
+        assert!(released(&mut shares, &one).is_empty());
+        assert_eq!(spawn(&mut shares, &one, &spec("/s"), 3), Need::Adjust(1));
+        assert!(released(&mut shares, &two).is_empty());
+        assert_eq!(released(&mut shares, &one), [1]);
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{
     env, fs,
-    io::Write,
+    io::{Read, Write},
+    os::fd::AsFd,
     path::Path,
     process::{self, ExitCode},
     thread,
     time::Duration,
 };
 
-const USAGE: &str = "usage: victim lines STOPFILE | start STARTSFILE | exit-when FILE CODE";
+const USAGE: &str = "usage: victim lines STOPFILE | start STARTSFILE | exit-when FILE CODE | serve";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         ["lines", stop] => lines(Path::new(stop)),
         ["start", starts] => start(Path::new(starts)),
         ["exit-when", file, code] => exit_when(Path::new(file), code),
+        ["serve"] => serve(),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -73,4 +75,26 @@ fn exit_when(file: &Path, code: &str) -> ExitCode {
         thread::sleep(Duration::from_millis(5));
     }
     ExitCode::from(code.parse().unwrap_or(1))
+}
+
+/// Serves whoever connects to the socket that is descriptor 0: reads a line's worth and answers it with
+/// the process id in front.
+fn serve() -> ExitCode {
+    let socket = std::io::stdin();
+    loop {
+        let Ok(connection) = rustix::net::accept(socket.as_fd()) else {
+            return ExitCode::FAILURE;
+        };
+        let mut connection = fs::File::from(connection);
+        let mut asked = [0; 64];
+        // Who asks may have gone.
+        if let Ok(size @ 1..) = connection.read(&mut asked) {
+            let answer = format!(
+                "{} {}",
+                process::id(),
+                String::from_utf8_lossy(&asked[..size])
+            );
+            connection.write_all(answer.as_bytes()).ok();
+        }
+    }
 }

@@ -9,5 +9,6 @@ mod hostile;
 mod leftovers;
 mod rig;
 mod signals;
+mod sockets;
 mod spawning;
 mod upgrade;
