@@ -20,6 +20,7 @@ use rsv_proto::{
         control_operation_request::Control, fleet_client::FleetClient,
     },
 };
+use tokio::sync::mpsc;
 use tonic::{
     Code, Request, Response, Status, Streaming,
     service::{Interceptor, interceptor::InterceptedService},
@@ -310,11 +311,11 @@ impl Server {
     }
 
     fn events<T>(&self, stream: Streaming<T>, span: Span) -> Events<T> {
-        Events {
-            stream,
+        Events(Source::Stream {
+            stream: Box::new(stream),
             server: self.name.clone(),
             span,
-        }
+        })
     }
 
     /// One call in a span of its own. The span is given back so that a stream can stay in it.
@@ -387,19 +388,37 @@ impl Server {
 }
 
 /// What a server sends as it happens.
-pub(crate) struct Events<T> {
-    stream: Streaming<T>,
-    server: String,
-    span: Span,
+pub(crate) struct Events<T>(Source<T>);
+
+enum Source<T> {
+    Stream {
+        stream: Box<Streaming<T>>,
+        server: String,
+        span: Span,
+    },
+    /// Made of the answers to several calls.
+    Queue(mpsc::Receiver<Result<T, Failure>>),
 }
 
 impl<T> Events<T> {
+    /// Those that somebody puts into a queue.
+    pub(crate) fn queued(queue: mpsc::Receiver<Result<T, Failure>>) -> Self {
+        Self(Source::Queue(queue))
+    }
+
     /// The next one; none after the last. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
-        self.stream.message().await.map_err(|status| {
-            record_failure(&self.span, status.code());
-            refused(&self.server, &status)
-        })
+        match &mut self.0 {
+            Source::Queue(queue) => queue.recv().await.transpose(),
+            Source::Stream {
+                stream,
+                server,
+                span,
+            } => stream.message().await.map_err(|status| {
+                record_failure(span, status.code());
+                refused(server, &status)
+            }),
+        }
     }
 }
 

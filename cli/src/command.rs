@@ -79,6 +79,11 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
 fn unknown(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
     let line = words.join(" ");
     match invocation.scope()? {
+        // What ends supervisorctl's prompt, typed where there is none.
+        Scope::Local if matches!(line.as_str(), "quit" | "exit" | "EOF") => {
+            invocation.ui.line("")?;
+            Ok(Exit::Done)
+        }
         Scope::Local => {
             let text = format!("*** Unknown syntax: {line}");
             let exit = invocation.ui.complaint(&text, Exit::Failed)?;

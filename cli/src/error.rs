@@ -66,6 +66,8 @@ pub(crate) struct Failure {
     pub(crate) causes: Vec<String>,
     /// What a person can do about it.
     pub(crate) hint: Option<String>,
+    /// What supervisorctl prints instead, on standard output, where scripts look for it.
+    pub(crate) said_as: Option<String>,
 }
 
 impl Failure {
@@ -76,6 +78,7 @@ impl Failure {
             message: Some(message.into()),
             causes: Vec::new(),
             hint: None,
+            said_as: None,
         }
     }
 
@@ -91,6 +94,7 @@ impl Failure {
             message: None,
             causes: Vec::new(),
             hint: None,
+            said_as: None,
         }
     }
 
@@ -115,6 +119,12 @@ impl Failure {
     /// Adds what a person can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Gives it the words of supervisorctl.
+    pub(crate) fn said_as(mut self, line: impl Into<String>) -> Self {
+        self.said_as = Some(line.into());
         self
     }
 

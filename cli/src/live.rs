@@ -14,7 +14,8 @@ use rsv_proto::wire::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    client::{Events, Server},
+    carrier::Carrier,
+    client::Events,
     error::Failure,
     invocation::{Invocation, Scope},
 };
@@ -88,8 +89,8 @@ impl Live {
     /// Takes the picture anew, over a new connection.
     pub(crate) async fn again(&mut self, invocation: &mut Invocation) -> Option<Vec<HostStatus>> {
         let server = match &self.scope {
-            Scope::Fleet(_) => invocation.controller().await.ok(),
-            Scope::Local => invocation.agent().await.ok().map(|agent| agent.server),
+            Scope::Fleet(_) => invocation.controller().await.ok().map(Carrier::from),
+            Scope::Local => invocation.agent().await.ok().map(|agent| agent.carrier),
         };
         let begun = match server {
             Some(server) => begin(&server, &self.scope, &self.programs).await.ok(),
@@ -116,11 +117,14 @@ impl Live {
 }
 
 /// The server of a scope, with supervisorctl's words when this machine has none.
-pub(crate) async fn connect(invocation: &mut Invocation, scope: &Scope) -> Result<Server, Failure> {
+pub(crate) async fn connect(
+    invocation: &mut Invocation,
+    scope: &Scope,
+) -> Result<Carrier, Failure> {
     match scope {
-        Scope::Fleet(_) => invocation.controller().await,
+        Scope::Fleet(_) => Ok(invocation.controller().await?.into()),
         Scope::Local => match invocation.agent().await {
-            Ok(agent) => Ok(agent.server),
+            Ok(agent) => Ok(agent.carrier),
             Err(unconnected) => Err(unconnected.say(&mut invocation.ui)?),
         },
     }
@@ -129,7 +133,7 @@ pub(crate) async fn connect(invocation: &mut Invocation, scope: &Scope) -> Resul
 /// Begins to listen, and then takes the picture: what happens in between is heard again, which changes
 /// nothing.
 async fn begin(
-    server: &Server,
+    server: &Carrier,
     scope: &Scope,
     programs: &[String],
 ) -> Result<(Events<WatchEventsResponse>, Vec<HostStatus>), Failure> {

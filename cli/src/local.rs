@@ -1,26 +1,37 @@
-//! The agent of this machine: connecting to it, and saying why that does not work in the words of
+//! The daemon of this machine: connecting to it, and saying why that does not work in the words of
 //! supervisorctl, which scripts look for.
 
-use std::{io, time::Duration};
+mod why;
+
+use std::{io, path::Path, time::Duration};
 
 use rsv_proto::dial::{DialError, dial_unix};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    time::timeout,
+};
 
 use crate::{
     args::Global,
+    carrier::Carrier,
     client::Server,
     error::{Exit, Failure},
     location::{self, Location},
     ui::Ui,
+    xmlrpc::{Remote, Unreached},
 };
 
 /// How long the agent may take to say what it knows, unless `--timeout` says otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A connection to the agent.
+/// What a client of HTTP/2 says first, with empty settings behind it.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A connection to the daemon.
 pub(crate) struct Agent {
-    /// Calls of it.
-    pub(crate) server: Server,
+    /// Where verbs are carried out.
+    pub(crate) carrier: Carrier,
     /// How people know where it is.
     pub(crate) url: String,
 }
@@ -33,62 +44,117 @@ pub(crate) enum Unconnected {
         /// The place.
         url: String,
         /// What a person can do.
-        hint: Option<&'static str>,
+        hint: String,
     },
     /// A socket that nobody listens on.
     Refused {
         /// The place.
         url: String,
         /// What a person can do.
-        hint: Option<&'static str>,
+        hint: String,
     },
+    /// It wants to know who asks.
+    Unauthorized(Failure),
     /// Anything else, such as a wrong configuration.
     Other(Failure),
 }
 
-/// Connects to the agent that the flags mean.
+/// Connects to the daemon that the flags mean: by the agent's own socket where that can be used,
+/// otherwise by XML-RPC, as supervisorctl does.
 pub(crate) async fn connect(global: &Global) -> Result<Agent, Unconnected> {
-    if let Some(url) = &global.serverurl {
-        refuse_unreachable(url).await?;
-    }
-    let Location { socket, url } = location::find(global).map_err(Unconnected::Other)?;
-    let error = match dial_unix(&socket).await {
-        Ok(channel) => {
-            let server = Server::new("the agent".to_owned(), channel, global.timeout)
-                .at_hand(PATIENCE, &socket);
-            return Ok(Agent { server, url });
+    let location = location::find(global).map_err(Unconnected::Other)?;
+    let own = own_service(&location, global.timeout).await;
+    let unusable = match own {
+        Ok(Some(server)) => {
+            return Ok(Agent {
+                carrier: server.into(),
+                url: location.url,
+            });
         }
-        Err(error) => error,
+        Ok(None) => None,
+        Err(error) => Some(error),
     };
-    let hint = error.hint();
-    Err(match &error {
-        DialError::Unix { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            Unconnected::Missing { url, hint }
-        }
-        DialError::Unix { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
-            Unconnected::Refused { url, hint }
-        }
-        _ => Unconnected::Other(Failure {
-            exit: Exit::Failed,
-            ..Failure::from(&error)
+    let Some(endpoint) = location.server.clone() else {
+        return Err(unconnected(&location, unusable.as_ref(), None));
+    };
+    match Remote::connect(endpoint, global.timeout).await {
+        Ok(remote) => Ok(Agent {
+            carrier: Carrier::XmlRpc(remote),
+            url: location.url,
         }),
+        Err(unreached) => Err(unconnected(&location, unusable.as_ref(), Some(unreached))),
+    }
+}
+
+/// The service of an agent; absent when something else is spoken there.
+async fn own_service(
+    location: &Location,
+    limit: Option<Duration>,
+) -> Result<Option<Server>, DialError> {
+    let Some(socket) = &location.socket else {
+        return Ok(None);
+    };
+    if location.is_ambiguous() && !speaks_http2(socket).await? {
+        return Ok(None);
+    }
+    let channel = dial_unix(socket).await?;
+    let server = Server::new("the agent".to_owned(), channel, limit).at_hand(PATIENCE, socket);
+    Ok(Some(server))
+}
+
+/// Whether a socket is that of an agent's own service. One that says nothing is taken for one: why it
+/// is silent is said by whoever speaks to it.
+async fn speaks_http2(socket: &Path) -> Result<bool, DialError> {
+    let connected = UnixStream::connect(socket).await;
+    let mut stream = connected.map_err(|source| DialError::Unix {
+        path: socket.to_owned(),
+        source,
+    })?;
+    let mut first = [0; 4];
+    let asked = async {
+        stream.write_all(PREFACE).await?;
+        stream.read_exact(&mut first).await
+    };
+    Ok(match timeout(PATIENCE, asked).await {
+        Ok(Ok(_)) => first != *b"HTTP",
+        // It hung up on words that it does not know.
+        Ok(Err(_)) => false,
+        Err(_silent) => true,
     })
 }
 
-/// Says of a server of XML-RPC that is not there what supervisorctl says. One that is there cannot
-/// be spoken to, which is said by whoever looks for the socket.
-async fn refuse_unreachable(url: &str) -> Result<(), Unconnected> {
-    let Some(address) = location::server_address(url) else {
-        return Ok(());
+/// Why neither can be spoken to: what is left over outweighs what is not there.
+fn unconnected(
+    location: &Location,
+    own: Option<&DialError>,
+    server: Option<Unreached>,
+) -> Unconnected {
+    let url = location.url.clone();
+    let own_is = |kind| match own {
+        Some(DialError::Unix { source, .. }) => source.kind() == kind,
+        _ => false,
     };
-    let connecting = timeout(PATIENCE, TcpStream::connect(address)).await;
-    let refused = || Unconnected::Refused {
-        url: url.to_owned(),
-        hint: Some("nothing answers there"),
+    let missing = |url| Unconnected::Missing {
+        url,
+        hint: why::missing(location),
     };
-    match connecting {
-        Ok(Ok(_there)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(refused()),
+    let refused = |url| Unconnected::Refused {
+        url,
+        hint: why::refused(location),
+    };
+    match server {
+        Some(Unreached::Unauthorized(failure)) => Unconnected::Unauthorized(failure),
+        Some(Unreached::Other(failure)) => Unconnected::Other(why::explained(failure, location)),
+        Some(Unreached::Refused) => refused(url),
+        Some(Unreached::Missing) | None if own_is(io::ErrorKind::ConnectionRefused) => refused(url),
+        Some(Unreached::Missing) => missing(url),
+        None if own_is(io::ErrorKind::NotFound) => missing(url),
+        None => {
+            let failure = own.map(Failure::from);
+            let failure = failure.unwrap_or_else(|| Failure::usage("no agent is named"));
+            let exit = Exit::Failed;
+            Unconnected::Other(why::explained(Failure { exit, ..failure }, location))
+        }
     }
 }
 
@@ -97,7 +163,7 @@ impl From<Unconnected> for Failure {
     fn from(unconnected: Unconnected) -> Self {
         let exit = unconnected.exit();
         match (unconnected.line(), unconnected) {
-            (_, Unconnected::Other(failure)) => failure,
+            (_, Unconnected::Other(failure) | Unconnected::Unauthorized(failure)) => failure,
             (line, _) => Self::new(exit, line.unwrap_or_default()),
         }
     }
@@ -109,7 +175,7 @@ impl Unconnected {
         match self {
             Self::Missing { url, .. } => Some(format!("{url} no such file")),
             Self::Refused { url, .. } => Some(format!("{url} refused connection")),
-            Self::Other(_) => None,
+            Self::Unauthorized(_) | Self::Other(_) => None,
         }
     }
 
@@ -118,7 +184,7 @@ impl Unconnected {
         match self {
             Self::Missing { .. } => Exit::NotRunning,
             Self::Refused { .. } => Exit::NoAnswer,
-            Self::Other(failure) => failure.exit,
+            Self::Unauthorized(failure) | Self::Other(failure) => failure.exit,
         }
     }
 
@@ -147,17 +213,15 @@ impl Unconnected {
         words: impl FnOnce(String) -> String,
     ) -> Result<Failure, Failure> {
         let hint = match &self {
-            Self::Missing { hint, .. } | Self::Refused { hint, .. } => *hint,
-            Self::Other(_) => return Ok(self.into()),
+            Self::Missing { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
+            Self::Unauthorized(_) | Self::Other(_) => return Ok(self.into()),
         };
         let line = words(self.line().unwrap_or_default());
         if !ui.output().is_text() {
             return Ok(Failure::new(exit, line));
         }
         ui.line(&line)?;
-        if let Some(hint) = hint {
-            ui.terminal_hint(hint);
-        }
+        ui.terminal_hint(&hint);
         Ok(Failure::said(exit))
     }
 }

@@ -1,4 +1,4 @@
-//! Where the agent of this machine listens: from `--serverurl`, or from its configuration.
+//! Where the daemon of this machine listens: from `--serverurl`, or from its configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -6,65 +6,59 @@ use rsv_config::{
     ClientView, ConfigErrors, Supervisorctl, client_view, host::SystemHost, search_paths,
 };
 
-use crate::{args::Global, error::Failure};
+use crate::{
+    args::Global,
+    error::Failure,
+    xmlrpc::{Endpoint, Login},
+};
 
-/// Where the agent listens.
+/// Where the agent listens, or a Supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Location {
-    /// Its own socket.
-    pub(crate) socket: PathBuf,
+    /// The socket of an agent; absent: there can be none.
+    pub(crate) socket: Option<PathBuf>,
+    /// The server of XML-RPC beside it, or in its place.
+    pub(crate) server: Option<Endpoint>,
     /// How people know the place: `[supervisorctl] serverurl` when it is configured.
     pub(crate) url: String,
+    /// Where the daemon writes its process id.
+    pub(crate) pidfile: Option<PathBuf>,
 }
 
-/// Finds the agent that the flags mean.
+impl Location {
+    /// Whether only a look can tell what is spoken at the socket: it was named as it is.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        let of_server = self.server.as_ref().and_then(Endpoint::socket);
+        of_server.is_some() && of_server == self.socket.as_ref()
+    }
+}
+
+/// Finds the daemon that the flags mean.
 pub(crate) fn find(global: &Global) -> Result<Location, Failure> {
-    match &global.serverurl {
-        Some(url) => from_url(url),
-        None => from_configuration(global.configuration.as_deref()),
-    }
-}
-
-/// The host and the port of a server's URL; none when it is not that of one.
-pub(crate) fn server_address(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let port = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
+    let Some(url) = &global.serverurl else {
+        return from_configuration(global);
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let address = authority.rsplit('@').next().unwrap_or_default();
-    let has_port = address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    match (address.is_empty(), has_port) {
-        (true, _) => None,
-        (false, true) => Some(address.to_owned()),
-        (false, false) => Some(format!("{}:{port}", address.trim_end_matches(':'))),
-    }
+    // Its login counts for every URL, as with supervisorctl.
+    let server = Endpoint::of(url, login(global, section(global).as_ref()))?;
+    Ok(Location {
+        socket: server.socket().cloned(),
+        server: Some(server),
+        url: url.clone(),
+        pidfile: None,
+    })
 }
 
-fn from_url(url: &str) -> Result<Location, Failure> {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    match scheme {
-        "unix" if rest.starts_with('/') => Ok(Location {
-            socket: PathBuf::from(rest),
-            url: url.to_owned(),
-        }),
-        "http" | "https" => Err(Failure::usage(format!(
-            "`--serverurl {url}` is a server of XML-RPC, which this version does not speak yet"
-        ))
-        .hint("write unix:///PATH of an agent's socket, or name hosts of the fleet with --host")),
-        "unix" => Err(Failure::usage(format!(
-            "`--serverurl {url}` is not the socket of an agent on this machine"
-        ))
-        .hint("write unix:///PATH, or name hosts of the fleet with --host")),
-        _ => Err(Failure::usage(format!(
-            "invalid value for -s '{url}': value '{url}' is not a URL"
-        ))
-        .hint("write unix:///PATH")),
-    }
+/// Who the caller is: the flags, and for what they leave out the configuration.
+fn login(global: &Global, section: Option<&Supervisorctl>) -> Option<Login> {
+    let configured = section.and_then(|section| section.credentials.as_ref());
+    let username = configured.map(|login| &login.username);
+    let password = configured.map(|login| &login.password);
+    let username = global.username.as_ref().or(username);
+    let password = global.password.as_ref().or(password);
+    (username.is_some() || password.is_some()).then(|| Login {
+        username: username.cloned().unwrap_or_default(),
+        password: password.cloned().unwrap_or_default(),
+    })
 }
 
 /// An explicit file that is not there, in supervisorctl's words.
@@ -72,25 +66,36 @@ fn missing(file: &Path) -> Failure {
     Failure::usage(format!("could not find config file {}", file.display()))
 }
 
-fn from_configuration(file: Option<&Path>) -> Result<Location, Failure> {
+fn from_configuration(global: &Global) -> Result<Location, Failure> {
     let host = SystemHost::new();
-    let file = match file {
+    let file = match &global.configuration {
         Some(file) if !file.exists() => return Err(missing(file)),
-        Some(file) => Some(file.to_owned()),
+        Some(file) => Some(file.clone()),
         None => searched(&host),
     };
-    let view = match file {
-        Some(file) => client_view(&file, &host).map_err(|errors| wrong(&errors))?,
-        None => ClientView::without_file(),
+    let (view, pidfile) = match file {
+        Some(file) => {
+            let view = client_view(&file, &host).map_err(|errors| wrong(&errors))?;
+            let pidfile = view.pidfile.clone();
+            (view, Some(pidfile))
+        }
+        None => (ClientView::without_file(), None),
     };
     let socket = view.locations.socket;
-    // A URL of another server, such as http://, is where supervisorctl goes; we go to the agent.
-    let url = view
-        .supervisorctl
-        .map(|section| section.server_url)
-        .filter(|url| url.starts_with("unix://"))
-        .unwrap_or_else(|| format!("unix://{}", socket.display()));
-    Ok(Location { socket, url })
+    let section = view.supervisorctl;
+    let login = login(global, section.as_ref());
+    let url = match &section {
+        Some(section) => section.server_url.clone(),
+        None => format!("unix://{}", socket.display()),
+    };
+    // A URL that nobody can use does no harm where the agent answers.
+    let server = section.and_then(|section| Endpoint::of(&section.server_url, login).ok());
+    Ok(Location {
+        socket: Some(socket),
+        server,
+        url,
+        pidfile,
+    })
 }
 
 /// `[supervisorctl]` of the configuration that the flags mean, if there is one.
@@ -118,20 +123,43 @@ fn searched(host: &SystemHost) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Arguments;
+
+    fn find_with(line: &str, file: &str) -> Location {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.conf");
+        std::fs::write(&path, file).unwrap();
+        let line = line.replace("FILE", &path.display().to_string());
+        find(&Arguments::read(line.split(' ')).unwrap().global).unwrap()
+    }
 
     #[test]
-    fn a_server_is_at_a_host_and_a_port() {
-        for (url, address) in [
-            ("http://127.0.0.1:9001", Some("127.0.0.1:9001")),
-            ("http://user:pass@host:9001/RPC2", Some("host:9001")),
-            ("http://host", Some("host:80")),
-            ("https://[::1]/", Some("[::1]:443")),
-            ("https://[::1]:1", Some("[::1]:1")),
-            ("http://", None),
-            ("unix:///run/x", None),
-            ("bogus", None),
-        ] {
-            assert_eq!(server_address(url).as_deref(), address, "{url}");
-        }
+    fn a_configuration_has_an_agent_and_a_server() {
+        let file = "[supervisord]\n[supervisorctl]\nserverurl = http://h:9001\n";
+        let location = find_with("rsv -c FILE status", file);
+        assert!(location.socket.is_some() && !location.is_ambiguous());
+        assert_eq!(location.url, "http://h:9001");
+        assert_eq!(location.server, Endpoint::of("http://h:9001", None).ok());
+        assert_eq!(
+            find_with("rsv -c FILE status", "[supervisord]\n").server,
+            None
+        );
+    }
+
+    #[test]
+    fn a_url_stands_alone_and_flags_come_before_the_file() {
+        let file = "[supervisord]\n[supervisorctl]\nusername = a\npassword = b\n";
+        let location = find_with("rsv -c FILE -s http://h:1 -u c status", file);
+        let login = Login {
+            username: "c".into(),
+            password: "b".into(),
+        };
+        assert_eq!(location.socket, None);
+        assert_eq!(
+            location.server,
+            Endpoint::of("http://h:1", Some(login)).ok()
+        );
+        let location = find_with("rsv -s unix:///x status", file);
+        assert!(location.is_ambiguous());
     }
 }

@@ -1,6 +1,7 @@
 //! `rsv`: one command line for one host or the whole fleet.
 
 mod args;
+mod carrier;
 mod client;
 mod command;
 mod complete;
@@ -17,6 +18,7 @@ mod shell;
 mod table;
 mod telemetry;
 mod ui;
+mod xmlrpc;
 
 use std::process::ExitCode;
 

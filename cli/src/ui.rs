@@ -159,6 +159,14 @@ impl Ui {
 
     /// Why there is no result.
     pub(crate) fn failure(&mut self, failure: &Failure) {
+        if let Some(line) = failure.said_as.as_ref().filter(|_| self.output.is_text()) {
+            // Who cannot be written to is told nothing more.
+            drop(self.line(line));
+            if let Some(hint) = &failure.hint {
+                self.terminal_hint(&printable(hint));
+            }
+            return;
+        }
         if failure.message.is_some() {
             let text = failure.to_string();
             let lines: Vec<_> = text.lines().map(printable).collect();

@@ -8,7 +8,7 @@ use super::{Limit, parse_duration, parse_limit};
 
 const HOSTS: &str = "Which hosts";
 const FLEET: &str = "Which fleet";
-const LOCAL: &str = "Which agent of this machine";
+const LOCAL: &str = "Which daemon of this machine";
 const CARE: &str = "Care";
 const SHOW: &str = "What is shown";
 
@@ -45,15 +45,15 @@ pub(crate) struct Global {
     /// The agent's configuration; without it the usual places are searched
     #[arg(short = 'c', long = "configuration", global = true, value_name = "FILE", help_heading = LOCAL)]
     pub(crate) configuration: Option<PathBuf>,
-    /// The agent's socket, unix:///PATH
+    /// A server of XML-RPC, http://HOST:PORT or unix:///PATH, or the socket of an agent
     #[arg(short = 's', long, global = true, value_name = "URL", help_heading = LOCAL)]
     pub(crate) serverurl: Option<String>,
 
-    /// A user, as supervisorctl has it; a socket knows who connects
-    #[arg(short = 'u', long, global = true, value_name = "USER", hide = true)]
+    /// The user for a server of XML-RPC; without it that of [supervisorctl]
+    #[arg(short = 'u', long, global = true, value_name = "USER", help_heading = LOCAL)]
     pub(crate) username: Option<String>,
-    /// A password, as supervisorctl has it
-    #[arg(short = 'p', long, global = true, value_name = "PASSWORD", hide = true)]
+    /// Its password, which others can see here; better in [supervisorctl]
+    #[arg(short = 'p', long, global = true, value_name = "PASSWORD", help_heading = LOCAL)]
     pub(crate) password: Option<String>,
     /// A prompt, which with a verb runs the verb alone, as supervisorctl has it
     #[arg(short = 'i', long, global = true, hide = true)]

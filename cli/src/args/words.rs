@@ -3,8 +3,9 @@
 pub(super) const ABOUT: &str = "\
 Start, stop and watch programs on this machine or on a whole fleet.
 
-Without --host or --all-hosts a verb means this machine, over the socket of its agent, and prints \
-and exits as supervisorctl does. With them it means those hosts of the fleet, through a controller, \
+Without --host or --all-hosts a verb means this machine, and prints and exits as supervisorctl does: \
+over the socket of its agent, or by XML-RPC where that cannot be used or --serverurl names a server, such \
+as that of a supervisord. With them it means those hosts of the fleet, through a controller, \
 with the identity of a context (see `rsv ctx --help`).";
 
 pub(super) const AFTER_SHORT: &str = "\
@@ -12,7 +13,8 @@ Examples:
   rsv                                   a prompt with history and completion; `quit` ends it
   rsv status                            programs of this machine
   rsv restart app                       one of them
-  rsv -c supervisord.conf status        of the agent with this configuration
+  rsv -c supervisord.conf status        of the daemon with this configuration
+  rsv -s http://127.0.0.1:9001 status   of a supervisord
   rsv -A status                         the whole fleet: is it fine?
   rsv -H 'web*' restart app             one operation on every web host
   rsv -H web02 tail -f app              follow its output
@@ -24,7 +26,8 @@ Examples:
   rsv                                   a prompt with history and completion; `quit` ends it
   rsv status                            programs of this machine
   rsv restart app                       one of them
-  rsv -c supervisord.conf status        of the agent with this configuration
+  rsv -c supervisord.conf status        of the daemon with this configuration
+  rsv -s http://127.0.0.1:9001 status   of a supervisord
   rsv -A status                         the whole fleet: is it fine?
   rsv -H 'web*' restart app             one operation on every web host
   rsv -H web02 tail -f app              follow its output
@@ -51,8 +54,7 @@ Exit codes:
 
 With -o json every verb prints one object with \"schema\": \"rsv/VERB/v1\"; complaints go to
 standard error. A program that a signal has ended has exit_status -1 and its exit_signal.
--u USER, -p PASSWORD and -i are accepted as supervisorctl has them, and do nothing here; -r FILE is the
-prompt's history.
+-i is accepted as supervisorctl has it, and does nothing beside a verb; -r FILE is the prompt's history.
 
 Environment:
   RSV_CONTEXT   a context's name, or a context file

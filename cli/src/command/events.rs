@@ -90,11 +90,22 @@ async fn show(
     Ok(())
 }
 
+fn no_events(url: &str) -> Failure {
+    Failure::new(
+        Exit::Incompatible,
+        format!("{url} is spoken to over XML-RPC, which tells no events"),
+    )
+    .hint("`rsv status -w` watches; events come from an agent's own socket, for its user and root")
+}
+
 async fn connect(invocation: &mut Invocation, scope: &Scope) -> Result<Server, Failure> {
     match scope {
         Scope::Fleet(_) => invocation.controller().await,
         Scope::Local => match invocation.agent().await {
-            Ok(agent) => Ok(agent.server),
+            Ok(agent) => match agent.carrier.service() {
+                Some(server) => Ok(server.clone()),
+                None => Err(no_events(&agent.url)),
+            },
             Err(unconnected) => Err(unconnected.say(&mut invocation.ui)?),
         },
     }
@@ -114,7 +125,10 @@ async fn again(
         pause = (pause * 2).min(LONGEST_PAUSE);
         let server = match scope {
             Scope::Fleet(_) => invocation.controller().await.ok(),
-            Scope::Local => invocation.agent().await.ok().map(|agent| agent.server),
+            Scope::Local => {
+                let agent = invocation.agent().await.ok();
+                agent.and_then(|agent| agent.carrier.service().cloned())
+            }
         };
         if let Some(server) = server
             && server.version().await.is_ok()

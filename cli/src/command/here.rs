@@ -10,7 +10,7 @@ use rsv_proto::{
 };
 
 use crate::{
-    client::Server,
+    carrier::Carrier,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     json,
@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// The agent of this machine, which is the only one that can be meant.
-pub(super) async fn agent(invocation: &mut Invocation, verb: &str) -> Result<Server, Failure> {
+pub(super) async fn agent(invocation: &mut Invocation, verb: &str) -> Result<Carrier, Failure> {
     only_here(invocation, verb)?;
     match invocation.agent().await {
-        Ok(agent) => Ok(agent.server),
+        Ok(agent) => Ok(agent.carrier),
         Err(unconnected) => Err(unconnected.say(&mut invocation.ui)?),
     }
 }

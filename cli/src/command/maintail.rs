@@ -41,7 +41,7 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
         follow: args.follow,
         bytes: Some(bytes),
     };
-    let Some(mut pieces) = agent.server.main_log(request).await? else {
+    let Some(mut pieces) = agent.carrier.main_log(request).await? else {
         if args.follow {
             let said = format!("{}/mainlogtail Cannot read, status code 404", agent.url);
             invocation.ui.say(&said);

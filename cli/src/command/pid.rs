@@ -33,7 +33,7 @@ async fn local(invocation: &mut Invocation, names: Vec<String>) -> Result<Exit, 
         Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
     };
     if names.is_empty() {
-        let pid = agent.server.version().await?.pid;
+        let pid = agent.carrier.version().await?.pid;
         return show(invocation, Some(pid), &Found::default());
     }
     let names = match names.iter().any(|name| name == "all") {
@@ -44,7 +44,7 @@ async fn local(invocation: &mut Invocation, names: Vec<String>) -> Result<Exit, 
         hosts: None,
         programs: names.clone(),
     };
-    let hosts = agent.server.status(request).await?;
+    let hosts = agent.carrier.status(request).await?;
     let processes: Vec<&ProcessStatus> = hosts.iter().flat_map(|h| &h.programs).collect();
     show(invocation, None, &find(&names, &processes))
 }

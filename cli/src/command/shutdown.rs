@@ -22,7 +22,7 @@ pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say_for_shutdown(&mut invocation.ui)?),
     };
-    agent.server.shutdown().await?;
+    agent.carrier.shutdown().await?;
     if !invocation.ui.output().is_text() {
         let begun = json::Shutdown {
             schema: "rsv/shutdown/v1",

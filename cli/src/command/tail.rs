@@ -69,7 +69,7 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
         request,
         single,
     };
-    let ends = stream::show(invocation, agent.server, &mut display, asked).await?;
+    let ends = stream::show(invocation, agent.carrier, &mut display, asked).await?;
     if single && wanted.follow && ends.iter().any(|(_, end)| refusal_of(end).is_some()) {
         let (program, channel) = (wanted.programs.concat(), channel_name(wanted.channel));
         let url = agent.url;
@@ -107,7 +107,7 @@ async fn fleet(
         single,
     };
     let mut display = Display::new(&invocation.ui, single, args.raw);
-    let ends = stream::show(invocation, server, &mut display, asked).await?;
+    let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
 }

@@ -25,7 +25,8 @@ use self::model::{Asked, Input, Model, Place};
 use super::act;
 use crate::{
     args::TopArgs,
-    client::{Events, Server},
+    carrier::Carrier,
+    client::Events,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     live::{Live, News, connect},
@@ -68,7 +69,7 @@ pub(super) async fn run(invocation: &mut Invocation, args: TopArgs) -> Result<Ex
 /// What is open.
 struct Top {
     live: Live,
-    server: Server,
+    server: Carrier,
     model: Model,
     action: Option<Events<ActResponse>>,
     /// The verb of the action.

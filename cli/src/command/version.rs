@@ -29,7 +29,7 @@ async fn local(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Fa
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
     };
-    let answer = agent.server.version().await?;
+    let answer = agent.carrier.version().await?;
     let version = answer.version;
     match invocation.ui.output() {
         Output::Table => invocation.ui.line(&printable(&version))?,

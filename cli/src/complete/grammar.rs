@@ -375,7 +375,7 @@ mod tests {
                 place(line).wanted
             );
         }
-        assert!(!has(&place("rsv --").wanted, "--username"));
+        assert!(!has(&place("rsv --").wanted, "--interactive"));
     }
 
     #[test]

@@ -93,8 +93,8 @@ async fn hosts(global: &Global) -> Option<Vec<Host>> {
 async fn status(global: &Global) -> Option<Vec<HostStatus>> {
     let invocation = silent(global);
     let (server, hosts) = match invocation.scope().ok()? {
-        Scope::Local => (invocation.agent().await.ok()?.server, None),
-        Scope::Fleet(hosts) => (controller(global).await?, Some(hosts)),
+        Scope::Local => (invocation.agent().await.ok()?.carrier, None),
+        Scope::Fleet(hosts) => (controller(global).await?.into(), Some(hosts)),
     };
     let programs = Vec::new();
     server

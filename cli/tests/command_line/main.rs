@@ -15,5 +15,7 @@ mod ending;
 mod fake;
 mod fleet;
 mod local;
+mod remote;
 mod run;
 mod shell;
+mod xmlrpc;

@@ -11,7 +11,7 @@ use rsv_proto::{
 use super::{Asked, joined, verdict};
 use crate::{
     args::Output,
-    client::Server,
+    carrier::Carrier,
     error::{Exit, Failure},
     invocation::Invocation,
     json,
@@ -52,13 +52,13 @@ pub(super) async fn act(
     }
     let mut report = Report::new(asked);
     if asked == Asked::Restart {
-        let results = ask(invocation, &agent.server, asked, names.clone(), "").await?;
+        let results = ask(invocation, &agent.carrier, asked, names.clone(), "").await?;
         report.add(invocation, &lines_of_restart(&names, &results), &results)?;
     } else {
         for (i, name) in names.into_iter().enumerate() {
             let suffix = format!("/{i}");
             let pattern = vec![name.clone()];
-            let results = ask(invocation, &agent.server, asked, pattern, &suffix).await?;
+            let results = ask(invocation, &agent.carrier, asked, pattern, &suffix).await?;
             let lines: Vec<Line> = results
                 .iter()
                 .filter_map(|result| line(asked, names_one(&name), result))
@@ -109,7 +109,7 @@ fn usage(invocation: &mut Invocation, asked: Asked) -> Result<Exit, Failure> {
 /// One action on what one list of names means, to its end.
 async fn ask(
     invocation: &mut Invocation,
-    server: &Server,
+    server: &Carrier,
     asked: Asked,
     programs: Vec<String>,
     key_suffix: &str,
@@ -127,7 +127,7 @@ async fn ask(
     };
     let mut events = server.act(request).await?;
     let goes_on = format!("interrupted: the agent goes on to {}", asked.word());
-    invocation.on_interrupt = Some(goes_on);
+    invocation.on_interrupt = server.goes_on().then_some(goes_on);
     let mut results: Vec<TargetResult> = Vec::new();
     while let Some(response) = events.next().await.map_err(may_go_on)? {
         match response.event {

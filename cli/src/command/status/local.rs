@@ -35,7 +35,7 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         hosts: None,
         programs: names.clone(),
     };
-    let (hosts, notice) = agent.server.status_and_notice(request).await?;
+    let (hosts, notice) = agent.carrier.status_and_notice(request).await?;
     if !notice.is_empty() {
         invocation.ui.warning(&notice);
     }

@@ -15,7 +15,8 @@ use tokio::{
 
 use super::{is_clean, places::place_behind, refusal_of};
 use crate::{
-    client::{Events, Server},
+    carrier::Carrier,
+    client::Events,
     error::{Exit, Failure},
 };
 
@@ -54,7 +55,7 @@ impl Feed {
     }
 
     /// Of one call for each source, of which each goes on by itself while its host comes back.
-    pub(super) fn of_each(server: &Server, requests: Vec<TailRequest>) -> Self {
+    pub(super) fn of_each(server: &Carrier, requests: Vec<TailRequest>) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES);
         let mut calls = JoinSet::new();
         for request in requests {
@@ -92,7 +93,7 @@ async fn forward(mut events: Events<TailResponse>, follows: bool, pieces: Pieces
 }
 
 /// Follows one source until it ends for good, or the connection does.
-async fn follow(server: Server, mut request: TailRequest, pieces: Pieces) {
+async fn follow(server: Carrier, mut request: TailRequest, pieces: Pieces) {
     let mut pause = PAUSE;
     let mut since = Instant::now();
     loop {

@@ -21,7 +21,7 @@ use super::{
     source_name, why,
 };
 use crate::{
-    client::Server,
+    carrier::Carrier,
     command::status::is_reachable,
     error::{Exit, Failure},
     invocation::Invocation,
@@ -74,7 +74,7 @@ pub(super) struct Asked {
 /// Shows everything that comes, and gives each program with how its source ended.
 pub(super) async fn show(
     invocation: &mut Invocation,
-    server: Server,
+    server: Carrier,
     display: &mut Display,
     asked: Asked,
 ) -> Result<Vec<(String, End)>, Failure> {
@@ -200,8 +200,8 @@ async fn resumed(
     places: &Places,
 ) -> Result<Feed, Failure> {
     let server = match asked.via {
-        Via::Agent => invocation.agent().await.map_err(Failure::from)?.server,
-        Via::Controller => invocation.controller().await?,
+        Via::Agent => invocation.agent().await.map_err(Failure::from)?.carrier,
+        Via::Controller => invocation.controller().await?.into(),
     };
     in_time(server.version()).await?;
     let requests = match asked.single {
@@ -220,7 +220,7 @@ async fn resumed(
 
 /// What the server knows of the programs that are followed. A controller that has just started
 /// waits for its hosts first.
-async fn known(server: &Server, request: &TailRequest) -> Result<Vec<HostStatus>, Failure> {
+async fn known(server: &Carrier, request: &TailRequest) -> Result<Vec<HostStatus>, Failure> {
     let until = Instant::now() + SETTLE;
     loop {
         let asked = GetStatusRequest {

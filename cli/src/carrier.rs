@@ -1,0 +1,178 @@
+//! Where a verb is carried out: at the fleet service of an agent or a controller, or at a server of
+//! XML-RPC. The verbs ask in the same words and get the same answers.
+
+use rsv_proto::wire::{
+    ActRequest, ActResponse, AvailableProcess, GetStatusRequest, GetVersionResponse, GroupOutcome,
+    HostStatus, ReloadResponse, RereadResponse, TailMainLogRequest, TailMainLogResponse,
+    TailRequest, TailResponse, TargetResult, UpdateResponse, WatchEventsRequest,
+    WatchEventsResponse,
+};
+
+use crate::{
+    client::{Events, Server},
+    error::Failure,
+    xmlrpc::Remote,
+};
+
+/// Where a verb is carried out.
+#[derive(Debug, Clone)]
+pub(crate) enum Carrier {
+    /// The fleet service.
+    Service(Server),
+    /// Supervisor's interface.
+    XmlRpc(Remote),
+}
+
+impl From<Server> for Carrier {
+    fn from(server: Server) -> Self {
+        Self::Service(server)
+    }
+}
+
+impl Carrier {
+    /// Whether an action goes on to its end when whoever asked for it is gone.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(self, Self::Service(_))
+    }
+
+    /// The fleet service, for what only it can do; absent: it is another interface.
+    pub(crate) fn service(&self) -> Option<&Server> {
+        match self {
+            Self::Service(server) => Some(server),
+            Self::XmlRpc(_) => None,
+        }
+    }
+
+    /// Who answers.
+    pub(crate) async fn version(&self) -> Result<GetVersionResponse, Failure> {
+        match self {
+            Self::Service(server) => server.version().await,
+            Self::XmlRpc(remote) => remote.version().await,
+        }
+    }
+
+    /// The state of programs.
+    pub(crate) async fn status(
+        &self,
+        request: GetStatusRequest,
+    ) -> Result<Vec<HostStatus>, Failure> {
+        Ok(self.status_and_notice(request).await?.0)
+    }
+
+    /// As [`Carrier::status`], with what the other side has to say to all who use it.
+    pub(crate) async fn status_and_notice(
+        &self,
+        request: GetStatusRequest,
+    ) -> Result<(Vec<HostStatus>, String), Failure> {
+        match self {
+            Self::Service(server) => server.status_and_notice(request).await,
+            Self::XmlRpc(remote) => Ok((remote.status(&request.programs).await?, String::new())),
+        }
+    }
+
+    /// Begins an action.
+    pub(crate) async fn act(&self, request: ActRequest) -> Result<Events<ActResponse>, Failure> {
+        match self {
+            Self::Service(server) => server.act(request).await,
+            Self::XmlRpc(remote) => remote.act(request.action, request.programs),
+        }
+    }
+
+    /// Begins to read output.
+    pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
+        match self {
+            Self::Service(server) => server.tail(request).await,
+            Self::XmlRpc(remote) => remote.tail(request).await,
+        }
+    }
+
+    /// Begins to hear of events; over XML-RPC only that something may have happened.
+    pub(crate) async fn watch_events(
+        &self,
+        request: WatchEventsRequest,
+    ) -> Result<Events<WatchEventsResponse>, Failure> {
+        match self {
+            Self::Service(server) => server.watch_events(request).await,
+            Self::XmlRpc(remote) => Ok(remote.looks()),
+        }
+    }
+
+    /// Ends the daemon and its programs.
+    pub(crate) async fn shutdown(&self) -> Result<(), Failure> {
+        match self {
+            Self::Service(server) => server.shutdown().await,
+            Self::XmlRpc(remote) => remote.shutdown().await,
+        }
+    }
+
+    /// Has the configuration read again, and perhaps only looked at; Supervisor cannot only look, and
+    /// nothing comes of it before an update.
+    pub(crate) async fn reread(&self, look_only: bool) -> Result<RereadResponse, Failure> {
+        match self {
+            Self::Service(server) => server.reread(look_only).await,
+            Self::XmlRpc(remote) => remote.reread().await,
+        }
+    }
+
+    /// Begins an update of these groups, or of all.
+    pub(crate) async fn update(
+        &self,
+        groups: Vec<String>,
+    ) -> Result<Events<UpdateResponse>, Failure> {
+        match self {
+            Self::Service(server) => server.update(groups).await,
+            Self::XmlRpc(remote) => Ok(remote.update(groups)),
+        }
+    }
+
+    /// Adds a group.
+    pub(crate) async fn add_group(&self, name: String) -> Result<GroupOutcome, Failure> {
+        match self {
+            Self::Service(server) => server.add_group(name).await,
+            Self::XmlRpc(remote) => remote.add_group(name).await,
+        }
+    }
+
+    /// Removes a group.
+    pub(crate) async fn remove_group(&self, name: String) -> Result<GroupOutcome, Failure> {
+        match self {
+            Self::Service(server) => server.remove_group(name).await,
+            Self::XmlRpc(remote) => remote.remove_group(name).await,
+        }
+    }
+
+    /// Has the daemon start anew.
+    pub(crate) async fn reload(&self) -> Result<ReloadResponse, Failure> {
+        match self {
+            Self::Service(server) => server.reload().await,
+            Self::XmlRpc(remote) => remote.reload().await,
+        }
+    }
+
+    /// Every configured process.
+    pub(crate) async fn available(&self) -> Result<Vec<AvailableProcess>, Failure> {
+        match self {
+            Self::Service(server) => server.available().await,
+            Self::XmlRpc(remote) => remote.available().await,
+        }
+    }
+
+    /// Empties logs.
+    pub(crate) async fn clear(&self, programs: Vec<String>) -> Result<Vec<TargetResult>, Failure> {
+        match self {
+            Self::Service(server) => server.clear(programs).await,
+            Self::XmlRpc(remote) => remote.clear(&programs).await,
+        }
+    }
+
+    /// Begins to read the daemon's own log; none when it has none.
+    pub(crate) async fn main_log(
+        &self,
+        request: TailMainLogRequest,
+    ) -> Result<Option<Events<TailMainLogResponse>>, Failure> {
+        match self {
+            Self::Service(server) => server.main_log(request).await,
+            Self::XmlRpc(remote) => remote.main_log(request).await,
+        }
+    }
+}
