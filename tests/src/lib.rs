@@ -20,3 +20,4 @@ pub mod fleet;
 pub mod host;
 pub mod lines;
 pub mod prometheus;
+pub mod python;

@@ -1,0 +1,195 @@
+//! The same configuration and the same commands to Supervisor 4.3 with its own client, to Supervisor with
+//! `rsv`, to `rsv-agent` with Supervisor's client, and to `rsv-agent` with `rsv`: what is printed and how it
+//! exits is the same, but for what is listed here.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rsv_tests::{binaries::binary, eventually::eventually, python};
+use tempfile::TempDir;
+
+const BEFORE: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 1000'\nstartsecs=0\nautostart=false\n\
+                      stdout_logfile=HERE/web.log\n\
+                      [program:worker]\ncommand=/bin/sleep 1000\nnumprocs=2\nprocess_name=worker_%(process_num)d\n\
+                      startsecs=0\nautostart=false\n\
+                      [program:bad]\ncommand=/nonexistent/program\nautostart=false\n\
+                      [program:once]\ncommand=/bin/sh -c 'exit 3'\nautostart=false\nautorestart=false\nstartretries=0\nstartsecs=5\n\
+                      [group:both]\nprograms=inner\n\
+                      [program:inner]\ncommand=/bin/sleep 1000\nstartsecs=0\nautostart=false\n";
+
+/// One program is gone, one has changed, one is new.
+const AFTER: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 2000'\nstartsecs=0\nautostart=false\n\
+                     stdout_logfile=HERE/web.log\n\
+                     [program:bad]\ncommand=/nonexistent/program\nautostart=false\n\
+                     [program:once]\ncommand=/bin/sh -c 'exit 3'\nautostart=false\nautorestart=false\nstartretries=0\nstartsecs=5\n\
+                     [group:both]\nprograms=inner\n\
+                     [program:inner]\ncommand=/bin/sleep 1000\nstartsecs=0\nautostart=false\n\
+                     [program:new]\ncommand=/bin/sleep 1000\nstartsecs=0\nautostart=false\n";
+
+/// What is typed, one run each; `AFTER` and `BROKEN` exchange the configuration.
+const SCRIPT: &str = "status\nstart web\nstart web\nstatus web\npid web\npid nope\nstatus nope\nstatus nope:*\n\
+                      start worker:*\nstart worker:*\nstatus worker:*\nstart nope\nstart nope:*\nstart bad\nstart once\n\
+                      start\nstop\nrestart\nsignal\nsignal HUP\nsignal NOPE web\nsignal CONT web\nsignal CONT nope\n\
+                      signal CONT worker:*\ntail web\ntail -3 web\ntail nope\ntail\ntail web nonsense\nclear web\nclear nope\n\
+                      restart web\nrestart worker:*\nstop worker:worker_0\nstop worker:worker_0\nstop worker:*\nstop nope\n\
+                      stop web\navail\nadd web\nadd nope\nremove web\nremove nope\nreread\nupdate\nAFTER\nreread\navail\nupdate nope\n\
+                      update\nupdate\nstatus\nstart new\nstart both:*\nstop all\nremove new\nadd new\nstart all\nstatus\n\
+                      BROKEN\nreread\nfrobnicate\nversion extra\nshutdown extra\nreload extra\nshutdown";
+
+/// A daemon and the client that speaks to it.
+struct Side {
+    name: &'static str,
+    daemon: Child,
+    client: PathBuf,
+    directory: TempDir,
+}
+
+impl Side {
+    fn start(name: &'static str, daemon: &Path, client: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        write(directory.path(), BEFORE);
+        let daemon = Command::new(daemon)
+            .args(["-n", "-c", "s.conf"])
+            .current_dir(directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a daemon");
+        let socket = directory.path().join("s.sock");
+        eventually(name, || UnixStream::connect(&socket).is_ok());
+        Self {
+            name,
+            daemon,
+            client: client.to_owned(),
+            directory,
+        }
+    }
+
+    /// What is printed for one line, and how it exits.
+    fn run(&self, line: &str) -> (String, i32) {
+        let at = self.directory.path();
+        match line {
+            "AFTER" => write(at, AFTER),
+            "BROKEN" => write(at, "[program:x]\ncommand=/bin/true\nnumprocs=many\n"),
+            _ => {
+                let output = Command::new(&self.client)
+                    .args(["-c", "s.conf"])
+                    .args(line.split(' '))
+                    .current_dir(at)
+                    .env_remove("RSV_CONTEXT")
+                    .stdin(Stdio::null())
+                    .output()
+                    .expect("a client");
+                let text = String::from_utf8_lossy(&output.stdout);
+                return (settled(&text, at), output.status.code().unwrap_or(-1));
+            }
+        }
+        (String::new(), 0)
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.daemon.id()).expect("a process id"));
+        // It may have ended.
+        kill(pid, Signal::SIGTERM).ok();
+        self.daemon.wait().ok();
+    }
+}
+
+fn write(at: &Path, programs: &str) {
+    let here = at.display().to_string();
+    let text = format!(
+        "[supervisord]\nlogfile=HERE/s.log\npidfile=HERE/s.pid\nchildlogdir=HERE\nuser=root\n\
+         [unix_http_server]\nfile=HERE/s.sock\n[rpcinterface:supervisor]\n\
+         supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
+         [supervisorctl]\nserverurl=unix://HERE/s.sock\n{programs}"
+    );
+    fs::write(at.join("s.conf"), text.replace("HERE", &here)).expect("a file");
+}
+
+/// A text without what cannot be the same: process ids, durations, moments, directories.
+fn settled(text: &str, at: &Path) -> String {
+    let text = text.replace(&at.display().to_string(), "HERE");
+    let line = |line: &str| {
+        if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) && line != "0" {
+            return "NUMBER".to_owned();
+        }
+        match line.split_once("RUNNING   pid ") {
+            Some((before, _)) => format!("{before}RUNNING   pid N, uptime T"),
+            None => match line.split_once("STOPPED   ") {
+                Some((before, "Not started")) => format!("{before}STOPPED   Not started"),
+                Some((before, _)) => format!("{before}STOPPED   MOMENT"),
+                None => line.to_owned(),
+            },
+        }
+    };
+    let lines: Vec<String> = text.lines().map(line).collect();
+    lines.join("\n")
+}
+
+/// Supervisor tells of many at once in the order in which they happen to be ready.
+fn in_order<'a>(line: &str, text: &'a str) -> Vec<&'a str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    if line.ends_with(" all") || line.ends_with(":*") {
+        lines.sort_unstable();
+    }
+    lines
+}
+
+/// Where we differ on purpose: the text is not compared, the exit code is. Each stands in
+/// agent/COMPATIBILITY.md or belongs to the help of a client.
+fn is_own(line: &str) -> bool {
+    // Help texts are our own, the line before them is not.
+    let helps = [
+        "start",
+        "stop",
+        "restart",
+        "signal",
+        "signal HUP",
+        "tail",
+        "tail web nonsense",
+    ];
+    let refuses = ["version extra", "shutdown extra", "reload extra"];
+    helps.contains(&line) || refuses.contains(&line)
+}
+
+#[test]
+fn four_pairs_of_daemon_and_client_print_and_exit_alike() {
+    let python = python::environment().join("bin");
+    let (supervisord, supervisorctl) = (python.join("supervisord"), python.join("supervisorctl"));
+    let (agent, rsv) = (binary("rsv-agent"), binary("rsv"));
+    let reference = Side::start("supervisord and its client", &supervisord, &supervisorctl);
+    let sides = [
+        Side::start("supervisord and rsv", &supervisord, &rsv),
+        Side::start("rsv-agent and supervisorctl", &agent, &supervisorctl),
+        Side::start("rsv-agent and rsv", &agent, &rsv),
+    ];
+    let mut differences = Vec::new();
+    for line in SCRIPT.split('\n') {
+        let ((text, code), answers) = thread::scope(|scope| {
+            let others = sides.each_ref().map(|side| scope.spawn(|| side.run(line)));
+            let expected = reference.run(line);
+            (
+                expected,
+                others.map(|other| other.join().expect("a client ends")),
+            )
+        });
+        for (side, (ours, our_code)) in sides.iter().zip(answers) {
+            let is_same = code == our_code
+                && (is_own(line) || in_order(line, &text) == in_order(line, &ours));
+            if !is_same {
+                differences.push(format!(
+                    "{}: {line}\n--- expected, {code}\n{text}\n--- got, {our_code}\n{ours}\n",
+                    side.name
+                ));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
