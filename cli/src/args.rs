@@ -87,15 +87,12 @@ impl Arguments {
 
 /// A verb and the verbs below it, each with these flags; where a verb has one of that name, it keeps it.
 fn with_flags(verb: Command, flags: &[Arg]) -> Command {
-    let is_new = |flag: &&Arg| {
+    let is_new = |flag: &Arg| {
         verb.get_arguments()
-            .all(|a| a.get_long() != flag.get_long())
+            .all(|a| flag.get_long().is_none() || a.get_long() != flag.get_long())
     };
-    let own: Vec<Arg> = flags
-        .iter()
-        .filter(is_new)
-        .map(|flag| typed::lenient(&verb, flag.clone()))
-        .collect();
+    let flags_here = flags.iter().map(|flag| typed::lenient(&verb, flag.clone()));
+    let own: Vec<Arg> = flags_here.filter(is_new).collect();
     verb.args(own)
         .mut_subcommands(|below| with_flags(below, flags))
 }
@@ -295,6 +292,15 @@ pub(crate) struct Tail {
     /// Begin with the last N lines, instead of the last 1600 bytes
     #[arg(long, value_name = "N")]
     pub(crate) lines: Option<u64>,
+    /// Only lines that match this regular expression; repeatable, one of them has to
+    #[arg(long, value_name = "RE")]
+    pub(crate) include: Vec<String>,
+    /// No lines that match this regular expression; repeatable. Hosts are left out by -x
+    #[arg(long = "exclude", value_name = "RE")]
+    pub(crate) without: Vec<String>,
+    /// On the fleet: at most so many programs at a time, up to 1000 [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) max_streams: Option<u32>,
     /// Leave control characters as they are, also on a terminal
     #[arg(long)]
     pub(crate) raw: bool,

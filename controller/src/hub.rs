@@ -57,6 +57,7 @@ pub struct Hub {
     newest: watch::Sender<u64>,
     logs: HashMap<String, (HostName, oneshot::Sender<Arrival>)>,
     returns: HashMap<HostName, Vec<oneshot::Sender<()>>>,
+    losses: HashMap<HostName, Vec<oneshot::Sender<String>>>,
     /// Epochs that are to be remembered over a restart.
     epochs: mpsc::Sender<(HostName, u64)>,
     /// Steps of operations that are to be written down, one batch at a time.
@@ -115,6 +116,7 @@ impl Hub {
             links: HashMap::new(),
             logs: HashMap::new(),
             returns: HashMap::new(),
+            losses: HashMap::new(),
             epochs: memory.epochs,
             steps: memory.steps,
             write_again: Duration::ZERO,
@@ -207,9 +209,14 @@ impl Hub {
                 if self.fleet.is_connected(&host) {
                     reply(answer, ());
                 } else {
-                    let waiting = self.returns.entry(host).or_default();
-                    waiting.retain(|w| !w.is_closed());
-                    waiting.push(answer);
+                    wait(&mut self.returns, host, answer);
+                }
+            }
+            Ask::WhenLost(host, answer) => {
+                if self.fleet.is_connected(&host) {
+                    wait(&mut self.losses, host, answer);
+                } else {
+                    reply(answer, "no connection".to_owned());
                 }
             }
             Ask::Close(reason, answer) => {
@@ -309,16 +316,16 @@ impl Hub {
                 Change::Up(host) => {
                     tracing::info!(%host, "connected");
                     self.link_changed(now, &host, HostState::Connected, "");
-                    self.returns
-                        .remove(&host)
-                        .into_iter()
-                        .flatten()
-                        .for_each(|w| reply(w, ()));
+                    let waiting = self.returns.remove(&host);
+                    waiting.into_iter().flatten().for_each(|w| reply(w, ()));
                     self.operations.returned(now, &self.fleet, &host);
                 }
                 Change::Down(host, reason) => {
                     tracing::info!(%host, %reason, "unreachable");
                     self.link_changed(now, &host, HostState::Unreachable, &reason);
+                    let waiting = self.losses.remove(&host);
+                    let waiting = waiting.into_iter().flatten();
+                    waiting.for_each(|w| reply(w, reason.clone()));
                     self.operations.lost(now, &self.fleet, &host, &reason);
                 }
                 Change::Answered(host, result) => {
@@ -399,6 +406,17 @@ impl Inventory for Stock<'_> {
     fn outcomes(&self, operation: &str) -> Option<Outcomes> {
         self.operations.outcomes(operation)
     }
+}
+
+/// Keeps somebody waiting for a host, and forgets those who have gone.
+fn wait<T>(
+    waiting: &mut HashMap<HostName, Vec<oneshot::Sender<T>>>,
+    host: HostName,
+    answer: oneshot::Sender<T>,
+) {
+    let waiting = waiting.entry(host).or_default();
+    waiting.retain(|w| !w.is_closed());
+    waiting.push(answer);
 }
 
 /// Answers somebody who may have gone.

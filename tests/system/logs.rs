@@ -21,8 +21,11 @@ fn programs(maxbytes: &str) -> String {
 
 /// Reads a child's output to the end of it on a thread of its own.
 fn collect(child: &mut Child) -> mpsc::Receiver<Vec<u8>> {
+    read_all(child.stdout.take().expect("a piped output"))
+}
+
+fn read_all(mut out: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    let mut out = child.stdout.take().expect("a piped output");
     thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = out.read(&mut buffer) {
@@ -40,13 +43,7 @@ fn a_follower_gets_every_byte_over_rotation_and_the_death_of_the_agent() {
     eventually("the writer runs", || {
         fleet.host("web01").state("w") == "RUNNING"
     });
-    let mut follower = fleet
-        .command(["-H", "web01", "tail", "-f", "-1000000000", "w"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("rsv starts");
+    let mut follower = spawn(&fleet, ["-H", "web01", "tail", "-f", "-1000000000", "w"]);
     let output = collect(&mut follower);
     let mut seen = Vec::new();
     let mut gather = |limit: usize| {
@@ -79,6 +76,108 @@ fn a_follower_gets_every_byte_over_rotation_and_the_death_of_the_agent() {
         lines::rotated(&host.path("w.log")).len() > 5,
         "it rotated meanwhile"
     );
+}
+
+/// `rsv` with these words, with its output in pipes.
+fn spawn<'a>(fleet: &Fleet, words: impl IntoIterator<Item = &'a str>) -> Child {
+    let mut command = fleet.command(words);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().expect("rsv starts")
+}
+
+/// Writes numbered lines, each in two pieces, until a file exists; then their number goes into another one.
+const HALVES: &str = "[program:halves]\nautorestart = false\nstartsecs = 0\nstdout_logfile = {dir}/halves.log\n\
+     command = /bin/sh -c 'n=0; until [ -e {dir}/stop ]; do n=$((n+1)); printf \"half %%s,\" $n; printf \" %%s\\n\" $n; \
+     sleep 0.01; done; echo $n >{dir}/part; mv {dir}/part {dir}/count'\n";
+
+#[test]
+fn a_fleet_is_followed_by_whole_lines_and_a_host_that_goes_and_comes_is_said() {
+    let hosts = ["web01", "web02"];
+    let mut fleet = Fleet::start(&hosts, HALVES);
+    let mut follower = spawn(&fleet, ["-H", "web*", "tail", "-f", "-1000000", "hal*"]);
+    let output = collect(&mut follower);
+    let complaints = read_all(follower.stderr.take().expect("a pipe"));
+    let (mut seen, mut said) = (String::new(), String::new());
+    let mut more = |what: &str, has: &dyn Fn(&str) -> bool| {
+        eventually(what, || {
+            seen.extend(
+                output
+                    .try_iter()
+                    .map(|piece| String::from_utf8(piece).expect("text")),
+            );
+            has(&seen)
+        });
+        seen.clone()
+    };
+    let mut hear = |words: &str| {
+        eventually(words, || {
+            said.extend(
+                complaints
+                    .try_iter()
+                    .map(|piece| String::from_utf8(piece).expect("text")),
+            );
+            said.contains(words)
+        });
+        said.clone()
+    };
+    let lines_of = |text: &str, host: &str| text.matches(&format!("{host} halves | ")).count();
+    more("both are shown", &|text| {
+        hosts.iter().all(|host| lines_of(text, host) > 50)
+    });
+    fleet.host("web02").agent().kill();
+    hear("-- web02: ");
+    let before = more("what there is", &|_| true);
+    more("the other one goes on", &|text| {
+        lines_of(text, "web01") > lines_of(&before, "web01") + 50
+    });
+    fleet.host("web02").start();
+    let heard = hear("-- web02: back --\n");
+    assert_eq!(heard.lines().count(), 2, "{heard}");
+
+    for host in hosts {
+        let host = fleet.host(host);
+        fs::write(host.path("stop"), "").expect("a file");
+        eventually("the writer has ended", || host.path("count").exists());
+        let count = fs::read_to_string(host.path("count")).expect("a count");
+        let count: u64 = count.trim().parse().expect("a number");
+        let prefix = format!("{} halves | ", host.name());
+        let last = format!("{prefix}half {count}, {count}\n");
+        let text = more("the end arrives", &|text| text.contains(&last));
+        let own = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let expected = (1..=count).map(|n| format!("half {n}, {n}"));
+        assert!(own.eq(expected), "each line once and whole: {text}");
+    }
+    follower.kill().expect("the follower runs");
+    follower.wait().expect("our own child");
+}
+
+#[test]
+fn a_reader_that_stands_still_holds_up_nobody() {
+    let more = "[program:other]\ncommand = /bin/sleep 1000\nstartsecs = 0\n";
+    let mut fleet = Fleet::start(&["web01"], &format!("{}{more}", programs("1MB")));
+    eventually("it writes", || fleet.host("web01").state("w") == "RUNNING");
+    // Its pipe is never read.
+    let mut stuck = spawn(&fleet, ["-H", "web*", "tail", "-f", "-1000000000", "w"]);
+    let rotated = |fleet: &mut Fleet| lines::rotated(&fleet.host("web01").path("w.log")).len();
+    let before = rotated(&mut fleet);
+    eventually("the program writes on", || rotated(&mut fleet) > before + 8);
+    let mut other = spawn(&fleet, ["-H", "web*", "tail", "-f", "w"]);
+    let output = collect(&mut other);
+    let mut seen = 0;
+    eventually("another reader reads", || {
+        seen += output.try_iter().map(|piece| piece.len()).sum::<usize>();
+        seen > 1_000_000
+    });
+    fleet
+        .rsv(["-H", "web01", "--timeout", "10s", "restart", "other"])
+        .expect_code(0);
+    for reader in [&mut stuck, &mut other] {
+        reader.kill().expect("it runs");
+        reader.wait().expect("our own child");
+    }
 }
 
 #[test]

@@ -8,12 +8,19 @@ use super::Verb;
 /// Verbs of which supervisorctl reads the words itself.
 const READ_BY_HAND: [&str; 2] = ["tail", "maintail"];
 
-/// Lets an option that needs a value stand without one, where supervisorctl knows no such option.
+/// Lets an option that needs a value stand without one, where supervisorctl knows no such option. The long name
+/// of it is that of another one where the verb says so.
 pub(super) fn lenient(verb: &Command, flag: Arg) -> Arg {
-    match flag.get_id() == "exclude" && READ_BY_HAND.contains(&verb.get_name()) {
-        true => flag
-            .num_args(ValueRange::new(0..=1))
-            .default_missing_value(""),
+    if flag.get_id() != "exclude" || !READ_BY_HAND.contains(&verb.get_name()) {
+        return flag;
+    }
+    let has_long = |arg: &Arg| arg.get_long() == flag.get_long();
+    let is_taken = verb.get_arguments().any(has_long);
+    let flag = flag
+        .num_args(ValueRange::new(0..=1))
+        .default_missing_value("");
+    match is_taken {
+        true => flag.long(None::<&str>),
         false => flag,
     }
 }

@@ -160,14 +160,16 @@ Examples:
 pub(super) const TAIL: &str = "\
 Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is. One program
 gives its bytes as they are; several give whole lines, each behind its host and program. Bytes
-that are lost to the reader are shown as a gap.
+that are lost to the reader are shown as a gap. With -f a host that goes away is said, and its
+output goes on where it was. --include and --exclude look at whole lines of what is read.
 
 Examples:
   rsv tail app
   rsv tail -5000 app stderr
   rsv tail -f app
   rsv -H 'web*' tail -f app              all of them, interleaved by line
-  rsv -H web01 tail --lines 50 app";
+  rsv -H web01 tail --lines 50 app
+  rsv -A tail -f 'web:*' --include 'ERROR|WARN' --exclude healthz";
 
 pub(super) const CLEAR: &str = "\
 Rotated files stay.

@@ -1,10 +1,12 @@
 //! `tail`: the end of output, and what comes after it.
 //!
 //! What is asked is read in `words`; `stream` drives what comes from `feed`, which goes on at its
-//! `places`; `order` and `display` decide how it is shown.
+//! `places`; `filter`, `order` and `display` decide what is shown and how.
 
+mod away;
 mod display;
 mod feed;
+mod filter;
 mod neutral;
 mod order;
 mod places;
@@ -15,6 +17,7 @@ use rsv_proto::wire::{Channel, HostSelection, Refusal, TailRequest, tail_respons
 
 use self::{
     display::Display,
+    filter::Filter,
     stream::{Asked, Via},
     words::{Complaint, Wanted},
 };
@@ -30,22 +33,23 @@ const FOLLOW_BYTES: u64 = 1024;
 
 /// Shows output.
 pub(super) async fn run(invocation: &mut Invocation, args: Tail) -> Result<Exit, Failure> {
+    let filter = Filter::new(&args.include, &args.without)?;
     let global = &invocation.global;
     // Without hosts `-x` is a word like any other, and a wrong one.
     if global.host.is_empty() && !global.all_hosts {
-        return local(invocation, &args).await;
+        return local(invocation, &args, filter).await;
     }
     match invocation.scope()? {
-        Scope::Local => local(invocation, &args).await,
+        Scope::Local => local(invocation, &args, filter).await,
         Scope::Fleet(_) if invocation.global.dry_run => Err(Failure::usage(
             "`tail` does nothing that could be left undone",
         )
         .hint("--lines N begins with the last N lines, -BYTES with the last bytes")),
-        Scope::Fleet(hosts) => fleet(invocation, &args, hosts).await,
+        Scope::Fleet(hosts) => fleet(invocation, &args, filter, hosts).await,
     }
 }
 
-async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure> {
+async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Result<Exit, Failure> {
     let agent = match invocation.agent().await {
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
@@ -63,7 +67,7 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
         request.bytes = Some(FOLLOW_BYTES);
     }
     let single = wanted.names_one();
-    let mut display = Display::new(&invocation.ui, single, args.raw);
+    let mut display = Display::new(&invocation.ui, single, args.raw, filter);
     let asked = Asked {
         via: Via::Agent,
         request,
@@ -96,6 +100,7 @@ async fn local(invocation: &mut Invocation, args: &Tail) -> Result<Exit, Failure
 async fn fleet(
     invocation: &mut Invocation,
     args: &Tail,
+    filter: Filter,
     hosts: HostSelection,
 ) -> Result<Exit, Failure> {
     let wanted = words::for_many(args)?;
@@ -103,10 +108,13 @@ async fn fleet(
     let server = invocation.controller().await?;
     let asked = Asked {
         via: Via::Controller,
-        request: request(&wanted, Some(hosts)),
+        request: TailRequest {
+            max_streams: args.max_streams.unwrap_or_default(),
+            ..request(&wanted, Some(hosts))
+        },
         single,
     };
-    let mut display = Display::new(&invocation.ui, single, args.raw);
+    let mut display = Display::new(&invocation.ui, single, args.raw, filter);
     let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
@@ -121,6 +129,7 @@ fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
         bytes: wanted.bytes,
         lines: wanted.lines,
         from: None,
+        max_streams: 0,
     }
 }
 

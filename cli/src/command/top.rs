@@ -197,6 +197,10 @@ impl Top {
             Ok(Some(Told::Gap(gap))) => {
                 Input::Output(format!("-- gap: {} --\n", gap.reason).into_bytes())
             }
+            Ok(Some(Told::Away(away))) => {
+                Input::Output(format!("-- {}, waiting --\n", away.reason).into_bytes())
+            }
+            Ok(Some(Told::Back(_))) => Input::Output(b"-- back --\n".to_vec()),
             Ok(Some(Told::End(end))) => {
                 self.tail = None;
                 Input::Output(format!("-- the end: {} --\n", end.reason).into_bytes())

@@ -153,11 +153,13 @@ impl<'a> Walk<'a> {
 
     /// Notes a flag that says who is asked.
     fn note(&mut self, flag: &Arg, value: Option<&str>) {
-        let Some(long) = flag.get_long() else { return };
         // A verb may have a flag of that name for something else, as `token create --label` is.
-        let is_same =
-            |other: &Arg| other.get_long() == Some(long) && other.get_id() == flag.get_id();
-        if !WHO.contains(&flag.get_id().as_str()) || !self.root.get_arguments().any(is_same) {
+        let mut flags = self.root.get_arguments();
+        let known = flags.find(|known| known.get_id() == flag.get_id());
+        let Some(long) = known.and_then(Arg::get_long) else {
+            return;
+        };
+        if !WHO.contains(&flag.get_id().as_str()) {
             return;
         }
         self.who.push(match value {
@@ -400,6 +402,8 @@ mod tests {
             .global()
             .expect("a scope");
         assert!(global.all_hosts && global.configuration.is_some());
+        let tail = place("rsv -A tail --exclude RE -x web03 ").global();
+        assert_eq!(tail.expect("a scope").exclude, ["web03"]);
     }
 
     #[test]

@@ -8,15 +8,13 @@ use std::{
 use rsv_proto::{
     time::to_wire,
     wire::{
-        Cursor, Host, HostState, HostStatus, Operation, OperationState, Outcome, OutcomeCounts,
-        ProcessState, ProcessStatus, Refusal, Step, TailResponse, TargetResult,
-        WatchEventsResponse,
+        Host, HostState, HostStatus, Operation, OperationState, Outcome, OutcomeCounts,
+        ProcessState, ProcessStatus, Refusal, Step, TargetResult, WatchEventsResponse,
         act_response::{
             Accepted, BatchEnded, Event as AnEvent, Finished, Progress, progress::What as Told,
         },
         control_operation_request::Control,
         event::{HostChanged, What},
-        tail_response::{Chunk, End, Event},
         watch_events_request::Begin,
     },
 };
@@ -31,7 +29,7 @@ fn ago(seconds: u64) -> Option<prost_types::Timestamp> {
     Some(to_wire(SystemTime::now() - Duration::from_secs(seconds)))
 }
 
-fn host_status(name: &str, state: HostState, seconds: u64) -> HostStatus {
+pub(crate) fn host_status(name: &str, state: HostState, seconds: u64) -> HostStatus {
     HostStatus {
         host: name.into(),
         state: state.into(),
@@ -285,130 +283,6 @@ async fn a_token_is_the_last_line() {
     assert_eq!(token.ttl.unwrap().seconds, 600);
     assert_eq!(token.labels.len(), 3);
     assert_eq!(controller.rsv("token create").await.code, 2);
-}
-
-fn output(host: &str, data: &str) -> TailResponse {
-    said(
-        host,
-        Event::Chunk(Chunk {
-            at: None,
-            data: data.as_bytes().to_vec(),
-        }),
-    )
-}
-
-fn said(host: &str, event: Event) -> TailResponse {
-    TailResponse {
-        host: host.into(),
-        program: "app".into(),
-        event: Some(event),
-    }
-}
-
-fn ended(host: &str, reason: &str, refusal: Refusal) -> TailResponse {
-    let event = Event::End(End {
-        reason: reason.into(),
-        refusal: refusal.into(),
-    });
-    said(host, event)
-}
-
-#[tokio::test]
-async fn lines_of_several_sources_are_kept_whole() {
-    let controller = Controller::with(Answers {
-        tail: vec![
-            output("web01", "one\ntw"),
-            output("web02", "uno\n"),
-            output("web01", "o\nrest"),
-            ended("web01", "OK", Refusal::Unspecified),
-            ended("web02", "the host is unreachable", Refusal::Unspecified),
-        ],
-        ..Default::default()
-    })
-    .await;
-    let ran = controller.rsv("-H web* tail -f app").await;
-    let out = "web01 app | one\nweb02 app | uno\nweb01 app | two\nweb01 app | rest\n";
-    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
-    assert!(
-        ran.err.contains("web02 app: the host is unreachable"),
-        "{}",
-        ran.err
-    );
-    let ran = controller.rsv("-H web* tail app").await;
-    let out = "web01 app | one\nweb01 app | two\nweb01 app | rest\nweb02 app | uno\n";
-    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
-}
-
-#[tokio::test]
-async fn several_followed_sources_each_go_on_where_they_broke_off() {
-    let at = |host: &str, offset, data: &str| {
-        let at = Some(Cursor {
-            log_id: format!("log of {host}"),
-            offset,
-        });
-        let data = data.as_bytes().to_vec();
-        said(host, Event::Chunk(Chunk { at, data }))
-    };
-    let controller = Controller::with(Answers {
-        status: ["web01", "web02"]
-            .map(|host| host_status(host, HostState::Connected, 0))
-            .into(),
-        tail: vec![at("web01", 0, "one\ntw"), at("web02", 7, "uno\n")],
-        tail_from: vec![
-            at("web01", 6, "o\n"),
-            ended("web01", "OK", Refusal::Unspecified),
-            at("web02", 11, "due\n"),
-            ended("web02", "OK", Refusal::Unspecified),
-        ],
-        ..Default::default()
-    })
-    .await;
-    let ran = controller.rsv("-H web* tail -f app").await;
-    let mut lines: Vec<&str> = ran.out.lines().collect();
-    lines.sort_unstable();
-    assert_eq!(
-        lines,
-        [
-            "web01 app | one",
-            "web01 app | two",
-            "web02 app | due",
-            "web02 app | uno"
-        ],
-        "{}",
-        ran.err
-    );
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    let notices = "-- lost the controller, waiting --\n-- back --\n";
-    assert_eq!(ran.err, notices);
-    let mut places: Vec<(String, u64)> = controller
-        .fake
-        .tails()
-        .into_iter()
-        .filter_map(|tail| tail.from)
-        .map(|from| (from.log_id, from.offset))
-        .collect();
-    places.sort();
-    assert_eq!(
-        places,
-        [
-            ("log of web01".to_owned(), 6),
-            ("log of web02".to_owned(), 11)
-        ]
-    );
-}
-
-#[tokio::test]
-async fn one_source_is_raw_bytes() {
-    let controller = Controller::with(Answers {
-        tail: vec![
-            output("web01", "one\ntw"),
-            ended("web01", "OK", Refusal::Unspecified),
-        ],
-        ..Default::default()
-    })
-    .await;
-    let ran = controller.rsv("-H web01 tail app").await;
-    assert_eq!(ran.result(), ("one\ntw", 0), "{}", ran.err);
 }
 
 #[tokio::test]

@@ -18,4 +18,5 @@ mod local;
 mod remote;
 mod run;
 mod shell;
+mod tail;
 mod xmlrpc;

@@ -314,6 +314,8 @@ pub enum Ask {
     ),
     /// To be told when a host has a session.
     WhenConnected(HostName, oneshot::Sender<()>),
+    /// To be told when a host has no session, and why.
+    WhenLost(HostName, oneshot::Sender<String>),
     /// To end all sessions, for this reason.
     Close(String, oneshot::Sender<()>),
 }
@@ -440,6 +442,11 @@ impl HubHandle {
     /// Waits until a host has a session.
     pub async fn when_connected(&self, host: HostName) -> Result<(), HubError> {
         self.ask(|answer| Ask::WhenConnected(host, answer)).await
+    }
+
+    /// Waits until a host has no session; gives why.
+    pub async fn when_lost(&self, host: HostName) -> Result<String, HubError> {
+        self.ask(|answer| Ask::WhenLost(host, answer)).await
     }
 
     /// Ends all sessions.

@@ -31,6 +31,8 @@ impl Seam {
                 vec![Event::Gap(gap)]
             }
             Event::End(end) => vec![Event::End(end)],
+            // That is the controller's to say.
+            Event::Away(_) | Event::Back(_) => Vec::new(),
         }
     }
 
@@ -105,6 +107,7 @@ mod tests {
             Event::Chunk(c) => String::from_utf8_lossy(&c.data).into_owned(),
             Event::Gap(g) => format!("<{:?} {}>", g.bytes, g.reason),
             Event::End(_) => "end".into(),
+            Event::Away(_) | Event::Back(_) => "link".into(),
         };
         events.iter().map(word).collect()
     }
@@ -182,7 +185,7 @@ mod tests {
                             prop_assert_eq!(position.unwrap() + g.bytes.unwrap(), at);
                             position = Some(at);
                         }
-                        Event::End(_) => prop_assert!(false),
+                        Event::End(_) | Event::Away(_) | Event::Back(_) => prop_assert!(false),
                     }
                 }
             }

@@ -4,13 +4,13 @@
 //! host only as the reader takes, so that a reader that stands still costs one buffer, and holds up nobody
 //! else. A follower survives what happens to its host: it goes on where it stood.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use rsv_proto::{
     name::HostName,
     wire::{
         HostState, OpenLog, Refusal, ServeLogRequest, TailRequest, TailResponse,
-        tail_response::{End, Event},
+        tail_response::{Away, Back, End, Event},
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -27,8 +27,12 @@ use crate::{
 /// How long an agent may take to dial back with the log it was asked for.
 const DIAL_BACK: Duration = Duration::from_secs(5);
 
-/// The most programs that one reader follows at a time.
-const MAX_SOURCES: usize = 100;
+/// The most programs that one reader reads at a time, unless it asks for more, and then.
+const SOURCES: usize = 100;
+const MOST_SOURCES: usize = 1000;
+
+/// How long a log may go on after its host was lost: what had been sent before still comes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Items that wait for the reader: with full chunks half a megabyte, all sources together.
 const ITEMS: usize = 8;
@@ -62,9 +66,13 @@ pub(super) async fn tail(
             Refusal::Unspecified,
         ));
     }
-    if sources.len() > MAX_SOURCES {
+    let most = match usize::try_from(request.max_streams) {
+        Ok(0) => SOURCES,
+        most => most.unwrap_or(MOST_SOURCES).min(MOST_SOURCES),
+    };
+    if sources.len() > most {
         return Err(Status::invalid_argument(format!(
-            "{} programs match, at most {MAX_SOURCES} are followed at a time",
+            "{} programs match, at most {most} are read at a time (max-streams, up to {MOST_SOURCES})",
             sources.len()
         )));
     }
@@ -127,6 +135,7 @@ fn plan(
             program: shown,
             request,
             seam: Seam::default(),
+            is_away: false,
         });
     }
     for unmatched in wanted.unmatched(programs) {
@@ -140,7 +149,12 @@ struct Source {
     program: String,
     request: TailRequest,
     seam: Seam,
+    /// The reader has been told that nothing comes for now.
+    is_away: bool,
 }
+
+/// Nobody reads any more.
+struct Gone;
 
 /// How one reading of a source came to its end.
 enum Ending {
@@ -186,6 +200,12 @@ impl Source {
                 return;
             }
             tracing::debug!(host = %self.host, program = self.program, reason, "will follow again");
+            if !self.is_away {
+                self.is_away = true;
+                if self.say(items, Event::Away(Away { reason })).await.is_err() {
+                    return;
+                }
+            }
             pause = if had_any {
                 PAUSE
             } else {
@@ -217,16 +237,42 @@ impl Source {
             Ok(arrival) => arrival,
             Err(reason) => return Ending::Broken(reason, false),
         };
-        let ending = self.forward(&mut log, items).await;
+        if std::mem::take(&mut self.is_away) && self.say(items, Event::Back(Back {})).await.is_err()
+        {
+            return Ending::Over;
+        }
+        let ending = self.forward(hub, &mut log, items).await;
         // The agent learns that nobody reads any more when this end is gone.
         drop::<oneshot::Sender<()>>(reader);
         ending
     }
 
-    async fn forward(&mut self, log: &mut Streaming<ServeLogRequest>, items: &Items) -> Ending {
+    /// Tells the reader; an error says that it has gone.
+    async fn say(&self, items: &Items, event: Event) -> Result<(), Gone> {
+        let item = TailResponse {
+            host: self.host.to_string(),
+            program: self.program.clone(),
+            event: Some(event),
+        };
+        items.send(Ok(item)).await.map_err(|_| Gone)
+    }
+
+    async fn forward(
+        &mut self,
+        hub: &HubHandle,
+        log: &mut Streaming<ServeLogRequest>,
+        items: &Items,
+    ) -> Ending {
+        let mut lost = pin!(lost(hub.clone(), self.host.clone()));
         let mut had_any = false;
         loop {
-            let item = match log.message().await {
+            // Nothing is given up that has arrived: the reader's place is already behind it.
+            let message = tokio::select! {
+                biased;
+                message = log.message() => message,
+                reason = &mut lost => return Ending::Broken(reason, had_any),
+            };
+            let item = match message {
                 Ok(Some(message)) => message.item,
                 Ok(None) => return Ending::Broken("the host broke off".into(), had_any),
                 Err(_) => {
@@ -239,12 +285,7 @@ impl Source {
             had_any = true;
             let is_end = matches!(event, Event::End(_));
             for event in self.seam.join(event) {
-                let item = TailResponse {
-                    host: self.host.to_string(),
-                    program: self.program.clone(),
-                    event: Some(event),
-                };
-                if items.send(Ok(item)).await.is_err() {
+                if self.say(items, event).await.is_err() {
                     return Ending::Over;
                 }
             }
@@ -252,6 +293,19 @@ impl Source {
                 return Ending::Over;
             }
         }
+    }
+}
+
+/// Waits until a host is lost, and for what it had sent before. A connection that is cut without a word may
+/// look as if it were merely silent for much longer.
+async fn lost(hub: HubHandle, host: HostName) -> String {
+    match hub.when_lost(host).await {
+        Ok(reason) => {
+            tokio::time::sleep(LAST_WORDS).await;
+            reason
+        }
+        // Then the log itself has to tell.
+        Err(_busy_or_stopped) => std::future::pending().await,
     }
 }
 

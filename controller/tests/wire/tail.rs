@@ -97,6 +97,8 @@ async fn item(reader: &mut Streaming<TailResponse>) -> String {
         Event::Chunk(chunk) => String::from_utf8_lossy(&chunk.data).into_owned(),
         Event::Gap(gap) => format!("<gap {:?}>", gap.bytes),
         Event::End(end) => format!("<end {} {:?}>", end.reason, end.refusal()),
+        Event::Away(_) => "<away>".into(),
+        Event::Back(_) => "<back>".into(),
     };
     format!("{} {}: {words}", item.host, item.program)
 }
@@ -151,12 +153,14 @@ async fn a_follower_survives_its_hosts_agent_without_loss_or_repetition() {
     assert_eq!(item(&mut reader).await, "web01 app: abc");
     let credentials = agent.vanish();
     log.served.abort();
+    assert_eq!(item(&mut reader).await, "web01 app: <away>");
     let mut again = Agent::dial(&fleet, credentials, hello(2)).await;
     again.welcome().await;
     let open = again.open_log().await;
     let from = open.request.unwrap().from.unwrap();
     assert_eq!((from.log_id.as_str(), from.offset), ("l1", 103));
     let log = Log::serve(&again, open.stream).await;
+    assert_eq!(item(&mut reader).await, "web01 app: <back>");
     log.chunk(101, b"bcde").await;
     assert_eq!(
         item(&mut reader).await,
@@ -166,6 +170,87 @@ async fn a_follower_survives_its_hosts_agent_without_loss_or_repetition() {
     log.chunk(110, b"x").await;
     assert_eq!(item(&mut reader).await, "web01 app: <gap Some(5)>");
     assert_eq!(item(&mut reader).await, "web01 app: x");
+}
+
+#[tokio::test]
+async fn a_host_that_is_lost_is_said_although_its_log_is_merely_silent() {
+    let fleet = Fleet::start().await;
+    let mut agent = host(&fleet, "web01").await;
+    let mut reader = read(&fleet, follow(&["web01"], "app")).await;
+    let open = agent.open_log().await;
+    let log = Log::serve(&agent, open.stream).await;
+    log.chunk(0, b"abc").await;
+    assert_eq!(item(&mut reader).await, "web01 app: abc");
+    let credentials = agent.vanish();
+    log.chunk(3, b"d").await;
+    assert_eq!(
+        item(&mut reader).await,
+        "web01 app: d",
+        "what was on its way comes"
+    );
+    assert_eq!(item(&mut reader).await, "web01 app: <away>");
+    let mut again = Agent::dial(&fleet, credentials, hello(2)).await;
+    again.welcome().await;
+    let open = again.open_log().await;
+    assert_eq!(open.request.unwrap().from.unwrap().offset, 4);
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_while_its_host_goes_loses_nothing() {
+    let fleet = Fleet::start().await;
+    let mut agent = host(&fleet, "web01").await;
+    let mut stuck = read(&fleet, follow(&["web01"], "app")).await;
+    let open = agent.open_log().await;
+    let log = Log::serve(&agent, open.stream).await;
+    let chunk = vec![b'x'; 60_000];
+    let mut offset = 0;
+    let flood = async {
+        while log.chunk(offset, &chunk).await {
+            offset += chunk.len() as u64;
+        }
+    };
+    let stopped = tokio::time::timeout(Duration::from_secs(1), flood).await;
+    assert!(stopped.is_err(), "nobody reads, and all went somewhere");
+    let credentials = agent.vanish();
+    fleet.eventually("web01", |h| !h.reason.is_empty()).await;
+    let mut read = 0;
+    loop {
+        let item = soon("an item", stuck.message()).await.unwrap().unwrap();
+        match item.event.unwrap() {
+            Event::Chunk(chunk) => {
+                assert_eq!(chunk.at.unwrap().offset, read, "one after the other");
+                read += chunk.data.len() as u64;
+            }
+            Event::Away(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut again = Agent::dial(&fleet, credentials, hello(2)).await;
+    again.welcome().await;
+    let open = again.open_log().await;
+    assert_eq!(open.request.unwrap().from.unwrap().offset, read);
+}
+
+#[tokio::test]
+async fn more_programs_than_a_reader_allows_are_refused_with_their_number() {
+    let fleet = Fleet::start().await;
+    let _first = host(&fleet, "web01").await;
+    let _second = host(&fleet, "web02").await;
+    let request = TailRequest {
+        max_streams: 1,
+        ..follow(&["web*"], "app")
+    };
+    let status = fleet.operator().await.tail(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(
+        status.message(),
+        "2 programs match, at most 1 are read at a time (max-streams, up to 1000)"
+    );
+    let request = TailRequest {
+        max_streams: u32::MAX,
+        ..follow(&["web*"], "app")
+    };
+    fleet.operator().await.tail(request).await.unwrap();
 }
 
 #[tokio::test]

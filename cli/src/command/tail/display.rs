@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use rsv_proto::wire::tail_response::{Chunk, Gap};
 use serde::Serialize;
 
-use super::{neutral::Neutral, source_name};
+use super::{filter::Filter, neutral::Neutral, source_name};
 use crate::{
     error::Failure,
     json,
@@ -16,7 +16,7 @@ use crate::{
 
 /// The longest line that is kept together: a program that never ends a line must not fill the
 /// memory. A longer one is shown in pieces.
-const LONGEST_LINE: usize = 64 * 1024;
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// Colours of sources; a source has the same one in every run.
 const COLORS: [AnsiColor; 6] = [
@@ -33,6 +33,7 @@ const COLORS: [AnsiColor; 6] = [
 pub(super) struct Display {
     form: Form,
     is_neutral: bool,
+    filter: Filter,
 }
 
 #[derive(Debug)]
@@ -69,7 +70,7 @@ struct Lost<'a> {
 impl Display {
     /// For one source, or for several. On a terminal control characters are spelled out unless
     /// they are wanted `raw`.
-    pub(super) fn new(ui: &Ui, single: bool, raw: bool) -> Self {
+    pub(super) fn new(ui: &Ui, single: bool, raw: bool, filter: Filter) -> Self {
         let form = match (ui.output().is_text(), single) {
             (false, _) => Form::Json,
             (true, true) => Form::Raw(Neutral::default()),
@@ -78,11 +79,29 @@ impl Display {
         Self {
             form,
             is_neutral: ui.out_is_terminal() && !raw,
+            filter,
         }
     }
 
     /// Bytes of a source.
     pub(super) fn chunk(
+        &mut self,
+        ui: &mut Ui,
+        host: &str,
+        program: &str,
+        chunk: &Chunk,
+    ) -> Result<(), Failure> {
+        if self.filter.is_open() {
+            return self.show(ui, host, program, chunk);
+        }
+        for line in self.filter.pass(host, program, chunk) {
+            self.show(ui, host, program, &line)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that are wanted.
+    fn show(
         &mut self,
         ui: &mut Ui,
         host: &str,
@@ -134,6 +153,7 @@ impl Display {
         program: &str,
         gap: &Gap,
     ) -> Result<(), Failure> {
+        self.rest(ui, host, program)?;
         match &mut self.form {
             Form::Raw(_) => {
                 ui.say(&gap_words(gap));
@@ -168,6 +188,7 @@ impl Display {
 
     /// Nothing more comes from a source, or not at this place: what there is of a line is shown.
     pub(super) fn end(&mut self, ui: &mut Ui, host: &str, program: &str) -> Result<(), Failure> {
+        self.rest(ui, host, program)?;
         let Form::Lines(pending) = &mut self.form else {
             return Ok(());
         };
@@ -178,8 +199,19 @@ impl Display {
         }
     }
 
+    /// What the filter has kept of a source.
+    fn rest(&mut self, ui: &mut Ui, host: &str, program: &str) -> Result<(), Failure> {
+        for rest in self.filter.end(host, program) {
+            self.show(ui, host, program, &rest)?;
+        }
+        Ok(())
+    }
+
     /// Nothing more comes at all.
     pub(super) fn finish(&mut self, ui: &mut Ui) -> Result<(), Failure> {
+        for (host, program, rest) in self.filter.finish() {
+            self.show(ui, &host, &program, &rest)?;
+        }
         let Form::Lines(pending) = &mut self.form else {
             return Ok(());
         };

@@ -119,7 +119,7 @@ pub(super) fn place_behind(event: &Event) -> Option<Cursor> {
             offset: at.offset.saturating_add(chunk.data.len() as u64),
         }),
         Event::Gap(gap) => gap.at.clone(),
-        Event::End(_) => None,
+        Event::End(_) | Event::Away(_) | Event::Back(_) => None,
     }
 }
 

@@ -13,6 +13,7 @@ use rsv_proto::wire::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    away::Away,
     display::Display,
     feed::{Feed, LONGEST_PAUSE, PAUSE},
     is_clean,
@@ -25,6 +26,7 @@ use crate::{
     command::status::is_reachable,
     error::{Exit, Failure},
     invocation::Invocation,
+    ui::printable,
 };
 
 /// How long a follower waits for the agent of this machine: longer than a restart of it takes.
@@ -97,6 +99,7 @@ pub(super) async fn show(
             Err(failure) => return Err(failure),
         };
         shown.places.broke_off(since.elapsed());
+        shown.away = Away::default();
         feed = again(invocation, &asked, &shown.places, lost).await?;
         since = Instant::now();
     }
@@ -110,6 +113,7 @@ struct Shown {
     ends: Vec<(String, End)>,
     places: Places,
     order: Order,
+    away: Away,
 }
 
 impl Shown {
@@ -146,7 +150,15 @@ impl Shown {
         match event {
             Some(Event::Chunk(chunk)) => display.chunk(ui, &host, &program, &chunk)?,
             Some(Event::Gap(gap)) => display.gap(ui, &host, &program, &gap)?,
+            Some(Event::Away(away)) if self.away.leave(&host, &program) => {
+                let (host, reason) = (printable(&host), printable(&away.reason));
+                ui.note(&format!("-- {host}: {reason}, waiting --"));
+            }
+            Some(Event::Back(_)) if self.away.is_back(&host, &program) => {
+                ui.note(&format!("-- {}: back --", printable(&host)));
+            }
             Some(Event::End(end)) => {
+                self.away.is_back(&host, &program);
                 display.end(ui, &host, &program)?;
                 if !host.is_empty() && !is_clean(&end) {
                     let source = source_name(&host, &program);
@@ -154,7 +166,7 @@ impl Shown {
                 }
                 self.ends.push((program, end));
             }
-            None => {}
+            Some(Event::Away(_) | Event::Back(_)) | None => {}
         }
         Ok(())
     }

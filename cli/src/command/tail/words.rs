@@ -160,6 +160,9 @@ mod tests {
             follow,
             lines: None,
             raw: false,
+            include: Vec::new(),
+            without: Vec::new(),
+            max_streams: None,
             words: rest.map(ToString::to_string).collect(),
             typed: words.iter().map(ToString::to_string).collect(),
         }

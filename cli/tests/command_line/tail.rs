@@ -1,0 +1,210 @@
+//! `tail` over the fleet: whole lines, places, and what is said of hosts.
+
+use rsv_proto::wire::{
+    Cursor, HostState, Refusal, TailResponse,
+    tail_response::{Away, Back, Chunk, End, Event},
+};
+
+use crate::{controller::Controller, fake::Answers, fleet::host_status};
+
+fn output(host: &str, data: &str) -> TailResponse {
+    said(
+        host,
+        Event::Chunk(Chunk {
+            at: None,
+            data: data.as_bytes().to_vec(),
+        }),
+    )
+}
+
+fn said(host: &str, event: Event) -> TailResponse {
+    TailResponse {
+        host: host.into(),
+        program: "app".into(),
+        event: Some(event),
+    }
+}
+
+fn ended(host: &str, reason: &str, refusal: Refusal) -> TailResponse {
+    let event = Event::End(End {
+        reason: reason.into(),
+        refusal: refusal.into(),
+    });
+    said(host, event)
+}
+
+#[tokio::test]
+async fn lines_are_chosen_by_expressions_over_whole_lines() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "GET /healthz\nERR"),
+            output("web02", "ERROR 2\n"),
+            output("web01", "OR 1\nWARN healthz\nok\nWARN end"),
+            ended("web01", "OK", Refusal::Unspecified),
+            ended("web02", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let line = "-H web* tail -f app --include ERROR --include WARN --exclude healthz$ -x web03 --max-streams 7";
+    let ran = controller.rsv(line).await;
+    let expected = "web02 app | ERROR 2\nweb01 app | ERROR 1\nweb01 app | WARN end\n";
+    assert_eq!(ran.result(), (expected, 0), "{}", ran.err);
+    let asked = controller.fake.tails().remove(0);
+    assert_eq!(asked.max_streams, 7);
+    assert_eq!(asked.hosts.unwrap().exclude, ["web03"]);
+    let ran = controller
+        .rsv("-H web* -o jsonl tail -f app --include OR.1")
+        .await;
+    let lines: Vec<serde_json::Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let texts: Vec<_> = lines
+        .iter()
+        .map(|line| line["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts, ["ERROR 1\n"]);
+    let ran = controller.rsv("-H web* tail app --include a(").await;
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err
+            .contains("`--include a(` is no regular expression: unclosed group"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_goes_and_comes_is_said_once() {
+    let away = |host| {
+        let reason = "connection lost".to_owned();
+        said(host, Event::Away(Away { reason }))
+    };
+    let of_side = |response: TailResponse| TailResponse {
+        program: "side".into(),
+        ..response
+    };
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\ntw"),
+            away("web01"),
+            of_side(away("web01")),
+            said("web01", Event::Back(Back {})),
+            output("web01", "o\n"),
+            of_side(said("web01", Event::Back(Back {}))),
+            ended("web01", "OK", Refusal::Unspecified),
+            of_side(ended("web01", "OK", Refusal::Unspecified)),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* tail -f app side").await;
+    let expected = "web01 app | one\nweb01 app | two\n";
+    assert_eq!(ran.result(), (expected, 0), "{}", ran.err);
+    assert_eq!(
+        ran.err,
+        "-- web01: connection lost, waiting --\n-- web01: back --\n"
+    );
+    let ran = controller.rsv("-q -H web* tail -f app side").await;
+    assert_eq!((ran.result(), ran.err.as_str()), ((expected, 0), ""));
+}
+
+#[tokio::test]
+async fn lines_of_several_sources_are_kept_whole() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\ntw"),
+            output("web02", "uno\n"),
+            output("web01", "o\nrest"),
+            ended("web01", "OK", Refusal::Unspecified),
+            ended("web02", "the host is unreachable", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* tail -f app").await;
+    let out = "web01 app | one\nweb02 app | uno\nweb01 app | two\nweb01 app | rest\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+    assert!(
+        ran.err.contains("web02 app: the host is unreachable"),
+        "{}",
+        ran.err
+    );
+    let ran = controller.rsv("-H web* tail app").await;
+    let out = "web01 app | one\nweb01 app | two\nweb01 app | rest\nweb02 app | uno\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn several_followed_sources_each_go_on_where_they_broke_off() {
+    let at = |host: &str, offset, data: &str| {
+        let at = Some(Cursor {
+            log_id: format!("log of {host}"),
+            offset,
+        });
+        let data = data.as_bytes().to_vec();
+        said(host, Event::Chunk(Chunk { at, data }))
+    };
+    let controller = Controller::with(Answers {
+        status: ["web01", "web02"]
+            .map(|host| host_status(host, HostState::Connected, 0))
+            .into(),
+        tail: vec![at("web01", 0, "one\ntw"), at("web02", 7, "uno\n")],
+        tail_from: vec![
+            at("web01", 6, "o\n"),
+            ended("web01", "OK", Refusal::Unspecified),
+            at("web02", 11, "due\n"),
+            ended("web02", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* tail -f app").await;
+    let mut lines: Vec<&str> = ran.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "web01 app | one",
+            "web01 app | two",
+            "web02 app | due",
+            "web02 app | uno"
+        ],
+        "{}",
+        ran.err
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let notices = "-- lost the controller, waiting --\n-- back --\n";
+    assert_eq!(ran.err, notices);
+    let mut places: Vec<(String, u64)> = controller
+        .fake
+        .tails()
+        .into_iter()
+        .filter_map(|tail| tail.from)
+        .map(|from| (from.log_id, from.offset))
+        .collect();
+    places.sort();
+    assert_eq!(
+        places,
+        [
+            ("log of web01".to_owned(), 6),
+            ("log of web02".to_owned(), 11)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn one_source_is_raw_bytes() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\ntw"),
+            ended("web01", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web01 tail app").await;
+    assert_eq!(ran.result(), ("one\ntw", 0), "{}", ran.err);
+}
