@@ -192,6 +192,13 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: ContextVerb,
     },
+    /// Say what a configuration of Supervisor meets here, and how to switch over
+    #[command(after_help = words::IMPORT)]
+    Import {
+        /// The file [default: --configuration, then Supervisor's usual places]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Print a completion script for a shell
     #[command(after_help = words::COMPLETION)]
     Completion {
@@ -252,6 +259,7 @@ impl Verb {
                 ContextVerb::Ls => "ctx ls",
                 ContextVerb::Use { .. } => "ctx use",
             },
+            Self::Import { .. } => "import",
             Self::Completion { .. } => "completion",
             Self::Man { .. } => "man",
             Self::Help { .. } => "help",

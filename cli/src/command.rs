@@ -10,6 +10,7 @@ mod group;
 mod help;
 mod here;
 mod host;
+mod import;
 mod maintail;
 mod man;
 mod op;
@@ -69,6 +70,7 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
             ContextVerb::Use { name } => ctx::choose(invocation, &name),
         },
         Verb::Completion { shell } => completion::run(invocation, shell),
+        Verb::Import { file } => import::run(invocation, file),
         Verb::Man { directory } => man::run(invocation, &directory),
         Verb::Help { verb } => help::run(invocation, &verb),
         Verb::Unknown(words) => unknown(invocation, &words),

@@ -126,6 +126,45 @@ pub(crate) struct Host {
     pub(crate) conflict: Option<String>,
 }
 
+/// `import`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImportReport {
+    pub(crate) schema: &'static str,
+    pub(crate) file: String,
+    pub(crate) included: Vec<String>,
+    /// Null when the file is refused as it is.
+    pub(crate) processes: Option<usize>,
+    pub(crate) groups: Option<usize>,
+    /// Something has to be changed before the agent takes the file.
+    pub(crate) refused: bool,
+    pub(crate) findings: Vec<ImportFinding>,
+    /// How many differences there are besides, which do not depend on the file.
+    pub(crate) more_differences: usize,
+    /// What is to be added to the file; null when it has it.
+    pub(crate) agent_section: Option<String>,
+    /// The way from Supervisor to rsv, for a shell of root.
+    pub(crate) commands: Vec<String>,
+}
+
+/// A finding of `import`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImportFinding {
+    /// `refused`: has to be changed first; `differs`: does something else.
+    pub(crate) severity: &'static str,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<usize>,
+    pub(crate) section: Option<String>,
+    pub(crate) key: Option<String>,
+    /// Null where the difference says it all.
+    pub(crate) text: Option<String>,
+    /// The row of COMPATIBILITY.md: what it is about, what Supervisor does, what is done here, and why.
+    pub(crate) topic: Option<String>,
+    pub(crate) supervisor: Option<String>,
+    pub(crate) here: Option<String>,
+    pub(crate) why: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
 /// An event of `events`, one object a line.
 #[derive(Debug, Serialize)]
 pub(crate) struct Event {

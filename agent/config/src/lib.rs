@@ -10,6 +10,7 @@
 //! - `supervisord`, `program`, `group`, `server`, `plugin`, `agent`, `client`: the sections
 //! - `load`, `overrides`, `search`, `unknown`, `locations`, `config`: the whole
 //! - `plan`: what a change of configuration asks for
+//! - `import`: what a file of Supervisor's meets here
 
 mod agent;
 mod client;
@@ -22,6 +23,7 @@ mod error;
 mod expand;
 mod group;
 pub mod host;
+mod import;
 mod load;
 mod locations;
 mod overrides;
@@ -42,6 +44,7 @@ pub use client::{ClientView, Supervisorctl, client_view};
 pub use config::Config;
 pub use error::{ConfigError, ConfigErrors, Fault, Place, ValueError, Warning, WarningKind};
 pub use group::{BrokenProgram, EventKind, EventPool, FcgiAddress, FcgiSocket, Group, GroupKind};
+pub use import::{Difference, Finding, Import, Severity, differences, import};
 pub use load::{Loaded, Strictness, load, load_str};
 pub use locations::{LONGEST_SOCKET_PATH, Locations};
 pub use overrides::{Flag, Overrides};

@@ -82,6 +82,7 @@ impl Verb {
             | Self::Op { .. }
             | Self::Token { .. }
             | Self::Ctx { .. }
+            | Self::Import { .. }
             | Self::Completion { .. }
             | Self::Man { .. }
             | Self::Help { .. }

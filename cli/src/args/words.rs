@@ -281,6 +281,19 @@ Examples:
   rsv ctx use admin
   RSV_CONTEXT=admin.context rsv host ls     use a file as it is";
 
+pub(super) const IMPORT: &str = "\
+Reads the file and what it includes, and changes nothing. Each finding has its file and line, what \
+Supervisor does, what is done here, and what can be done about it; at the end stand the [agent] section \
+and the commands that switch this machine over.
+
+Exit codes: 0 the agent takes the file as it is; 1 something has to be changed first; 2 there is no \
+file, or it cannot be read at all.
+
+Examples:
+  rsv import
+  rsv import /etc/supervisor/supervisord.conf
+  rsv -o json import supervisord.conf";
+
 pub(super) const COMPLETION: &str = "\
 For bash, zsh and fish hosts, programs, groups, operations, labels and contexts are completed as well: \
 they are asked for at the key, of the agent, or of the controller that the line means. What is not \
