@@ -1,7 +1,7 @@
 //! Event listeners: what happens is told to programs that have asked for it, by Supervisor's protocol
 //! on their standard streams.
 //!
-//! What is decided is in [`pool`], [`pools`], [`protocol`] and [`tick`], which are pure. The task ([`task`])
+//! What is decided is in `pool`, `pools`, [`protocol`] and `tick`, which are pure. The task (`task`)
 //! feeds them: changes of processes from the hub, output from the capture, groups from the roster,
 //! words of clients. It writes to listeners beside itself, so that one who does not read holds up nobody.
 //!

@@ -1,7 +1,7 @@
 //! What a listener says on its standard output, and what it means.
 //!
 //! Pure, and the same however the bytes are cut into pieces. Nothing that a listener can write makes
-//! this hold more than [`LINE`] and [`RESULT`] allow.
+//! this hold more than `LINE` and `RESULT` allow.
 
 /// `READY` and its line end: it takes an event.
 const READY: &[u8] = b"READY\n";

@@ -49,10 +49,10 @@ pub(crate) struct Global {
     #[arg(short = 's', long, global = true, value_name = "URL", help_heading = LOCAL)]
     pub(crate) serverurl: Option<String>,
 
-    /// The user for a server of XML-RPC; without it that of [supervisorctl]
+    /// The user for a server of XML-RPC; without it that of the section supervisorctl
     #[arg(short = 'u', long, global = true, value_name = "USER", help_heading = LOCAL)]
     pub(crate) username: Option<String>,
-    /// Its password, which others can see here; better in [supervisorctl]
+    /// Its password, which others can see here; better in the section supervisorctl
     #[arg(short = 'p', long, global = true, value_name = "PASSWORD", help_heading = LOCAL)]
     pub(crate) password: Option<String>,
     /// A prompt, which with a verb runs the verb alone, as supervisorctl has it
