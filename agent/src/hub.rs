@@ -23,6 +23,7 @@
 mod adoption;
 mod asks;
 mod clock;
+mod desire;
 #[cfg(test)]
 pub(crate) mod fake;
 mod gear;
@@ -49,6 +50,7 @@ use rsv_supervise::{Autorestart, Effect, Event, Observation, Phase, Policy, Retr
 use tokio::sync::{mpsc, oneshot};
 
 use crate::capture::Capture;
+use crate::desired::Desired;
 use crate::journal::{CAPACITY, Journal};
 use crate::keeper_client::{Attached, KeeperInput, KeeperPort};
 use crate::listeners::Listeners;
@@ -87,6 +89,8 @@ pub struct Settings {
     pub purge: Option<AutoLogs>,
     /// Who is told of every change.
     pub listeners: Listeners,
+    /// What the fleet wants of them, as far as it was known.
+    pub desired: Desired,
 }
 
 /// The owner of every machine. See the module's own words.
@@ -125,6 +129,8 @@ struct Core {
     /// The keys in the order of starting.
     order: Vec<Key>,
     retired: Retired,
+    /// What the fleet wants.
+    desired: Desired,
     gear: Gear,
     course: Course,
     adoption: Adoption,
@@ -162,7 +168,9 @@ impl Hub {
         for program in programs {
             let key = program.key.clone();
             if let Entry::Vacant(vacant) = slots.entry(key.clone()) {
-                vacant.insert(Box::new(Slot::new(program)));
+                let mut slot = Slot::new(program);
+                slot.hold = settings.desired.hold(&key).cloned();
+                vacant.insert(Box::new(slot));
                 order.push(key);
             }
         }
@@ -181,6 +189,7 @@ impl Hub {
             slots,
             order,
             retired: Retired::new(),
+            desired: settings.desired,
             gear,
             course,
             adoption,
@@ -322,12 +331,13 @@ impl Core {
     }
 }
 
-/// The rules for a machine now: while everything is being stopped nothing is started again.
+/// The rules for a machine now: while everything is being stopped nothing is started again, and what
+/// is held is not started at all.
 fn policy<'a>(slot: &'a Slot, course: &Course) -> Cow<'a, Policy> {
     let policy = &slot.program.policy;
     match course {
-        Course::Serving => Cow::Borrowed(policy),
-        Course::Stopping(_) | Course::Done(_) => Cow::Owned(Policy {
+        Course::Serving if slot.hold.is_none() => Cow::Borrowed(policy),
+        Course::Serving | Course::Stopping(_) | Course::Done(_) => Cow::Owned(Policy {
             autostart: false,
             autorestart: Autorestart::Never,
             startretries: Retries::Limit(0),

@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 
 use crate::args::JoinArgs;
 use crate::check::located;
+use crate::desired::DesiredFile;
 use crate::failure::{Failure, chain};
 use crate::identity::request::KeyRequest;
 use crate::identity::{HostIdentity, StateDir};
@@ -61,6 +62,13 @@ fn attempt(args: &JoinArgs, argv0: &str) -> Result<HostIdentity, Failure> {
         None => token.controllers.clone(),
     };
     let identity = runtime.block_on(enrol(&token, &name, &addresses))?;
+    // What another fleet wanted of this host counts no more.
+    let forgotten = DesiredFile::new(state.path()).forget();
+    forgotten.map_err(|error| {
+        Failure::failed(format!(
+            "cannot forget what the former fleet wanted: {error}"
+        ))
+    })?;
     state
         .store_identity(&identity)
         .map_err(|error| Failure::failed(chain(&error)).hint(error.hint()))?;

@@ -10,6 +10,7 @@
 //! * [`tail`]: from a request for output to the stream of its pieces
 //! * [`local`]: the `Fleet` service for this one host, on a Unix socket
 //! * [`link`]: the session to the controller
+//! * [`desired`]: which programs the fleet wants to be down, kept over restarts
 //! * [`compat`]: the front for Supervisor's own clients
 //! * [`identity`]: key, certificate and epoch of this host
 //! * [`mainlog`]: the agent's own log, in the form of Supervisor's
@@ -23,6 +24,7 @@ pub mod capture;
 pub mod check;
 pub mod compat;
 pub mod daemon;
+pub mod desired;
 pub mod failure;
 pub mod hub;
 pub mod identity;

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
+use crate::desired::{DesiredFile, DesiredHandle};
 use crate::hub::HubHandle;
 use crate::identity::{HostIdentity, StateDir};
 use crate::logbook::LogBook;
@@ -86,6 +87,7 @@ struct Link {
     hub: HubHandle,
     logbook: LogBook,
     commands: CommandsHandle,
+    desired: DesiredHandle,
 }
 
 /// Tells the link when and why to leave.
@@ -104,6 +106,7 @@ pub fn start(options: LinkOptions) -> LinkHandle {
         join_command,
     } = options;
     let commands = CommandsHandle::start(state.path(), &facts.boot_id, hub.clone());
+    let desired = DesiredHandle::start(DesiredFile::new(state.path()), hub.clone());
     let link = Link {
         controllers,
         state,
@@ -111,6 +114,7 @@ pub fn start(options: LinkOptions) -> LinkHandle {
         hub,
         logbook,
         commands,
+        desired,
     };
     let task = tokio::spawn(async move {
         let mut leave = Leave(told);

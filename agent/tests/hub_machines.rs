@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fake::FakeKeeper;
 use rig::{Agent, Rig, program, said, within};
+use rsv_agent::desired::Desired;
 use rsv_agent::hub::{ActOn, Shutdown};
 use rsv_agent::spec::Program;
 use rsv_keeper::message::{Note, Refused, Report, Request, Stage};
@@ -483,4 +484,63 @@ async fn who_waits_when_everything_ends_is_answered() {
         said(&result),
         (Outcome::Failed, Refusal::ShuttingDown, vec![])
     );
+}
+
+fn hold(reason: &str) -> wire::Hold {
+    wire::Hold {
+        reason: reason.into(),
+        ..Default::default()
+    }
+}
+
+/// A word that this program is to be down, or with none that everything may run.
+fn desired(generation: u64, disabled: Option<&str>) -> Desired {
+    let program = |name: &str| wire::DisabledProgram {
+        group: name.into(),
+        name: name.into(),
+        hold: Some(hold("leaks")),
+    };
+    Desired::of(wire::Desired {
+        generation,
+        disabled: disabled.into_iter().map(program).collect(),
+        drained: None,
+    })
+}
+
+#[tokio::test]
+async fn a_disabled_program_is_stopped_and_refused_and_comes_up_when_it_is_enabled() {
+    let (_rig, agent, mut keeper) = pair(vec![sleeper("app")]).await;
+    let run = keeper.spawn().await.run;
+    keeper.spawned(&run, 1001);
+    agent.until_state("app", ProcessState::Running).await;
+
+    agent.hub.desire(desired(2, Some("app"))).await.unwrap();
+    assert_eq!(keeper.signal().await.signal, TERM);
+    keeper.exited(&run, 0);
+    let stopped = agent.until_state("app", ProcessState::Stopped).await;
+    assert_eq!(stopped.hold, Some(hold("leaks")));
+    for refused in [agent.start("app").await, agent.restart("app").await] {
+        assert_eq!(said(&refused), (Outcome::Failed, Refusal::Disabled, vec![]));
+        assert!(refused.detail.contains("leaks"), "{}", refused.detail);
+        assert!(refused.detail.contains("enable app"), "{}", refused.detail);
+    }
+    // A word that was overtaken on its way changes nothing.
+    agent.hub.desire(desired(1, None)).await.unwrap();
+    assert_eq!(agent.shown("app").await.hold, Some(hold("leaks")));
+
+    agent.hub.desire(desired(3, None)).await.unwrap();
+    let run = keeper.spawn().await.run;
+    assert_eq!(run.attempt, 2);
+    keeper.spawned(&run, 1002);
+    let up = agent.until_state("app", ProcessState::Running).await;
+    assert_eq!(up.hold, None);
+}
+
+#[tokio::test]
+async fn enabling_does_not_start_what_does_not_start_by_itself() {
+    let (_rig, agent, mut keeper) = pair(vec![manual("app"), sleeper("side")]).await;
+    keeper.spawn().await;
+    agent.hub.desire(desired(1, Some("app"))).await.unwrap();
+    agent.hub.desire(desired(2, None)).await.unwrap();
+    assert_eq!(agent.shown("app").await.state(), ProcessState::Stopped);
 }

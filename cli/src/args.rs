@@ -122,6 +122,12 @@ pub(crate) enum Verb {
     /// Stop programs and start them again, as one operation
     #[command(after_help = words::RESTART)]
     Restart(ActArgs),
+    /// Let programs run again that were disabled
+    #[command(after_help = words::ENABLE)]
+    Enable(DesireArgs),
+    /// Stop programs and keep them down, for good
+    #[command(after_help = words::DISABLE)]
+    Disable(DesireArgs),
     /// Send a signal to programs
     #[command(after_help = words::SIGNAL)]
     Signal(Signal),
@@ -231,6 +237,8 @@ impl Verb {
             Self::Start(_) => "start",
             Self::Stop(_) => "stop",
             Self::Restart(_) => "restart",
+            Self::Enable(_) => "enable",
+            Self::Disable(_) => "disable",
             Self::Signal(_) => "signal",
             Self::Pid(_) => "pid",
             Self::Tail(_) => "tail",
@@ -249,6 +257,8 @@ impl Verb {
             Self::Top(_) => "top",
             Self::Host { verb } => match verb {
                 HostVerb::Ls => "host ls",
+                HostVerb::Drain(_) => "host drain",
+                HostVerb::Resume(_) => "host resume",
             },
             Self::Op { verb } => verb.name(),
             Self::Token { verb } => match verb {
@@ -355,6 +365,34 @@ pub(crate) enum HostVerb {
     /// List enrolled hosts: state, last seen, version, programs, certificate
     #[command(after_help = words::HOST_LS, visible_alias = "list")]
     Ls,
+    /// Stop every program of hosts and keep them down, such as for maintenance
+    #[command(after_help = words::HOST_DRAIN)]
+    Drain(DrainArgs),
+    /// Let the programs of drained hosts run again
+    #[command(after_help = words::HOST_RESUME)]
+    Resume(DrainArgs),
+}
+
+/// What `enable` and `disable` take.
+#[derive(Debug, Args)]
+pub(crate) struct DesireArgs {
+    /// Why, for those who wonder; shown by `status`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// NAME, GROUP:NAME, GROUP:*, `all`, or a quoted glob such as 'work*'
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) programs: Vec<String>,
+}
+
+/// What `host drain` and `host resume` take.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Why, for those who wonder; shown by `status` and `host ls`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Hosts, as `--host` takes them
+    #[arg(value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
 }
 
 /// What can be asked about tokens.

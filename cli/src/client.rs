@@ -14,10 +14,11 @@ use rsv_proto::{
         GetStatusRequest, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostSelection,
         HostStatus, ListAvailableRequest, ListHostsRequest, ListOperationsRequest, Operation,
         ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest, RereadResponse,
-        RetryOperationRequest, ShutdownRequest, TailMainLogRequest, TailMainLogResponse,
-        TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
-        WatchEventsResponse, WatchOperationRequest, admin_client::AdminClient,
-        control_operation_request::Control, fleet_client::FleetClient,
+        RetryOperationRequest, SetDesiredRequest, SetDesiredResponse, ShutdownRequest,
+        TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
+        UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
+        WatchOperationRequest, admin_client::AdminClient, control_operation_request::Control,
+        fleet_client::FleetClient,
     },
 };
 use tokio::sync::mpsc;
@@ -182,6 +183,16 @@ impl Server {
         });
         let answer = self.call("rsv.v1.Fleet/ControlOperation", call).await?.0;
         Ok(answer.operation.unwrap_or_default())
+    }
+
+    /// Says what is wanted of programs or hosts from now on.
+    pub(crate) async fn set_desired(
+        &self,
+        request: SetDesiredRequest,
+    ) -> Result<SetDesiredResponse, Failure> {
+        let mut client = self.fleet();
+        let call = client.set_desired(request);
+        Ok(self.call("rsv.v1.Fleet/SetDesired", call).await?.0)
     }
 
     /// Begins an operation on what did not end well in another one.

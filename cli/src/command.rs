@@ -5,6 +5,7 @@ mod avail;
 mod clear;
 mod completion;
 mod ctx;
+mod desire;
 mod events;
 mod group;
 mod help;
@@ -26,6 +27,8 @@ mod update;
 mod version;
 mod wait;
 
+use rsv_proto::wire::Wish;
+
 use crate::{
     args::{ContextVerb, HostVerb, TokenVerb, Verb},
     error::{Exit, Failure},
@@ -41,6 +44,8 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Start(args) => act::run(invocation, act::Asked::Start, args).await,
         Verb::Stop(args) => act::run(invocation, act::Asked::Stop, args).await,
         Verb::Restart(args) => act::run(invocation, act::Asked::Restart, args).await,
+        Verb::Enable(args) => desire::programs(invocation, Wish::Enable, args).await,
+        Verb::Disable(args) => desire::programs(invocation, Wish::Disable, args).await,
         Verb::Signal(args) => act::run_signal(invocation, args.words).await,
         Verb::Pid(args) => pid::run(invocation, args.programs).await,
         Verb::Tail(args) => tail::run(invocation, args).await,
@@ -59,6 +64,8 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Top(args) => top::run(invocation, args).await,
         Verb::Host { verb } => match verb {
             HostVerb::Ls => host::list(invocation).await,
+            HostVerb::Drain(args) => desire::hosts(invocation, Wish::Drain, args).await,
+            HostVerb::Resume(args) => desire::hosts(invocation, Wish::Resume, args).await,
         },
         Verb::Op { verb } => op::run(invocation, verb).await,
         Verb::Token { verb } => match verb {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use rsv_proto::time::from_wire;
+use rsv_proto::{time::from_wire, wire};
 use serde::Serialize;
 
 use crate::{error::Failure, ui::Ui};
@@ -54,6 +54,8 @@ pub(crate) struct StatusProgram {
     pub(crate) log_dropped_bytes: u64,
     /// It runs as an earlier configuration had it; `update` brings it along.
     pub(crate) outdated: bool,
+    /// Who wants it to be down, and why; null when nobody does.
+    pub(crate) hold: Option<Hold>,
     /// How it fares as an event listener; null when it is none, and of other hosts.
     pub(crate) listener: Option<Listener>,
     /// When all this was true.
@@ -124,6 +126,30 @@ pub(crate) struct Host {
     pub(crate) reason: Option<String>,
     /// Why its identity seems to be used twice.
     pub(crate) conflict: Option<String>,
+    /// Who wants all of it to be down, and why; null when nobody does.
+    pub(crate) drained: Option<Hold>,
+}
+
+/// Why something is wanted to be down.
+#[derive(Debug, Serialize)]
+pub(crate) struct Hold {
+    pub(crate) reason: Option<String>,
+    pub(crate) by: String,
+    pub(crate) since: Option<String>,
+    /// The whole host is drained, not this program alone.
+    pub(crate) whole_host: bool,
+}
+
+impl Hold {
+    /// From the wire.
+    pub(crate) fn of(hold: &wire::Hold) -> Self {
+        Self {
+            reason: text(&hold.reason),
+            by: hold.actor.clone(),
+            since: time(hold.since.as_ref()),
+            whole_host: hold.whole_host,
+        }
+    }
 }
 
 /// `import`.

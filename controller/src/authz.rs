@@ -29,7 +29,7 @@ const OPERATORS: Callers = Callers::Only(&[Role::Operator]);
 const AGENTS: Callers = Callers::Only(&[Role::Agent]);
 
 /// Every method that can be called.
-pub const TABLE: [(&str, Callers); 25] = [
+pub const TABLE: [(&str, Callers); 26] = [
     (
         "/rsv.v1.Fleet/GetVersion",
         Callers::Only(&[Role::Operator, Role::Agent, Role::Controller]),
@@ -42,6 +42,7 @@ pub const TABLE: [(&str, Callers); 25] = [
     ("/rsv.v1.Fleet/WatchOperation", OPERATORS),
     ("/rsv.v1.Fleet/ControlOperation", OPERATORS),
     ("/rsv.v1.Fleet/RetryOperation", OPERATORS),
+    ("/rsv.v1.Fleet/SetDesired", OPERATORS),
     ("/rsv.v1.Fleet/Tail", OPERATORS),
     ("/rsv.v1.Fleet/WatchEvents", OPERATORS),
     ("/rsv.v1.Fleet/Shutdown", OPERATORS),

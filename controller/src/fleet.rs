@@ -22,6 +22,7 @@ use rsv_proto::{
 };
 
 use crate::{
+    desired::HostDesired,
     host::{Enrolment, Host, HostView, SessionId, Verdict, plain},
     moment::Moment,
 };
@@ -54,12 +55,18 @@ pub struct Fleet {
 }
 
 /// What can happen to a fleet.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every input is what an agent says, taken one at a time"
+)]
 #[derive(Debug)]
 pub enum Input {
     /// A host got an identity; it may have had one before.
     Enrolled(HostName, Enrolment),
     /// A host's certificate was renewed.
     Renewed(HostName, SystemTime),
+    /// This is wanted of a host from now on.
+    Desired(HostName, HostDesired),
     /// An agent that was [admitted](Fleet::admit) has greeted.
     Attached(HostName, SessionId, Hello),
     /// An agent said something in its session.
@@ -136,6 +143,15 @@ impl Fleet {
         }
     }
 
+    /// Takes in what was wanted before the controller was started.
+    pub fn restore(&mut self, desired: impl IntoIterator<Item = (HostName, HostDesired)>) {
+        for (host, desired) in desired {
+            if let Some(known) = self.hosts.get_mut(&host) {
+                known.desire(desired);
+            }
+        }
+    }
+
     /// Whether an agent that greets so may have a session.
     pub fn admit(&self, host: &HostName, hello: &Hello) -> Result<(), Refused> {
         if !self.hosts.contains_key(host) {
@@ -160,6 +176,7 @@ impl Fleet {
                 }
                 Vec::new()
             }
+            Input::Desired(host, desired) => self.desired(&host, desired),
             Input::Attached(host, session, hello) => self.attached(now, host, session, &hello),
             Input::Said(host, session, word) => self.said(now, host, session, word),
             Input::Ended(host, session, reason) => self.ended(host, session, reason),
@@ -300,11 +317,27 @@ impl Fleet {
             }),
         ));
         changes.push(Change::Tell(id, beat(now)));
+        let desired = known.desired().map(Order::Desired);
+        changes.extend(desired.map(|order| Change::Tell(id, order)));
         if is_new_epoch {
             changes.push(Change::Epoch(host.clone(), hello.epoch));
         }
         changes.push(Change::Up(host));
         changes
+    }
+
+    /// An older word than the known one is not passed on.
+    fn desired(&mut self, host: &HostName, desired: HostDesired) -> Vec<Change> {
+        let Some(known) = self.hosts.get_mut(host) else {
+            return Vec::new();
+        };
+        if !known.desire(desired) {
+            return Vec::new();
+        }
+        let told = known.session().map(|s| s.id).zip(known.desired());
+        told.map(|(id, desired)| Change::Tell(id, Order::Desired(desired)))
+            .into_iter()
+            .collect()
     }
 
     fn said(&mut self, now: Moment, host: HostName, id: SessionId, word: Word) -> Vec<Change> {

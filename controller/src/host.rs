@@ -13,14 +13,15 @@ use rsv_proto::{
     digest::Digest,
     name::HostName,
     wire::{
-        AgentHeartbeat, Delta, Hello, HostState, ProcessState, ProcessStatus, SnapshotChunk,
+        AgentHeartbeat, Delta, Desired, Hello, HostState, ProcessState, ProcessStatus,
+        SnapshotChunk,
         delta::Change,
         event::{ProcessChanged, ProcessRemoved, What},
     },
 };
 use uuid::Uuid;
 
-use crate::moment::Moment;
+use crate::{desired::HostDesired, moment::Moment};
 
 mod rivals;
 
@@ -83,6 +84,8 @@ pub struct HostView {
     pub reason: String,
     /// Why its identity seems to be used twice, for people; empty: it does not.
     pub conflict: String,
+    /// What is wanted of it.
+    pub desired: Arc<HostDesired>,
 }
 
 /// What a host's message asks of the session it came in.
@@ -108,6 +111,7 @@ pub struct Host {
     last_seen: Option<SystemTime>,
     version: String,
     rivals: Rivals,
+    desired: Arc<HostDesired>,
 }
 
 /// The link to a host.
@@ -183,6 +187,7 @@ impl Host {
             last_seen: None,
             version: String::new(),
             rivals: Rivals::default(),
+            desired: Arc::default(),
         }
     }
 
@@ -194,6 +199,20 @@ impl Host {
     /// Notes the end of a renewed certificate.
     pub fn renew(&mut self, expires: SystemTime) {
         self.enrolment.certificate_expires = Some(expires);
+    }
+
+    /// Takes in what is wanted of it; whether that is newer than what was known.
+    pub fn desire(&mut self, desired: HostDesired) -> bool {
+        let is_newer = desired.generation > self.desired.generation;
+        if is_newer {
+            self.desired = Arc::new(desired);
+        }
+        is_newer
+    }
+
+    /// What its agent is to be told is wanted; absent: nothing ever was.
+    pub fn desired(&self) -> Option<Desired> {
+        (self.desired.generation > 0).then(|| self.desired.to_wire())
     }
 
     /// The open session.
@@ -412,6 +431,7 @@ impl Host {
     pub fn state(&self) -> HostState {
         match &self.link {
             Link::Never => HostState::Never,
+            Link::Up(_) if self.desired.is_drained() => HostState::Draining,
             Link::Up(_) => HostState::Connected,
             Link::Down { .. } => HostState::Unreachable,
         }
@@ -452,6 +472,7 @@ impl Host {
             round_trip: session.and_then(|s| s.round_trip),
             reason: self.down_reason().unwrap_or_default().to_owned(),
             conflict: self.rivals.conflict(now),
+            desired: Arc::clone(&self.desired),
         }
     }
 
@@ -475,6 +496,14 @@ impl Verdict {
             true => Self::Fine,
             false => Self::News(news),
         }
+    }
+}
+
+/// Whether a host in this state has a session.
+pub fn is_connected(state: HostState) -> bool {
+    match state {
+        HostState::Connected | HostState::Draining => true,
+        HostState::Unreachable | HostState::Never | HostState::Unspecified => false,
     }
 }
 

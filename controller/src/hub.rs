@@ -219,6 +219,12 @@ impl Hub {
                     reply(answer, "no connection".to_owned());
                 }
             }
+            Ask::Desire(desired, answer) => {
+                for (host, desired) in desired {
+                    self.apply(now, Input::Desired(host, desired));
+                }
+                reply(answer, ());
+            }
             Ask::Close(reason, answer) => {
                 self.apply(now, Input::Closing(reason));
                 reply(answer, ());

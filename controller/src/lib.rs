@@ -8,6 +8,7 @@
 //! * [`credentials`]: the controller's own certificate on disk
 //! * [`files`]: files that only their owner may read
 //! * [`fleet`]: every enrolled host and its session; pure
+//! * [`desired`]: what is wanted of a host; pure
 //! * [`host`]: one host as it is known; pure
 //! * [`hub`]: the owner of the fleet and of the operations
 //! * [`init`]: makes a new fleet
@@ -30,6 +31,7 @@ pub mod ca;
 pub mod calls;
 pub mod clock;
 pub mod credentials;
+pub mod desired;
 pub mod events;
 pub mod files;
 pub mod fleet;

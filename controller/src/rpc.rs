@@ -3,6 +3,7 @@
 
 mod act;
 mod admin;
+mod desired;
 mod enrollment;
 mod events;
 mod fleet;

@@ -43,6 +43,7 @@ use crate::{
     calls::CallsLayer,
     clock::Clock,
     credentials,
+    desired::HostDesired,
     files::FileError,
     fleet::Fleet,
     hub::{Hub, Memory},
@@ -117,6 +118,7 @@ pub struct Controller {
     authority: Arc<Authority>,
     archive: Archive,
     hosts: Vec<(HostName, crate::host::Enrolment)>,
+    desired: Vec<(HostName, HostDesired)>,
     term: u64,
     operations: Vec<(Record, Vec<Fact>)>,
     credentials: Credentials,
@@ -132,11 +134,13 @@ impl Controller {
         let records = store.hosts()?;
         let term = store.next_term(now)?;
         let operations = store.operations()?;
+        let desired = store.desired()?;
         let hosts = records
             .into_iter()
             .map(|(name, record)| (name, record.enrolment()));
         Ok(Self {
             hosts: hosts.collect(),
+            desired,
             term,
             operations,
             authority: Arc::new(authority),
@@ -161,7 +165,8 @@ impl Controller {
         let shown = config.subscribe();
         let (epochs, to_record) = mpsc::channel(EPOCHS);
         let recorder = tokio::spawn(record(self.archive.clone(), to_record));
-        let fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
+        let mut fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
+        fleet.restore(self.desired);
         // One batch is written at a time, so neither is ever full.
         let (steps, to_write) = mpsc::channel(1);
         let (wrote, written) = mpsc::channel(1);

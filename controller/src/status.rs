@@ -10,7 +10,7 @@ use crate::{
     ca::CaError,
     fleet::Refused,
     hub::{HubError, OperationError, SubmitError},
-    store::{JoinError, StoreError},
+    store::{DesireError, JoinError, StoreError},
     targets::SelectionError,
     token::TokenRefused,
 };
@@ -112,6 +112,15 @@ impl From<TokenRefused> for Status {
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         internal(&error)
+    }
+}
+
+impl From<DesireError> for Status {
+    fn from(error: DesireError) -> Self {
+        match error {
+            DesireError::TooMany(many) => Status::resource_exhausted(many.to_string()),
+            DesireError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -9,14 +9,17 @@ use rsv_proto::name::HostName;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    desired::{Change, HostDesired},
     host::Enrolment,
     operation::{Fact, Record},
     token::{Token, TokenRefused},
 };
 
+mod desired;
 mod embedded;
 mod operations;
 
+pub use desired::DesireError;
 pub use embedded::Embedded;
 
 /// An enrolled host.
@@ -123,6 +126,14 @@ pub trait Store: Send + Sync + 'static {
     fn note_epochs(&self, epochs: &[(HostName, u64)]) -> Result<(), StoreError>;
     /// A number above that of every start before this one, also when the store is an older copy.
     fn next_term(&self, now: SystemTime) -> Result<u64, StoreError>;
+    /// What is wanted of every host of which anything ever was.
+    fn desired(&self) -> Result<Vec<(HostName, HostDesired)>, StoreError>;
+    /// Carries changes out, all or none; gives what is then wanted of each of the hosts.
+    fn change_desired(
+        &self,
+        changes: Vec<(HostName, Change)>,
+        now: SystemTime,
+    ) -> Result<Vec<(HostName, HostDesired)>, DesireError>;
     /// Every operation that is remembered, with what has become of it.
     fn operations(&self) -> Result<Vec<(Record, Vec<Fact>)>, StoreError>;
     /// Notes steps of operations: all of them or none.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::{
     time::{age, from_wire},
-    wire::{ExitStatus, ProcessState, ProcessStatus, exit_status::Kind},
+    wire::{ExitStatus, Hold, ProcessState, ProcessStatus, exit_status::Kind},
 };
 
 /// The name people see and type: `name`, or `group:name` when they differ.
@@ -28,6 +28,23 @@ pub fn state_word(state: ProcessState) -> &'static str {
         ProcessState::Fatal => "FATAL",
         ProcessState::Unknown | ProcessState::Unspecified => "UNKNOWN",
     }
+}
+
+/// Why something is wanted to be down, in a clause for people.
+pub fn hold_words(hold: &Hold) -> String {
+    let mut words = match hold.whole_host {
+        true => "host drained".to_owned(),
+        false => "disabled".to_owned(),
+    };
+    if !hold.actor.is_empty() {
+        words.push_str(" by ");
+        words.push_str(&hold.actor);
+    }
+    if !hold.reason.is_empty() {
+        words.push_str(": ");
+        words.push_str(&hold.reason);
+    }
+    words
 }
 
 /// What stands behind the state in a status line, as Supervisor words it. Times are shown in the

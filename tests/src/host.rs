@@ -8,7 +8,7 @@ use std::{
 use crate::{
     command::{Ended, command, run},
     daemon::Daemon,
-    eventually::eventually,
+    eventually::{PATIENCE, eventually},
 };
 
 /// A host: a directory, a configuration, and the two processes.
@@ -93,6 +93,19 @@ impl Host {
     /// Starts the agent and does not wait.
     pub fn start_agent(&mut self) {
         self.start_agent_with(&[]);
+    }
+
+    /// Ends the agent in order, and with it the keeper: nothing is left but what is on the disk, as after a
+    /// restart of the machine.
+    ///
+    /// # Panics
+    ///
+    /// When one of them does not end.
+    pub fn shut_down(&mut self) {
+        self.agent().terminate();
+        let ended = self.keeper().wait(PATIENCE);
+        ended.expect("the keeper ends after its agent");
+        (self.agent, self.keeper) = (None, None);
     }
 
     fn start_agent_with(&mut self, environment: &[(&str, &str)]) {

@@ -21,6 +21,7 @@ use super::signals::{Asked, Signals};
 use super::{Ending, logging, systemd};
 use crate::args::DaemonArgs;
 use crate::capture::Capture;
+use crate::desired::{Desired, DesiredFile};
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
 use crate::identity::{StateDir, StateLock};
@@ -143,7 +144,8 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         .map_err(|error| no_keeper(&error))?;
     let identifier = &config.supervisord.identifier;
     let (listeners, starting) = listeners::prepare(identifier, &config.groups, &capture);
-    let settings = settings(&config, epoch, listeners.clone()).await?;
+    let desired = desired(&config, &state).await?;
+    let settings = settings(&config, epoch, listeners.clone(), desired).await?;
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     starting.start(handle.clone(), capture.clone());
     if telemetry.as_ref().is_some_and(Telemetry::has_metrics) {
@@ -227,6 +229,7 @@ async fn settings(
     config: &Arc<Config>,
     epoch: u64,
     listeners: Listeners,
+    desired: Desired,
 ) -> Result<Settings, Failure> {
     let all = Arc::clone(config);
     let ambience = spec::Ambience::of_this_process();
@@ -244,7 +247,17 @@ async fn settings(
         maxprocs: config.max_processes,
         purge,
         listeners,
+        desired,
     })
+}
+
+/// What the fleet wanted last. A host that is in none has nobody to want anything.
+async fn desired(config: &Config, state: &StateDir) -> Result<Desired, Failure> {
+    if config.agent.is_none() {
+        return Ok(Desired::default());
+    }
+    let file = DesiredFile::new(state.path());
+    blocking(move || file.read_or_tell()).await
 }
 
 fn no_keeper(error: &KeeperError) -> Failure {

@@ -24,6 +24,7 @@ impl Core {
         match self.adoption {
             Adoption::Awaited => {
                 self.adopt_all(attached);
+                self.stop_held();
                 self.adoption = Adoption::Done;
             }
             Adoption::Done | Adoption::Collecting { .. } => self.collect(attached),
@@ -179,6 +180,7 @@ impl Core {
         };
         let mut slot = Slot::new(note.clone().into_program(key.clone()));
         slot.is_configured = false;
+        slot.hold = self.desired.hold(key).cloned();
         slot.phase = Phase::default();
         tracing::warn!(host = self.gear.host, program = %key, "runs and is no longer configured");
         self.gear.know_logs(&slot);

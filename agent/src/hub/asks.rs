@@ -15,6 +15,7 @@ use super::handle::{ActOn, Ask, Key, NoStdin, Resolved, Snapshot};
 use super::slot::Waiter;
 use super::stopping::Course;
 use super::{Core, verdicts};
+use crate::desired::hold_words;
 use crate::listeners::Noted;
 use crate::spec::SpawnError;
 
@@ -51,6 +52,10 @@ impl Core {
                 done,
             } => {
                 self.note_listener(&key, attempt, noted);
+                done.send(()).ok();
+            }
+            Ask::Desire { desired, done } => {
+                self.desire(desired);
                 done.send(()).ok();
             }
             Ask::RestartRun { key, attempt } => self.restart_run(&key, attempt),
@@ -254,6 +259,9 @@ impl Core {
     /// Why a program cannot be started now, if it cannot.
     fn obstacle(&self, key: &Key) -> Option<SpawnError> {
         let slot = self.slots.get(key)?;
+        if let Some(hold) = &slot.hold {
+            return Some(SpawnError::Held(hold_words(key, hold)));
+        }
         match &slot.program.launch {
             Err(why) => Some(SpawnError::Configuration(why.clone())),
             Ok(launch) => launch.check().err().or_else(|| {

@@ -97,6 +97,9 @@ fn answer(
         }
         Ask::Resolve { patterns, answer } => drop(answer.send(resolve(keys, &patterns))),
         Ask::Reconfigure { results, .. } => drop(results.send(mpsc::channel(1).1)),
+        Ask::Desire { done, .. } => {
+            done.send(()).ok();
+        }
         Ask::Listener { .. } | Ask::RestartRun { .. } => {}
         Ask::Stdin { answer, .. } => drop(answer.send(Err(super::NoStdin::NoPipe))),
         Ask::Shutdown { done, .. } => {

@@ -9,6 +9,7 @@ use rsv_proto::wire;
 use tokio::sync::{mpsc, oneshot};
 
 use super::reconfigure::ProgramChange;
+use crate::desired::Desired;
 use crate::journal::{Journal, JournalReader};
 use crate::listeners::Noted;
 
@@ -123,6 +124,10 @@ pub(super) enum Ask {
         noted: Noted,
         done: oneshot::Sender<()>,
     },
+    Desire {
+        desired: Desired,
+        done: oneshot::Sender<()>,
+    },
     RestartRun {
         key: Key,
         attempt: u64,
@@ -217,6 +222,16 @@ impl HubHandle {
     ) -> Result<mpsc::Receiver<wire::TargetResult>, HubGone> {
         self.ask(|results| Ask::Reconfigure { changes, results })
             .await
+    }
+
+    /// Obeys what the fleet wants of the programs, if it is newer than what was known. Returns when what
+    /// is to be stopped has been told to.
+    ///
+    /// # Errors
+    ///
+    /// [`HubGone`] when the hub has ended.
+    pub async fn desire(&self, desired: Desired) -> Result<(), HubGone> {
+        self.ask(|done| Ask::Desire { desired, done }).await
     }
 
     /// A copy of the writing end of a process's standard input. It does not block.

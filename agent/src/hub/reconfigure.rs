@@ -105,6 +105,7 @@ impl Core {
             Some(_) => self.replace_at_rest(program),
             None => {
                 let mut slot = Slot::new(program);
+                slot.hold = self.desired.hold(&key).cloned();
                 if let Phase::Stopped { attempt } = &mut slot.phase {
                     *attempt = self.retired.remove(&key).unwrap_or_default();
                 }
@@ -117,11 +118,12 @@ impl Core {
     }
 
     /// Starts what is new, if it is to be started by itself.
-    fn start_new(&mut self, key: &Key) {
+    pub(super) fn start_new(&mut self, key: &Key) {
         let Some(slot) = self.slots.get(key) else {
             return;
         };
-        let is_wanted = slot.program.policy.autostart && slot.program.launch.is_ok();
+        let is_wanted =
+            slot.program.policy.autostart && slot.program.launch.is_ok() && slot.hold.is_none();
         if is_wanted && slot.phase == Phase::default() {
             self.feed(key, Event::Created);
         } else if is_wanted && slot.phase.is_at_rest() {
@@ -261,7 +263,7 @@ impl Core {
         }
     }
 
-    fn show(&self, key: &Key) {
+    pub(super) fn show(&self, key: &Key) {
         if let Some(slot) = self.slots.get(key) {
             let shown = wire::delta::Change::Upsert(slot.status());
             self.gear.journal.publish(shown);

@@ -197,6 +197,7 @@ impl Record {
             log_dropped_bytes: 0,
             outdated: false,
             listener: None,
+            hold: None,
         }
     }
 }

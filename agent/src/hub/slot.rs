@@ -18,6 +18,8 @@ use crate::spec::{Program, is_file};
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) program: Program,
+    /// Why the fleet wants it to be down; absent: it does not.
+    pub(super) hold: Option<wire::Hold>,
     /// Whether the configuration names it. If not it goes when it comes to rest.
     pub(super) is_configured: bool,
     pub(super) phase: Phase,
@@ -114,6 +116,7 @@ impl Slot {
         let logs = logs_of(&program);
         Self {
             program,
+            hold: None,
             is_configured: true,
             phase,
             record,
@@ -142,6 +145,7 @@ impl Slot {
         status.has_stderr_log = self.program.stderr.as_deref().is_some_and(is_file);
         self.health.show(&mut status);
         status.outdated = self.is_outdated();
+        status.hold.clone_from(&self.hold);
         status
     }
 

@@ -250,6 +250,7 @@ impl<'a> Connection<'a> {
                 self.reader = Some(self.link.hub.journal().subscribe_after(after));
             }
             Output::Order(order) => self.order(order),
+            Output::Desired(desired) => self.link.desired.told(desired),
             Output::Acknowledged(ids) => self.commands.acknowledged(ids),
             Output::OpenLog(request) => self.bulk.open(request),
             Output::End(_) => {}

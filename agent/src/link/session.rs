@@ -58,6 +58,8 @@ pub enum Output {
     Order(Order),
     /// The controller has stored the results of these commands.
     Acknowledged(Vec<String>),
+    /// This is wanted of the host from now on.
+    Desired(wire::Desired),
     /// Somebody wants a log.
     OpenLog(wire::OpenLog),
     /// The session is over.
@@ -254,6 +256,7 @@ impl Open {
             Theirs::Command(command) => vec![Output::Order(self.order(command))],
             Theirs::Resync(_) => self.take_snapshot(),
             Theirs::OpenLog(open) => vec![Output::OpenLog(open)],
+            Theirs::Desired(desired) => vec![Output::Desired(desired)],
             Theirs::ResultAck(ack) => vec![Output::Acknowledged(ack.ids)],
             Theirs::Dismiss(dismiss) => vec![dismissed(dismiss)],
         }

@@ -153,6 +153,15 @@ impl Fleet for LocalFleet {
         Err(operations_are_the_controllers())
     }
 
+    async fn set_desired(
+        &self,
+        _: Request<wire::SetDesiredRequest>,
+    ) -> Result<Response<wire::SetDesiredResponse>, Status> {
+        Err(Status::failed_precondition(
+            "what is wanted of hosts is the controller's: name hosts with --host",
+        ))
+    }
+
     async fn control_operation(
         &self,
         _: Request<wire::ControlOperationRequest>,

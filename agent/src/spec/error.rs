@@ -54,6 +54,9 @@ pub enum SpawnError {
         /// What the system says.
         why: String,
     },
+    /// The fleet wants it to be down.
+    #[error("{0}")]
+    Held(String),
     /// As many programs run as may.
     #[error("too many programs running to spawn '{name}' (maxprocs is {limit})")]
     TooMany {
@@ -77,6 +80,7 @@ impl SpawnError {
             | Self::Directory(_)
             | Self::NotExecutable(_)
             | Self::NoPermission(_) => wire::Refusal::NotExecutable,
+            Self::Held(_) => wire::Refusal::Disabled,
             Self::TooMany { .. } => wire::Refusal::TooManyProcesses,
             Self::Configuration(_) | Self::Log { .. } | Self::Socket { .. } | Self::TooLarge(_) => {
                 wire::Refusal::SpawnError

@@ -132,6 +132,7 @@ impl Rig {
             programs,
             maxprocs,
             purge: None,
+            desired: Default::default(),
         };
         let (hub, handle) = Hub::new(settings, inputs, port.clone(), capture);
         let (task, client) = (tokio::spawn(hub.run()), tokio::spawn(client.run()));

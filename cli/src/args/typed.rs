@@ -66,6 +66,7 @@ impl Verb {
             Self::Status(args) => &mut args.programs,
             Self::Start(args) | Self::Stop(args) | Self::Restart(args) => &mut args.programs,
             Self::Pid(args) | Self::Clear(args) => &mut args.programs,
+            Self::Enable(args) | Self::Disable(args) => &mut args.programs,
             Self::Signal(args) => &mut args.words,
             Self::Tail(args) => &mut args.words,
             Self::Update(args) | Self::Add(args) | Self::Remove(args) => &mut args.groups,

@@ -260,6 +260,35 @@ Examples:
   rsv -H 'web*' host ls
   rsv -o json host ls";
 
+pub(super) const ENABLE: &str = "\
+A program that starts by itself is started at once, or when its host returns.
+
+Examples:
+  rsv -H web01 enable app
+  rsv -A enable 'work*'";
+
+pub(super) const DISABLE: &str = "\
+A disabled program is stopped, is not started by itself, also after a restart of its host and
+without a controller, and a start of it is refused. Hosts that are away learn it when they return.
+`status` says who disabled it and why.
+
+Examples:
+  rsv -H web01 disable app --reason 'leaks memory'
+  rsv -H 'web*' disable 'work*'";
+
+pub(super) const HOST_DRAIN: &str = "\
+Works as `disable` does, for the host as a whole: what is configured later stays down, too.
+
+Examples:
+  rsv host drain web01 --reason 'new disk'
+  rsv host drain 'web[01-04]'";
+
+pub(super) const HOST_RESUME: &str = "\
+What was disabled by itself stays down.
+
+Examples:
+  rsv host resume web01";
+
 pub(super) const TOKEN_CREATE: &str = "\
 The token is the last line on standard output. It carries the address and the identity of the
 controller, and is a secret until it is used: paste it on the host.

@@ -3,11 +3,11 @@
 //! What is asked is here; asking this machine's agent is in `local`, asking the fleet in `fleet`,
 //! and what results mean, in words and exit codes, in `verdict`.
 
-mod care;
+pub(super) mod care;
 mod fleet;
 mod follow;
 mod local;
-mod verdict;
+pub(super) mod verdict;
 
 use rsv_config::Signal;
 use rsv_proto::wire::{

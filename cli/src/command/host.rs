@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use rsv_proto::{
+    process::hold_words,
     time::{age, duration_from_wire, from_wire},
     wire::{Host, HostState},
 };
@@ -73,6 +74,7 @@ fn row(host: &Host) -> json::Host {
         round_trip_seconds: round_trip.map(|d| d.as_secs_f64()),
         reason: json::text(&host.reason),
         conflict: json::text(&host.conflict),
+        drained: host.drained.as_ref().map(json::Hold::of),
     }
 }
 
@@ -114,12 +116,20 @@ fn table(hosts: &[Host], now: SystemTime, is_wide: bool) -> Table {
             Cell::new(programs_words(host)),
             certificate_cell(host, now),
             Cell::new(labels_words(host)),
-            Cell::new(&host.reason),
+            Cell::new(reason_words(host)),
         ];
         cells.truncate(columns);
         table.row(cells);
     }
     table
+}
+
+/// Why it is unreachable, and why it is drained.
+fn reason_words(host: &Host) -> String {
+    let drained = host.drained.as_ref().map(hold_words);
+    let reason = Some(host.reason.clone()).filter(|reason| !reason.is_empty());
+    let said: Vec<String> = reason.into_iter().chain(drained).collect();
+    said.join("; ")
 }
 
 fn labels_words(host: &Host) -> String {

@@ -13,9 +13,9 @@ use rsv_proto::wire::{
     ListAvailableRequest, ListAvailableResponse, ListHostsRequest, ListHostsResponse,
     ListOperationsRequest, ListOperationsResponse, Operation, ReloadRequest, ReloadResponse,
     RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse, RetryOperationRequest,
-    ShutdownRequest, ShutdownResponse, TailMainLogRequest, TailMainLogResponse, TailRequest,
-    TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
-    WatchEventsResponse, WatchOperationRequest,
+    SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
+    TailMainLogResponse, TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse,
+    WatchEventsRequest, WatchEventsResponse, WatchOperationRequest,
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
@@ -288,6 +288,13 @@ impl Fleet for Fake {
         self.allowed()?;
         self.operation(&request.into_inner().operation)?;
         Ok(items(self.story(false), self.answers.holds))
+    }
+
+    async fn set_desired(
+        &self,
+        _: Request<SetDesiredRequest>,
+    ) -> Result<Response<SetDesiredResponse>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn control_operation(

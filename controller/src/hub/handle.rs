@@ -21,6 +21,7 @@ use super::{
     submit::target,
 };
 use crate::{
+    desired::HostDesired,
     events::EventPage,
     fleet::{NotConnected, Refused},
     host::{Enrolment, HostView, SessionId},
@@ -316,6 +317,8 @@ pub enum Ask {
     WhenConnected(HostName, oneshot::Sender<()>),
     /// To be told when a host has no session, and why.
     WhenLost(HostName, oneshot::Sender<String>),
+    /// To have hosts do what is wanted of them, which has been written down.
+    Desire(Vec<(HostName, HostDesired)>, oneshot::Sender<()>),
     /// To end all sessions, for this reason.
     Close(String, oneshot::Sender<()>),
 }
@@ -437,6 +440,15 @@ impl HubHandle {
             .ask(|answer| Ask::OpenLog(host, request, arrival, answer))
             .await?;
         Ok(asked.map(|()| log))
+    }
+
+    /// Has hosts do what is wanted of them: those that are connected are told now, others when they return.
+    pub async fn desire(&self, desired: Vec<(HostName, HostDesired)>) -> Result<(), HubError> {
+        let (answer, told) = oneshot::channel();
+        // It is written down: it must not be refused any more.
+        let ask = Ask::Desire(desired, answer);
+        self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
+        told.await.map_err(|_| HubError::Stopped)
     }
 
     /// Waits until a host has a session.

@@ -11,15 +11,16 @@ use rsv_proto::{
         GetVersionResponse, ListAvailableRequest, ListAvailableResponse, ListHostsRequest,
         ListHostsResponse, ListOperationsRequest, ListOperationsResponse, ReloadRequest,
         ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse,
-        RetryOperationRequest, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
-        TailMainLogResponse, TailRequest, TailResponse, UpdateRequest, UpdateResponse,
-        WatchEventsRequest, WatchEventsResponse, WatchOperationRequest, fleet_server::Fleet,
+        RetryOperationRequest, SetDesiredRequest, SetDesiredResponse, ShutdownRequest,
+        ShutdownResponse, TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse,
+        UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
+        WatchOperationRequest, fleet_server::Fleet,
     },
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, act, events, operations, selection, tail, view};
+use super::{Shared, act, desired, events, operations, selection, tail, view};
 use crate::{authz, targets::SelectionError};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -130,6 +131,15 @@ impl Fleet for FleetService {
         let trace = act::callers_trace(request.metadata());
         let events = act::retry(&self.0, &actor, trace, request.into_inner()).await?;
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn set_desired(
+        &self,
+        request: Request<SetDesiredRequest>,
+    ) -> Result<Response<SetDesiredResponse>, Status> {
+        let actor = authz::caller(&request)?.to_string();
+        let answer = desired::set(&self.0, &actor, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     type TailStream = Answers<TailResponse>;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Shared, seam::Seam, selection, view::Wanted};
 use crate::{
-    host::HostView,
+    host::{HostView, is_connected},
     hub::{Arrival, HubError, HubHandle},
 };
 
@@ -104,7 +104,7 @@ fn plan(
     ends: &mut Vec<TailResponse>,
 ) {
     let name = host.name.as_str();
-    if host.state != HostState::Connected {
+    if !is_connected(host.state) {
         let reason = match host.state {
             HostState::Never => "the host has not been seen since it was enrolled".to_owned(),
             _ => format!("the host is unreachable: {}", host.reason),

@@ -5,13 +5,14 @@ use rsv_proto::{
     select::ProgramPattern,
     time::{duration_to_wire, to_wire},
     wire::{
-        GetStatusResponse, Host, HostState, HostStatus, ProcessState, Refusal, UnmatchedProgram,
+        GetStatusResponse, Host, HostState, HostStatus, ProcessState, ProcessStatus, Refusal,
+        UnmatchedProgram,
     },
 };
 use tonic::Status;
 
 use crate::{
-    host::{HostView, Programs},
+    host::{HostView, Programs, is_connected},
     hub::View,
 };
 
@@ -153,6 +154,7 @@ pub(super) fn host(view: HostView) -> Host {
         round_trip: view.round_trip.map(duration_to_wire),
         reason: view.reason,
         conflict: view.conflict,
+        drained: view.desired.drain(),
     }
 }
 
@@ -165,7 +167,7 @@ fn status(view: &HostView, wanted: &Wanted) -> HostStatus {
         as_of: view.as_of.map(to_wire),
         programs: programs
             .filter(|((group, name), _)| wanted.matches(group, name))
-            .map(|(_, program)| program.clone())
+            .map(|(_, program)| shown(view, program))
             .collect(),
         // Of a host whose programs are not known nothing can be said to be missing.
         unmatched: known
@@ -173,6 +175,16 @@ fn status(view: &HostView, wanted: &Wanted) -> HostStatus {
             .unwrap_or_default(),
         reason: view.reason.clone(),
     }
+}
+
+/// A program as it is shown: a connected host says itself what it holds back; of one that is away it is
+/// told what it will be when it returns.
+fn shown(view: &HostView, program: &ProcessStatus) -> ProcessStatus {
+    let mut program = program.clone();
+    if !is_connected(view.state) {
+        program.hold = view.desired.hold(&program.group, &program.name);
+    }
+    program
 }
 
 fn not_enrolled(host: String) -> HostStatus {

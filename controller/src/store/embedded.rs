@@ -9,8 +9,11 @@ use redb::{
 use rsv_proto::name::HostName;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{CertificateRecord, Claim, HostRecord, JoinError, OperationStep, Store, StoreError};
+use super::{
+    CertificateRecord, Claim, DesireError, HostRecord, JoinError, OperationStep, Store, StoreError,
+};
 use crate::{
+    desired::{Change, HostDesired},
     operation::{Fact, Record},
     token::{Token, TokenRefused},
 };
@@ -61,6 +64,7 @@ impl Embedded {
             Ok::<(), StoreError>(())
         })?;
         super::operations::prepare(&store.database)?;
+        super::desired::prepare(&store.database)?;
         Ok(store)
     }
 
@@ -171,6 +175,18 @@ impl Store for Embedded {
 
     fn next_term(&self, now: SystemTime) -> Result<u64, StoreError> {
         super::operations::next_term(&self.database, crate::token::seconds(now))
+    }
+
+    fn desired(&self) -> Result<Vec<(HostName, HostDesired)>, StoreError> {
+        super::desired::all(&self.database)
+    }
+
+    fn change_desired(
+        &self,
+        changes: Vec<(HostName, Change)>,
+        now: SystemTime,
+    ) -> Result<Vec<(HostName, HostDesired)>, DesireError> {
+        super::desired::change(&self.database, changes, now)
     }
 
     fn operations(&self) -> Result<Vec<(Record, Vec<Fact>)>, StoreError> {

@@ -3,6 +3,7 @@
 
 mod act;
 mod authz;
+mod desired;
 mod harness;
 mod join;
 mod session;

@@ -284,9 +284,10 @@ impl Refused {
             }
             Refusal::BadSignal => F::BadSignal.about(name),
             Refusal::ShuttingDown => F::ShutdownState.into(),
-            Refusal::TooManyProcesses | Refusal::Other | Refusal::Unspecified => {
-                self.in_words(F::Failed)
-            }
+            Refusal::TooManyProcesses
+            | Refusal::Disabled
+            | Refusal::Other
+            | Refusal::Unspecified => self.in_words(F::Failed),
         }
     }
 }

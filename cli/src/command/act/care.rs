@@ -16,7 +16,7 @@ const CONFIRM_ABOVE: usize = 20;
 
 /// The number of hosts above which this user wants to confirm every action: `confirm_above` in
 /// section `[rsv]` of the installed contexts.
-pub(super) fn confirm_above(invocation: &mut Invocation) -> Result<usize, Failure> {
+pub(in crate::command) fn confirm_above(invocation: &mut Invocation) -> Result<usize, Failure> {
     // Contexts that cannot be read are no reason to be less careful, or to stop: the one in use may
     // come from elsewhere.
     let setting = Installed::read(&mut invocation.ui)
@@ -76,18 +76,14 @@ fn most_hosts(hosts: &HostSelection) -> Option<usize> {
 }
 
 /// Asks for the number of hosts. Without anybody to ask, nothing is done.
-pub(super) fn confirm(
+pub(in crate::command) fn confirm(
     invocation: &mut Invocation,
-    asked: Asked,
+    word: &str,
     programs: &[String],
     hosts: usize,
 ) -> Result<(), Failure> {
-    let what = format!(
-        "{} {} on {}",
-        asked.word(),
-        programs.join(" "),
-        count(hosts, "host")
-    );
+    let words = [&[word.to_owned()][..], programs].concat().join(" ");
+    let what = format!("{words} on {}", count(hosts, "host"));
     if !invocation.ui.can_ask() {
         return Err(
             Failure::new(Exit::Declined, format!("{what} has to be confirmed"))

@@ -7,7 +7,7 @@ use super::Asked;
 use crate::{error::Exit, json};
 
 /// What a refusal is called in supervisorctl's `ERROR (...)`; the detail for one without a name.
-pub(super) fn refusal_words(refusal: Refusal, detail: &str) -> String {
+pub(in crate::command) fn refusal_words(refusal: Refusal, detail: &str) -> String {
     let words = match refusal {
         Refusal::NoSuchProcess => "no such process",
         Refusal::NoSuchGroup => "no such group",
@@ -21,6 +21,7 @@ pub(super) fn refusal_words(refusal: Refusal, detail: &str) -> String {
         Refusal::ShuttingDown => "shutting down",
         Refusal::Superseded => "superseded by a later action",
         Refusal::TooManyProcesses => "too many processes",
+        Refusal::Disabled => "disabled",
         Refusal::Other | Refusal::Unspecified if detail.is_empty() => "failed",
         Refusal::Other | Refusal::Unspecified => detail,
     };
@@ -87,7 +88,7 @@ fn with_detail(words: &str, detail: &str) -> String {
 }
 
 /// The word for an outcome in JSON.
-fn outcome_word(outcome: Outcome) -> &'static str {
+pub(in crate::command) fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Done => "done",
         Outcome::Failed | Outcome::Unspecified => "failed",
@@ -117,7 +118,10 @@ pub(super) fn target(asked: Asked, result: &TargetResult) -> json::Target {
 
 /// The exit code of an action on the fleet, and the word for it in JSON. `reached` are the hosts of
 /// the operation: a host that was named and is none of them counts as failed.
-pub(super) fn verdict(results: &[TargetResult], reached: &[String]) -> (Exit, &'static str) {
+pub(in crate::command) fn verdict(
+    results: &[TargetResult],
+    reached: &[String],
+) -> (Exit, &'static str) {
     let count = |outcomes: &[Outcome]| {
         let matching = results.iter().filter(|r| outcomes.contains(&r.outcome()));
         matching.count()

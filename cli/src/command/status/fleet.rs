@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use jiff::{Timestamp, tz::TimeZone};
 use rsv_proto::{
-    process::{description, display_name, state_word},
+    process::{description, display_name, hold_words, state_word},
     time::{age, from_wire},
     wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
 };
@@ -170,7 +170,7 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     let (unreachable, never) = (silent(HostState::Unreachable), silent(HostState::Never));
     let answering = hosts.iter().filter(|h| is_reachable(h.state()));
     let programs: Vec<&ProcessStatus> = answering.flat_map(|h| &h.programs).collect();
-    let in_trouble = programs.iter().filter(|p| is_trouble(p.state())).count();
+    let in_trouble = programs.iter().filter(|p| is_in_trouble(p)).count();
     let cannot_log = programs.iter().filter(|p| !p.log_trouble.is_empty());
     let cannot_log = cannot_log.count();
     let moving = programs.iter().filter(|p| is_moving(p.state())).count();
@@ -210,9 +210,14 @@ fn is_trouble(state: ProcessState) -> bool {
     is_down(state) || state == ProcessState::Backoff
 }
 
+/// The same, and nobody wants it to be down.
+fn is_in_trouble(program: &ProcessStatus) -> bool {
+    is_trouble(program.state()) && program.hold.is_none()
+}
+
 /// The same, or its output does not get into its log.
 fn is_problem(program: &ProcessStatus) -> bool {
-    is_trouble(program.state()) || !program.log_trouble.is_empty()
+    is_in_trouble(program) || !program.log_trouble.is_empty()
 }
 
 fn is_moving(state: ProcessState) -> bool {
@@ -261,6 +266,7 @@ fn words(program: &ProcessStatus, now: SystemTime) -> String {
     if program.outdated {
         said.push("has an earlier configuration".to_owned());
     }
+    said.extend(program.hold.as_ref().map(hold_words));
     said.retain(|part| !part.is_empty());
     said.join("; ")
 }
@@ -283,11 +289,13 @@ fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &Time
     table.row(vec![Cell::new(&host.host), Cell::styled(words, BAD)]);
     for program in &host.programs {
         let known = as_of.map(|at| format!("last known {} ago", age_words(age(at, now))));
+        let wanted = program.hold.as_ref().map(hold_words);
+        let known: Vec<String> = known.into_iter().chain(wanted).collect();
         table.row(vec![
             Cell::new(&host.host),
             Cell::new(display_name(&program.group, &program.name)),
             Cell::styled(state_word(program.state()), FAINT),
-            Cell::styled(known.unwrap_or_default(), FAINT),
+            Cell::styled(known.join("; "), FAINT),
         ]);
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::SystemTime};
 
 use rsv_proto::{
-    process::{description, display_name, state_word},
+    process::{description, display_name, hold_words, state_word},
     select::ProgramPattern,
     wire::{GetStatusRequest, HostStatus, ListenerStage, ProcessState, ProcessStatus},
 };
@@ -196,10 +196,18 @@ fn wide_table(processes: &[&ProcessStatus], now: SystemTime) -> Table {
         if has_listeners {
             cells.push(wide::listener_cell(process));
         }
-        cells.push(Cell::new(description(process, now)));
+        cells.push(Cell::new(words(process, now)));
         table.row(cells);
     }
     table
+}
+
+/// Supervisor's description, and why it is wanted to be down, which Supervisor does not know.
+fn words(process: &ProcessStatus, now: SystemTime) -> String {
+    let described = Some(description(process, now)).filter(|words| !words.is_empty());
+    let hold = process.hold.as_ref().map(hold_words);
+    let said: Vec<String> = described.into_iter().chain(hold).collect();
+    said.join("; ")
 }
 
 /// The names alone, one a line.
@@ -221,7 +229,7 @@ fn render(processes: &[&ProcessStatus], now: SystemTime) -> String {
     let mut text = String::new();
     for (process, name) in processes.iter().zip(&names) {
         let state = state_word(process.state());
-        let description = description(process, now);
+        let description = words(process, now);
         // Writing to a string cannot fail.
         let _written = writeln!(text, "{name:width$}{state:10}{}", printable(&description));
     }

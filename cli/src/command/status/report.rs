@@ -85,6 +85,7 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         log_trouble_since: json::time(process.log_trouble_since.as_ref()),
         log_dropped_bytes: process.log_dropped_bytes,
         outdated: process.outdated,
+        hold: process.hold.as_ref().map(json::Hold::of),
         listener: process.listener.as_ref().map(listener),
         as_of: json::moment(as_of),
         reachable: is_reachable(status.state()),

@@ -1,0 +1,65 @@
+//! What the fleet wants of programs: held ones are stopped and not started, until they are let go.
+
+use rsv_supervise::{Ask as MachineAsk, Event};
+
+use super::stopping::Course;
+use super::{Core, Key, verdicts};
+use crate::desired::Desired;
+
+impl Core {
+    /// Takes a newer word in, and obeys it at once.
+    pub(super) fn desire(&mut self, desired: Desired) {
+        if !desired.is_newer_than(&self.desired) {
+            return;
+        }
+        self.desired = desired;
+        let keys = self.order.clone();
+        let (held, free): (Vec<_>, Vec<_>) = keys
+            .into_iter()
+            .partition(|key| self.desired.hold(key).is_some());
+        // Down in the reverse order of starting, as any stop.
+        for key in held.iter().rev().chain(&free) {
+            self.apply_hold(key);
+        }
+    }
+
+    /// Stops what is held and up, such as a program that went on while no agent was there.
+    pub(super) fn stop_held(&mut self) {
+        for key in self.order.clone().iter().rev() {
+            let is_held = self.slots.get(key).is_some_and(|slot| slot.hold.is_some());
+            if is_held {
+                self.put_down(key);
+            }
+        }
+    }
+
+    fn apply_hold(&mut self, key: &Key) {
+        let hold = self.desired.hold(key).cloned();
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if slot.hold == hold {
+            return;
+        }
+        let (was_held, is_held) = (slot.hold.is_some(), hold.is_some());
+        let is_configured = slot.is_configured;
+        slot.hold = hold;
+        self.show(key);
+        if is_held {
+            self.put_down(key);
+        } else if was_held && is_configured && matches!(self.course, Course::Serving) {
+            self.start_new(key);
+        }
+    }
+
+    fn put_down(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if slot.phase.is_at_rest() {
+            return;
+        }
+        verdicts::overtake(slot, MachineAsk::Stop);
+        self.feed(key, Event::Asked(MachineAsk::Stop));
+    }
+}
