@@ -76,10 +76,9 @@ pub(super) const RULES: &[Rule] = &[
         "set autorestart=false if it is to run once",
         |look| {
             let is_zero = |text: &str| seconds(text).is_ok_and(|time| time.is_zero());
-            look.when(
-                "startsecs",
-                look.is_program() && look.is("startsecs", is_zero),
-            )
+            let runs_once = look.is("autorestart", |text| boolean(text) == Ok(false));
+            let is_so = look.is_program() && look.is("startsecs", is_zero) && !runs_once;
+            look.when("startsecs", is_so)
         },
     ),
     differs(

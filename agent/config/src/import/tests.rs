@@ -101,7 +101,7 @@ fn what_has_to_be_changed_comes_first_with_its_line_and_a_hint() {
 fn a_plain_file_has_nothing_to_be_said_about() {
     let import = of(
         "[supervisord]\n[inet_http_server]\nport=127.0.0.1:9001\nusername=a\npassword=b\n\
-        [program:x]\ncommand=/bin/x --log ./y\ndirectory=/srv\n[agent]\nname=web01\n",
+        [program:x]\ncommand=/bin/x --log ./y\nstartsecs=0\nautorestart=false\ndirectory=/srv\n[agent]\nname=web01\n",
     );
     assert_eq!(
         topics(&import),
