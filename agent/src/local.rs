@@ -11,6 +11,7 @@ mod events;
 mod main_log;
 mod service;
 mod socket;
+mod stdin;
 
 use std::io;
 use std::os::unix::net::UnixListener;

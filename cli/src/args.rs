@@ -164,6 +164,12 @@ pub(crate) enum Verb {
     /// Show the version of the agent, or of the agents of hosts
     #[command(after_help = words::VERSION)]
     Version(Rest),
+    /// Be at the terminal of a program: see what it writes, and type to it
+    #[command(after_help = words::FG)]
+    Fg(Programs),
+    /// Show the programs of another server; at the prompt go on with it
+    #[command(after_help = words::OPEN)]
+    Open(Url),
     /// Stop every program in order, then the agent of this machine
     #[command(after_help = words::SHUTDOWN)]
     Shutdown(Rest),
@@ -251,6 +257,8 @@ impl Verb {
             Self::Avail(_) => "avail",
             Self::Reload(_) => "reload",
             Self::Version(_) => "version",
+            Self::Fg(_) => "fg",
+            Self::Open(_) => "open",
             Self::Shutdown(_) => "shutdown",
             Self::Events(_) => "events",
             Self::Wait(_) => "wait",
@@ -284,6 +292,14 @@ pub(crate) struct Programs {
     /// NAME, GROUP:NAME, GROUP:*, `all`, or a quoted glob such as 'work*'
     #[arg(value_name = "PROGRAM")]
     pub(crate) programs: Vec<String>,
+}
+
+/// What `open` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Url {
+    /// http://HOST:PORT, unix:///PATH
+    #[arg(value_name = "URL")]
+    pub(crate) words: Vec<String>,
 }
 
 /// Words after a verb that takes none; refused in the verb's own way.

@@ -5,7 +5,7 @@ use rsv_proto::wire::{
     ActRequest, ActResponse, AvailableProcess, GetStatusRequest, GetVersionResponse, GroupOutcome,
     HostStatus, ReloadResponse, RereadResponse, TailMainLogRequest, TailMainLogResponse,
     TailRequest, TailResponse, TargetResult, UpdateResponse, WatchEventsRequest,
-    WatchEventsResponse,
+    WatchEventsResponse, WriteStdinRequest, WriteStdinResponse,
 };
 
 use crate::{
@@ -162,6 +162,17 @@ impl Carrier {
         match self {
             Self::Service(server) => server.clear(programs).await,
             Self::XmlRpc(remote) => remote.clear(&programs).await,
+        }
+    }
+
+    /// Writes to the standard input of a program.
+    pub(crate) async fn write_stdin(
+        &self,
+        request: WriteStdinRequest,
+    ) -> Result<WriteStdinResponse, Failure> {
+        match self {
+            Self::Service(server) => server.write_stdin(request).await,
+            Self::XmlRpc(remote) => remote.write_stdin(request).await,
         }
     }
 

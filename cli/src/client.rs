@@ -17,8 +17,8 @@ use rsv_proto::{
         RetryOperationRequest, SetDesiredRequest, SetDesiredResponse, ShutdownRequest,
         TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
         UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
-        WatchOperationRequest, admin_client::AdminClient, control_operation_request::Control,
-        fleet_client::FleetClient,
+        WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
+        control_operation_request::Control, fleet_client::FleetClient,
     },
 };
 use tokio::sync::mpsc;
@@ -287,6 +287,16 @@ impl Server {
         let call = client.clear_logs(ClearLogsRequest { programs });
         let answer = self.call("rsv.v1.Fleet/ClearLogs", call).await?.0;
         Ok(answer.results)
+    }
+
+    /// Writes to the standard input of a program.
+    pub(crate) async fn write_stdin(
+        &self,
+        request: WriteStdinRequest,
+    ) -> Result<WriteStdinResponse, Failure> {
+        let mut client = self.fleet();
+        let call = client.write_stdin(request);
+        Ok(self.call("rsv.v1.Fleet/WriteStdin", call).await?.0)
     }
 
     /// Begins to read the agent's own log; none when it has none.

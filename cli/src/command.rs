@@ -7,6 +7,7 @@ mod completion;
 mod ctx;
 mod desire;
 mod events;
+mod fg;
 mod group;
 mod help;
 mod here;
@@ -15,6 +16,7 @@ mod import;
 mod maintail;
 mod man;
 mod op;
+mod open;
 mod pid;
 mod reload;
 mod reread;
@@ -35,7 +37,7 @@ use crate::{
     invocation::{Invocation, Scope},
 };
 
-pub(crate) use op::control;
+pub(crate) use {op::control, open::is_server};
 
 /// Runs a verb.
 pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit, Failure> {
@@ -58,6 +60,8 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Avail(args) => avail::run(invocation, &args.words).await,
         Verb::Reload(args) => reload::run(invocation, &args.words).await,
         Verb::Version(args) => version::run(invocation, &args.words).await,
+        Verb::Fg(args) => fg::run(invocation, args.programs).await,
+        Verb::Open(args) => open::run(invocation, &args.words).await,
         Verb::Shutdown(args) => shutdown::run(invocation, &args.words).await,
         Verb::Events(args) => events::run(invocation, args).await,
         Verb::Wait(args) => wait::run(invocation, args).await,

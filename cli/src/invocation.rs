@@ -27,6 +27,8 @@ pub(crate) struct Invocation {
     pub(crate) ui: Ui,
     /// What is to be said when the run is interrupted now.
     pub(crate) on_interrupt: Option<String>,
+    /// What is printed when an interrupt is the way to end the verb, and no failure.
+    pub(crate) left_by_interrupt: Option<&'static str>,
     /// The operation of the fleet that is being followed: an interrupt asks what is to become of it.
     pub(crate) operation: Option<String>,
 }
@@ -47,6 +49,7 @@ impl Invocation {
             ui: Ui::new(&global),
             global,
             on_interrupt: None,
+            left_by_interrupt: None,
             operation: None,
         }
     }

@@ -66,6 +66,13 @@ pub(crate) async fn within(invocation: &mut Invocation, verb: Verb) -> Exit {
 /// The end of a run that was interrupted. An operation belongs to the controller: whoever is there is
 /// asked what is to become of it, and a second interrupt leaves it alone.
 async fn interrupted(invocation: &mut Invocation) -> Exit {
+    if let Some(line) = invocation.left_by_interrupt.take() {
+        let written = invocation.ui.line(line);
+        return match written.and_then(|()| invocation.ui.flush()) {
+            Ok(()) => Exit::Done,
+            Err(failure) => failure.exit,
+        };
+    }
     let asked = invocation
         .operation
         .take()

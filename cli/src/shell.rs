@@ -4,6 +4,8 @@
 //! supervisorctl do it.
 
 mod complete;
+mod flags;
+mod login;
 
 use std::{
     ffi::OsString,
@@ -17,6 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     args::{Arguments, Global, Verb},
+    command::is_server,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     local::Unconnected,
@@ -144,6 +147,7 @@ impl Shell {
 
     /// One line after the other. It begins with a look at everything.
     fn go_on(&mut self) {
+        self.sign_in();
         self.obey("status");
         loop {
             match self.read() {
@@ -216,9 +220,68 @@ impl Shell {
         {
             return;
         }
+        if let Verb::Open(url) = &verb
+            && let Some(url) = url.words.first().filter(|url| is_server(url))
+        {
+            self.go_to(&[(flags::SERVER, url)]);
+            self.sign_in();
+            return self.obey("status");
+        }
         let mut invocation = Invocation::new(arguments.global);
         self.runtime.block_on(within(&mut invocation, verb));
         self.known.borrow_mut().take();
+    }
+
+    /// Goes on with other flags, also for completion.
+    fn go_to(&mut self, values: &[(flags::Flag, &str)]) {
+        for (flag, value) in values {
+            self.flags = flags::replaced(&self.flags, *flag, value);
+        }
+        let Ok(arguments) = Arguments::read(self.flags.clone()) else {
+            return;
+        };
+        self.global = arguments.global;
+        self.known.borrow_mut().take();
+        if let Source::Terminal(editor) = &mut self.source {
+            let completion = Completion::new(&self.flags, Rc::clone(&self.known));
+            editor.set_helper(Some(completion));
+        }
+    }
+
+    /// Asks who is there, if the server wants to know.
+    fn sign_in(&mut self) {
+        let invocation = Invocation::new(self.global.clone());
+        if !matches!(invocation.scope(), Ok(Scope::Local)) {
+            return;
+        }
+        let connected = self.runtime.block_on(invocation.agent());
+        if !matches!(connected, Err(Unconnected::Unauthorized(_))) {
+            return;
+        }
+        // A terminal that has gone is noticed at the next line.
+        Ui::new(&self.global)
+            .line("Server requires authentication")
+            .ok();
+        let Typed::Line(username) = self.ask("Username:") else {
+            return;
+        };
+        let silent = login::Silence::begin();
+        let password = match &self.source {
+            Source::Terminal(_) => login::line("Password:"),
+            Source::Input => match self.ask("Password:") {
+                Typed::Line(password) => Some(password),
+                Typed::Nothing | Typed::End => None,
+            },
+        };
+        drop(silent);
+        self.say_newline();
+        if let Some(password) = password {
+            let values = [
+                (flags::USER, username.trim()),
+                (flags::PASSWORD, password.trim_end_matches('\n')),
+            ];
+            self.go_to(&values);
+        }
     }
 
     fn is_confirmed(&mut self, question: &str) -> bool {

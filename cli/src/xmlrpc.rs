@@ -20,7 +20,8 @@ use rsv_proto::{
     select::ProgramPattern,
     wire::{
         AvailableProcess, ConfigurationRefusal, GetVersionResponse, GroupOutcome, HostStatus,
-        PlannedGroup, ReloadResponse, RereadResponse, WatchEventsResponse, planned_group::Kind,
+        PlannedGroup, ReloadResponse, RereadResponse, WatchEventsResponse, WriteStdinRequest,
+        WriteStdinResponse, planned_group::Kind,
     },
     xmlrpc::{Call, Fault, Value, answer, call},
 };
@@ -239,6 +240,23 @@ impl Remote {
                 let line = "ERROR: supervisor shutting down";
                 Err(Failure::new(Exit::Failed, "it is shutting down").said_as(line))
             }
+            Err(unanswered) => Err(unanswered.into()),
+        }
+    }
+
+    /// Writes to the standard input of a program.
+    pub(crate) async fn write_stdin(
+        &self,
+        request: WriteStdinRequest,
+    ) -> Result<WriteStdinResponse, Failure> {
+        let text = String::from_utf8_lossy(&request.data).into_owned();
+        let params = vec![request.program.into(), text.into()];
+        match self.call("sendProcessStdin", params).await {
+            Ok(_true) => Ok(WriteStdinResponse::default()),
+            Err(Unanswered::Fault(fault)) => Ok(WriteStdinResponse {
+                refusal: answers::refusal(fault.code).into(),
+                detail: fault.text,
+            }),
             Err(unanswered) => Err(unanswered.into()),
         }
     }

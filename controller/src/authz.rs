@@ -29,7 +29,7 @@ const OPERATORS: Callers = Callers::Only(&[Role::Operator]);
 const AGENTS: Callers = Callers::Only(&[Role::Agent]);
 
 /// Every method that can be called.
-pub const TABLE: [(&str, Callers); 26] = [
+pub const TABLE: [(&str, Callers); 27] = [
     (
         "/rsv.v1.Fleet/GetVersion",
         Callers::Only(&[Role::Operator, Role::Agent, Role::Controller]),
@@ -53,6 +53,7 @@ pub const TABLE: [(&str, Callers); 26] = [
     ("/rsv.v1.Fleet/Reload", OPERATORS),
     ("/rsv.v1.Fleet/ListAvailable", OPERATORS),
     ("/rsv.v1.Fleet/ClearLogs", OPERATORS),
+    ("/rsv.v1.Fleet/WriteStdin", OPERATORS),
     ("/rsv.v1.Fleet/TailMainLog", OPERATORS),
     ("/rsv.v1.AgentLink/Attach", AGENTS),
     ("/rsv.v1.AgentLink/ServeLog", AGENTS),

@@ -229,7 +229,7 @@ fn outcome(outcome: GroupOutcome) -> Result<(), Denied> {
 
 /// Writes to a pipe that does not block, as far as its reader reads in time. What was written stays
 /// written when the rest is given up.
-async fn write_all(pipe: OwnedFd, bytes: &[u8]) -> Result<(), Denied> {
+pub(crate) async fn write_all(pipe: OwnedFd, bytes: &[u8]) -> Result<(), Denied> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::BrokenPipe => Denied::NoFile,
         _ => Denied::Failed(error.to_string()),

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, info_span};
 
 use super::{DaemonAsk, Owners};
-use super::{act, clear, configuration, events, main_log};
+use super::{act, clear, configuration, events, main_log, stdin};
 use crate::hub::{HubGone, Key};
 use crate::logbook::LogBook;
 use crate::roster::Keep;
@@ -317,6 +317,14 @@ impl Fleet for LocalFleet {
         let programs = request.into_inner().programs;
         let cleared = clear::clear(&self.owners.hub, &self.owners.capture, &programs);
         Ok(Response::new(cleared.await.map_err(ended)?))
+    }
+
+    async fn write_stdin(
+        &self,
+        request: Request<wire::WriteStdinRequest>,
+    ) -> Result<Response<wire::WriteStdinResponse>, Status> {
+        let written = stdin::write(&self.owners.hub, request.into_inner()).await;
+        written.map(Response::new).map_err(ended)
     }
 
     type TailMainLogStream = Answers<wire::TailMainLogResponse>;

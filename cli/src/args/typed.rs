@@ -65,9 +65,10 @@ impl Verb {
         let words = match self {
             Self::Status(args) => &mut args.programs,
             Self::Start(args) | Self::Stop(args) | Self::Restart(args) => &mut args.programs,
-            Self::Pid(args) | Self::Clear(args) => &mut args.programs,
+            Self::Pid(args) | Self::Clear(args) | Self::Fg(args) => &mut args.programs,
             Self::Enable(args) | Self::Disable(args) => &mut args.programs,
             Self::Signal(args) => &mut args.words,
+            Self::Open(args) => &mut args.words,
             Self::Tail(args) => &mut args.words,
             Self::Update(args) | Self::Add(args) | Self::Remove(args) => &mut args.groups,
             Self::Maintail(_)

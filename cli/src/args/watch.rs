@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use rsv_proto::{process::state_word, wire::ProcessState};
 
 /// What `status` takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct StatusArgs {
     /// Go on, and show it anew when something changes; Ctrl-C ends it
     #[arg(short = 'w', long)]

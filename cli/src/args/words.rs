@@ -251,6 +251,19 @@ Examples:
   rsv shutdown
   rsv -c supervisord.conf shutdown";
 
+pub(super) const FG: &str = "\
+Shows standard output and standard error as they come, and writes each typed line to the program's \
+standard input. Ctrl-C, or the end of the input, leaves it; the program goes on.
+
+Examples:
+  rsv fg console
+  rsv -s http://127.0.0.1:9001 fg app:console";
+
+pub(super) const OPEN: &str = "\
+Examples:
+  rsv open http://127.0.0.1:9001
+  rsv open unix:///run/supervisor.sock";
+
 pub(super) const HOST_LS: &str = "\
 States: connected; unreachable (what is shown is what was last known); draining; never (enrolled,
 not seen since).

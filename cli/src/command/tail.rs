@@ -13,11 +13,11 @@ mod places;
 mod stream;
 mod words;
 
+pub(super) use {display::Display, filter::Filter};
+
 use rsv_proto::wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End};
 
 use self::{
-    display::Display,
-    filter::Filter,
     stream::{Asked, Via},
     words::{Complaint, Wanted},
 };
@@ -192,7 +192,10 @@ fn complain(invocation: &mut Invocation, complaint: &Complaint) -> Result<Exit, 
     let mut text = format!("Error: {}", printable(&complaint.text));
     if complaint.with_usage {
         text.push_str(
-            "\ntail [-f|-BYTES] NAME [stdout|stderr]\t\tshows the end of a program's output",
+            "\ntail [-f|-BYTES] NAME [stdout|stderr]\t(default: stdout)\n\
+             tail -f NAME\t\tgoes on as the program writes; Ctrl-C ends it\n\
+             tail -100 NAME\t\tthe last 100 *bytes* of its standard output\n\
+             tail NAME stderr\tthe last 1600 *bytes* of its standard error",
         );
     }
     let exit = invocation.ui.complaint(&text, Exit::Failed)?;

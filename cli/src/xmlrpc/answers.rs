@@ -109,7 +109,8 @@ pub(super) fn target(program: String, status: i64, description: &str) -> TargetR
     }
 }
 
-fn refusal(status: i64) -> Refusal {
+/// What a fault with this number is.
+pub(super) fn refusal(status: i64) -> Refusal {
     match status {
         code::SUCCESS => Refusal::Unspecified,
         code::BAD_NAME => Refusal::NoSuchProcess,

@@ -15,7 +15,8 @@ use rsv_proto::wire::{
     RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse, RetryOperationRequest,
     SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
     TailMainLogResponse, TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse,
-    WatchEventsRequest, WatchEventsResponse, WatchOperationRequest,
+    WatchEventsRequest, WatchEventsResponse, WatchOperationRequest, WriteStdinRequest,
+    WriteStdinResponse,
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
@@ -83,6 +84,7 @@ pub(crate) struct Fake {
     updates: Arc<Mutex<Vec<UpdateRequest>>>,
     controls: Arc<Mutex<Vec<ControlOperationRequest>>>,
     retries: Arc<Mutex<Vec<RetryOperationRequest>>>,
+    typed: Arc<Mutex<Vec<WriteStdinRequest>>>,
 }
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -107,6 +109,11 @@ impl Fake {
     /// The actions that were asked for.
     pub(crate) fn acts(&self) -> Vec<ActRequest> {
         self.acts.lock().unwrap().clone()
+    }
+
+    /// What was to be written to programs.
+    pub(crate) fn typed(&self) -> Vec<WriteStdinRequest> {
+        self.typed.lock().unwrap().clone()
     }
 
     /// The output that was asked for.
@@ -428,6 +435,15 @@ impl Fleet for Fake {
             .map(|(_, result)| result.clone())
             .collect();
         Ok(Response::new(ClearLogsResponse { results }))
+    }
+
+    async fn write_stdin(
+        &self,
+        request: Request<WriteStdinRequest>,
+    ) -> Result<Response<WriteStdinResponse>, Status> {
+        self.allowed()?;
+        self.typed.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(WriteStdinResponse::default()))
     }
 
     type TailMainLogStream = Items<TailMainLogResponse>;

@@ -14,6 +14,7 @@ mod controller;
 mod ending;
 mod fake;
 mod fleet;
+mod foreground;
 mod import;
 mod local;
 mod remote;

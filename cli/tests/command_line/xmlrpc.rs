@@ -175,6 +175,22 @@ async fn a_login_is_asked_for_and_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_prompt_asks_who_is_there_and_goes_on_with_it() {
+    // u:pw
+    let remote = Remote::tcp("Basic dTpwdw==", supervisor).await;
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("lines"), "u\npw\npid up\n").unwrap();
+    let mut prompt = rsv(home.path());
+    let lines = std::fs::File::open(home.path().join("lines")).unwrap();
+    prompt.stdin(std::process::Stdio::from(lines));
+    let ran = run(prompt, ["-s", &remote.url]).await;
+    let begin = "Server requires authentication\nUsername:Password:\ng:g_0 ";
+    assert!(ran.out.starts_with(begin), "{}", ran.out);
+    assert!(ran.out.contains("supervisor> 42\n"), "{}", ran.out);
+    assert!(!ran.err.contains("pw"), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_interface_is_said_to_be_one() {
     let old = |method: &str, _: &[Value]| match method {
         "getVersion" => Ok("1.0".into()),

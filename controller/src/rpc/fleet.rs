@@ -14,7 +14,7 @@ use rsv_proto::{
         RetryOperationRequest, SetDesiredRequest, SetDesiredResponse, ShutdownRequest,
         ShutdownResponse, TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse,
         UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
-        WatchOperationRequest, fleet_server::Fleet,
+        WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, fleet_server::Fleet,
     },
 };
 use tokio_stream::Stream;
@@ -220,6 +220,13 @@ impl Fleet for FleetService {
         _request: Request<ClearLogsRequest>,
     ) -> Result<Response<ClearLogsResponse>, Status> {
         Err(on_the_host_itself("clear"))
+    }
+
+    async fn write_stdin(
+        &self,
+        _request: Request<WriteStdinRequest>,
+    ) -> Result<Response<WriteStdinResponse>, Status> {
+        Err(on_the_host_itself("fg"))
     }
 
     type TailMainLogStream = Answers<TailMainLogResponse>;

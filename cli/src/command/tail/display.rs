@@ -30,7 +30,7 @@ const COLORS: [AnsiColor; 6] = [
 
 /// Shows output.
 #[derive(Debug)]
-pub(super) struct Display {
+pub(in crate::command) struct Display {
     form: Form,
     is_neutral: bool,
     filter: Filter,
@@ -70,7 +70,7 @@ struct Lost<'a> {
 impl Display {
     /// For one source, or for several. On a terminal control characters are spelled out unless
     /// they are wanted `raw`.
-    pub(super) fn new(ui: &Ui, single: bool, raw: bool, filter: Filter) -> Self {
+    pub(in crate::command) fn new(ui: &Ui, single: bool, raw: bool, filter: Filter) -> Self {
         let form = match (ui.output().is_text(), single) {
             (false, _) => Form::Json,
             (true, true) => Form::Raw(Neutral::default()),
@@ -84,7 +84,7 @@ impl Display {
     }
 
     /// Bytes of a source.
-    pub(super) fn chunk(
+    pub(in crate::command) fn chunk(
         &mut self,
         ui: &mut Ui,
         host: &str,
@@ -146,7 +146,7 @@ impl Display {
     }
 
     /// Bytes of a source that are lost.
-    pub(super) fn gap(
+    pub(in crate::command) fn gap(
         &mut self,
         ui: &mut Ui,
         host: &str,

@@ -12,7 +12,7 @@ use crate::error::Failure;
 
 /// Lines that are wanted and those that are not, and what of each source is not yet a line.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub(in crate::command) struct Filter {
     include: Vec<Regex>,
     exclude: Vec<Regex>,
     pending: BTreeMap<(String, String), Chunk>,
