@@ -137,9 +137,10 @@ fn a_listener_of_supervisors_library_understands_every_event_and_asks_back() {
         ),
         |at| {
             fs::write(at.join("l.py"), LISTENER).unwrap();
+            // In one write, which is one event.
             let program = "import sys, time\n\
                            print('<!--XSUPERVISOR:BEGIN-->said<!--XSUPERVISOR:END-->')\n\
-                           print('oops', file=sys.stderr)\ntime.sleep(1000)\n";
+                           sys.stderr.write('oops\\n')\ntime.sleep(1000)\n";
             fs::write(at.join("p.py"), program).unwrap();
         },
     );
