@@ -18,8 +18,12 @@ use rsv_proto::{
 /// Events that are kept, at some 500 bytes each: an hour of a busy fleet, and 8 MB.
 const CAPACITY: usize = 16_384;
 
-/// Numbers between the beginnings of two controllers that start a second apart: more than happens.
-const PER_SECOND: u64 = 1 << 20;
+/// Numbers between the beginnings of two controllers that start a millisecond apart: more than happens,
+/// and few enough that JSON holds a number exactly until the year 2109.
+const PER_MILLISECOND: u64 = 1 << 11;
+
+/// The most events that are said to be lost: of another controller's nobody knows how many there were.
+const MANY: u64 = 1 << 20;
 
 /// The most events in one page, some 100 kB.
 const PAGE: usize = 256;
@@ -45,10 +49,11 @@ pub struct EventPage {
 impl Events {
     /// No events yet, for a controller that starts now.
     pub fn new(now: SystemTime) -> Self {
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         Self {
             ring: VecDeque::new(),
-            next: seconds.saturating_mul(PER_SECOND),
+            next: millis.saturating_mul(PER_MILLISECOND),
         }
     }
 
@@ -85,8 +90,7 @@ impl Events {
         let events: Vec<_> = self.ring.iter().skip(skipped).take(PAGE).cloned().collect();
         EventPage {
             next: start + events.len() as u64,
-            // Numbers below the first of this controller were another's: nobody knows how many.
-            lost: oldest.saturating_sub(from).min(PER_SECOND),
+            lost: oldest.saturating_sub(from).min(MANY),
             events,
         }
     }
@@ -137,16 +141,16 @@ mod tests {
         let first = events.next() - CAPACITY as u64 - 10;
         let page = events.page(first);
         assert_eq!((page.lost, page.events[0].seq), (10, first + 10));
-        assert_eq!(events.page(0).lost, PER_SECOND, "of another controller");
+        assert_eq!(events.page(0).lost, MANY, "of another controller");
         assert_eq!(events.page(u64::MAX).next, events.next());
     }
 
     #[test]
     fn a_later_controller_numbers_above_an_earlier_one() {
         let busy = some(CAPACITY);
-        let later = Events::new(UNIX_EPOCH + Duration::from_secs(1001));
+        let later = Events::new(UNIX_EPOCH + Duration::from_millis(1_000_000 + 20));
         assert!(later.next() > busy.next());
-        let largest = UNIX_EPOCH + Duration::from_secs(1 << 32);
+        let largest = UNIX_EPOCH + Duration::from_secs(4_380_000_000);
         assert!(Events::new(largest).next() < 1 << 53, "exact in JSON");
     }
 }
