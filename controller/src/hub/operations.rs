@@ -8,11 +8,11 @@ use std::{
 
 use rsv_proto::{
     name::HostName,
-    wire::{self, CommandResult, OperationState, event::OperationChanged},
+    wire::{CommandResult, event::OperationChanged},
 };
 
 use super::{
-    handle::{Brief, Control, End, Page, Submission, Submitted},
+    handle::{Brief, Control, Submission},
     pending::{After, Pending},
 };
 use crate::{
@@ -21,16 +21,21 @@ use crate::{
     metrics::Durations,
     moment::Moment,
     operation::{
-        Condition, Deed, Fact, HostPrograms, Input, Operation, Part, Phase, Plan, Program, Record,
-        Rollout, RolloutError, Told, World, milliseconds, wire::state,
+        Deed, Fact, Input, Operation, Part, Phase, Plan, Record, Rollout, milliseconds, wire::state,
     },
     store::OperationStep,
-    targets::{Outcomes, SelectionError},
 };
 
 mod entry;
+mod error;
+mod read;
+mod sight;
+
+pub use error::{OperationError, SubmitError};
+pub(super) use read::state_word;
 
 use entry::Entry;
+use sight::Sight;
 
 /// Finished operations are remembered for so long: for those who read their results late, repeat a
 /// submission, or try again what failed.
@@ -48,12 +53,6 @@ const MOST: usize = 1000;
 /// The most targets of one operation.
 const MOST_TARGETS: usize = 200_000;
 
-/// The most of an operation's story in one page: at some 200 bytes each, far below the limit of a message.
-const PAGE: usize = 500;
-
-/// The shortest beginning of a name that stands for it.
-const SHORTEST: usize = 4;
-
 /// Every operation that is known.
 #[derive(Debug, Default)]
 pub(super) struct Operations {
@@ -69,97 +68,6 @@ pub(super) struct Operations {
     /// What is to be told as events.
     happened: Vec<OperationChanged>,
     durations: Durations,
-}
-
-/// Why nothing was begun.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    /// The selection.
-    #[error(transparent)]
-    Selection(#[from] SelectionError),
-    /// The rollout.
-    #[error(transparent)]
-    Rollout(#[from] RolloutError),
-    /// Another number of hosts than was expected.
-    #[error("{found} hosts are selected, {expected} were expected; nothing was done")]
-    Count {
-        /// As selected.
-        found: usize,
-        /// As expected.
-        expected: u32,
-    },
-    /// The key belongs to something else.
-    #[error("the idempotency key belongs to operation {0}, which is another action")]
-    KeyReused(String),
-    /// Too many operations.
-    #[error("{MOST} operations are under way")]
-    TooMany,
-    /// Too many targets.
-    #[error("{0} programs are selected, an operation takes {MOST_TARGETS}")]
-    TooManyTargets(usize),
-    /// No such operation, for what refers to one.
-    #[error(transparent)]
-    Operation(#[from] OperationError),
-    /// Everything ended well.
-    #[error("operation {0} has no target that failed")]
-    NothingToRetry(String),
-    /// The store.
-    #[error("the operation could not be written down; nothing was done")]
-    NotWritten,
-}
-
-/// Why an operation was not found, or not controlled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OperationError {
-    /// There is none.
-    #[error("no operation `{0}` is known")]
-    Unknown(String),
-    /// Several.
-    #[error("`{0}` is the beginning of {1} operations")]
-    Ambiguous(String, usize),
-    /// It has ended.
-    #[error("operation {0} has ended: {1}")]
-    Ended(String, &'static str),
-    /// It has not.
-    #[error("operation {0} has not ended: wait for it, or cancel it first")]
-    UnderWay(String),
-    /// It asks nobody any more.
-    #[error("operation {0} is stopping already: it only waits for what is under way")]
-    Stopping(String),
-}
-
-/// What is true of the fleet and of other operations.
-struct Sight<'a> {
-    fleet: &'a Fleet,
-    entries: &'a BTreeMap<String, Entry>,
-    active: &'a BTreeSet<String>,
-}
-
-impl World for Sight<'_> {
-    fn unreachable(&self, host: &HostName) -> Option<String> {
-        self.fleet.unreachable(host)
-    }
-
-    fn condition(&self, host: &HostName, program: &Program) -> Condition {
-        let known = self.fleet.host(host).filter(|host| host.is_live());
-        let Some(programs) = known.and_then(|host| host.programs()) else {
-            return Condition::Unknown;
-        };
-        let key = (program.group.clone(), program.name.clone());
-        match programs.get(&key).map(wire::ProcessStatus::state) {
-            Some(wire::ProcessState::Running) => Condition::Up,
-            Some(state) => Condition::Down(rsv_proto::process::state_word(state)),
-            None => Condition::Down("not configured"),
-        }
-    }
-
-    fn acted_on(&self, program: &Program) -> Vec<HostName> {
-        let active = self.active.iter().filter_map(|id| self.entries.get(id));
-        active
-            .flat_map(|entry| entry.operation.acting_on(program))
-            .cloned()
-            .collect()
-    }
 }
 
 impl Operations {
@@ -292,106 +200,6 @@ impl Operations {
         if let Some(entry) = self.entries.remove(id) {
             self.happened.push(entry.change("refused"));
             self.keys.remove(&(entry.record.actor, entry.record.key));
-        }
-    }
-
-    /// The name of the operation that is meant: it, or a beginning of it that no other has.
-    pub(super) fn named(&self, said: &str) -> Result<&str, OperationError> {
-        let said = said.trim().to_ascii_uppercase();
-        if let Some((id, _)) = self.entries.get_key_value(&said) {
-            return Ok(id);
-        }
-        let begins = |(id, _): &(&String, &Entry)| id.starts_with(&said);
-        let mut found = self.entries.range(said.clone()..).take_while(begins);
-        match (found.next(), found.count()) {
-            (Some((id, _)), 0) if said.len() >= SHORTEST => Ok(id),
-            (Some(_), others) if said.len() >= SHORTEST => {
-                Err(OperationError::Ambiguous(said, others + 1))
-            }
-            _ => Err(OperationError::Unknown(said)),
-        }
-    }
-
-    /// How an operation that was submitted, or is to be watched, is followed; only what comes, or all.
-    pub(super) fn follow(&self, id: &str, from_now: bool) -> Option<Submitted> {
-        let entry = self.entries.get(id)?;
-        Some(Submitted {
-            id: id.to_owned(),
-            hosts: entry.operation.hosts().cloned().collect(),
-            brief: entry.brief(),
-            told: match from_now {
-                true => entry.operation.story().len(),
-                false => 0,
-            },
-            news: Some(entry.news.subscribe()),
-        })
-    }
-
-    /// What came of an operation so far, host by host; absent: it is not known.
-    pub(super) fn outcomes(&self, id: &str) -> Option<Outcomes> {
-        let operation = &self.entries.get(self.named(id).ok()?)?.operation;
-        let mut outcomes: Outcomes = operation
-            .hosts()
-            .map(|host| (host.to_string(), Vec::new()))
-            .collect();
-        for told in operation.story() {
-            if let Told::Result(result) = told {
-                let of_host = outcomes.entry(result.host.clone()).or_default();
-                of_host.push(result.outcome());
-            }
-        }
-        Some(outcomes)
-    }
-
-    /// What is told after the first so much.
-    pub(super) fn page(&self, id: &str, after: usize) -> Option<Page> {
-        let entry = self.entries.get(id)?;
-        let rest = entry.operation.story().get(after..).unwrap_or_default();
-        let told: Vec<_> = rest.iter().take(PAGE).cloned().collect();
-        let is_all = told.len() == rest.len();
-        let end = entry.operation.finished().filter(|_| is_all);
-        Some(Page {
-            told,
-            is_all,
-            end: end.map(|elapsed| {
-                let (state, reason) = state(entry.operation.phase());
-                End {
-                    elapsed,
-                    state,
-                    reason,
-                    rolled_back_by: entry.rolled_back_by.clone(),
-                }
-            }),
-        })
-    }
-
-    /// One operation as it is shown; absent: it is not known.
-    pub(super) fn info(&self, id: &str) -> Option<wire::Operation> {
-        self.entries.get(id).map(Entry::info)
-    }
-
-    /// The latest operations.
-    pub(super) fn list(&self, active_only: bool, limit: usize) -> Vec<wire::Operation> {
-        let entries = self.entries.iter().rev();
-        let wanted = entries.filter(|(id, _)| !active_only || self.active.contains(*id));
-        wanted.take(limit).map(|(_, entry)| entry.info()).collect()
-    }
-
-    /// What is to be tried again of an operation: a submission, and its parts.
-    pub(super) fn again(
-        &self,
-        id: &str,
-        tried_only: bool,
-    ) -> Result<(&Record, HostPrograms), SubmitError> {
-        let unknown = || OperationError::Unknown(id.to_owned());
-        let entry = self.entries.get(id).ok_or_else(unknown)?;
-        if entry.operation.finished().is_none() {
-            return Err(OperationError::UnderWay(id.to_owned()).into());
-        }
-        let targets = entry.operation.unwell(tried_only);
-        match targets.is_empty() {
-            true => Err(SubmitError::NothingToRetry(id.to_owned())),
-            false => Ok((&entry.record, targets)),
         }
     }
 
@@ -601,19 +409,6 @@ impl Operations {
                 self.pending.step(OperationStep::Forgotten(id));
             }
         }
-    }
-}
-
-/// The word for where an operation stands.
-pub(super) fn state_word(state: OperationState) -> &'static str {
-    match state {
-        OperationState::Unspecified => "unknown",
-        OperationState::Running => "running",
-        OperationState::Paused => "paused",
-        OperationState::Stopping => "stopping",
-        OperationState::Finished => "finished",
-        OperationState::Aborted => "aborted",
-        OperationState::Cancelled => "cancelled",
     }
 }
 

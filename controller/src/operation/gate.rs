@@ -1,0 +1,158 @@
+//! What became of the hosts that were asked: their answers, a look at their programs before they count
+//! as done, and the end of what was waited for in vain.
+
+use std::time::Duration;
+
+use rsv_proto::{
+    name::HostName,
+    wire::{Outcome, TargetResult},
+};
+
+use super::{
+    Condition, Gate, Operation, Program, Row, What, World,
+    state::{Seen, Stage},
+};
+use crate::moment::Moment;
+
+impl Operation {
+    pub(super) fn answered(&mut self, now: Moment, host: &HostName, results: Vec<TargetResult>) {
+        let Some(share) = self.parts.get(host) else {
+            return;
+        };
+        if !matches!(share.stage, Stage::Asked { .. }) {
+            return;
+        }
+        let rows = self.plan.parts[share.part].answers(results);
+        let is_any_done = rows.iter().any(|row| row.outcome() == Outcome::Done);
+        let what = match is_any_done && !self.plan.rollout.soak.is_zero() {
+            true => What::Answered(host.clone(), rows),
+            false => What::Ended(host.clone(), rows),
+        };
+        self.note(now, what);
+    }
+
+    /// Looks at the programs of a host that has answered.
+    pub(super) fn look(&mut self, now: Moment, host: &HostName, world: &impl World) {
+        if self.plan.rollout.gate == Gate::None {
+            return;
+        }
+        let Some(Stage::Soaking { rows, is_late, .. }) = self.stage_mut(host) else {
+            return;
+        };
+        for (row, seen) in rows.iter_mut() {
+            let program = Program::from_shown(&row.program);
+            match (world.condition(host, &program), &seen) {
+                (Condition::Up, Seen::Nothing) => *seen = Seen::Up,
+                (Condition::Down(word), Seen::Up) if row.outcome() == Outcome::Done => {
+                    *seen = Seen::Fell(word);
+                }
+                _ => {}
+            }
+        }
+        if *is_late {
+            self.judge(now, host, world);
+        }
+    }
+
+    /// The time of a host that has answered is over: says what became of its programs, if it can be seen.
+    fn judge(&mut self, now: Moment, host: &HostName, world: &impl World) {
+        let has_gate = self.plan.rollout.gate != Gate::None;
+        let limit = self.due(host);
+        let Some(Stage::Soaking { rows, is_late, .. }) = self.stage_mut(host) else {
+            return;
+        };
+        let is_over = *is_late && limit.is_some_and(|limit| limit <= now.tick);
+        let mut verdicts = Vec::new();
+        for (row, seen) in rows.iter() {
+            let program = Program::from_shown(&row.program);
+            let is_done = row.outcome() == Outcome::Done;
+            let fell = match (seen, world.condition(host, &program)) {
+                _ if !is_done || !has_gate => None,
+                (Seen::Fell(word), _) => Some(*word),
+                (_, Condition::Down(word)) => Some(word),
+                (_, Condition::Up) => None,
+                (_, Condition::Unknown) if is_over => {
+                    let outcome = Outcome::Unreachable;
+                    let detail = "done, then lost from sight: whether it stays up is not known";
+                    let steps = row.steps.clone();
+                    let verdict = Row::new(&row.program, outcome, detail);
+                    verdicts.push(Row { steps, ..verdict });
+                    continue;
+                }
+                (_, Condition::Unknown) => {
+                    self.wait_for_sight(host);
+                    return;
+                }
+            };
+            verdicts.push(match fell {
+                None => row.clone(),
+                Some(word) => {
+                    let detail = format!("{word} instead of RUNNING after it was done");
+                    let verdict = Row::new(&row.program, Outcome::Failed, detail);
+                    let steps = row.steps.clone();
+                    Row { steps, ..verdict }
+                }
+            });
+        }
+        self.note(now, What::Ended(host.clone(), verdicts));
+    }
+
+    fn wait_for_sight(&mut self, host: &HostName) {
+        self.clear_timer(host);
+        if let Some(Stage::Soaking { is_late, .. }) = self.stage_mut(host) {
+            *is_late = true;
+        }
+        self.set_timer(host);
+    }
+
+    pub(super) fn fire_timers(&mut self, now: Moment, world: &impl World) {
+        while let Some((due, host)) = self.timers.first().cloned() {
+            if due > now.tick {
+                return;
+            }
+            self.timers.pop_first();
+            self.give_up(now, &host, world);
+            debug_assert!(
+                self.timers.first() != Some(&(due, host)),
+                "each timer fires once"
+            );
+        }
+    }
+
+    fn give_up(&mut self, now: Moment, host: &HostName, world: &impl World) {
+        let Some(share) = self.parts.get(host) else {
+            return;
+        };
+        let detail = match &share.stage {
+            Stage::Waiting | Stage::Ended => return,
+            Stage::Soaking { .. } => {
+                self.look(now, host, world);
+                return self.judge(now, host, world);
+            }
+            Stage::Away(_) => {
+                let reason = world.unreachable(host);
+                reason.unwrap_or_else(|| "it could not be asked in time".into())
+            }
+            Stage::Asked {
+                lost: Some(reason), ..
+            } => format!("{reason}; it may have begun"),
+            Stage::Asked {
+                since, lost: None, ..
+            } => {
+                let shown = humantime::format_duration(rounded(now.since(*since)));
+                format!("no answer within {shown}")
+            }
+        };
+        let rows = self.plan.parts[share.part].all(Outcome::Unreachable, &detail);
+        self.note(now, What::Ended(host.clone(), rows));
+    }
+}
+
+/// A duration as precise as people want it.
+fn rounded(elapsed: Duration) -> Duration {
+    if elapsed < Duration::from_secs(1) {
+        Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    } else {
+        Duration::from_secs(elapsed.as_secs())
+    }
+}

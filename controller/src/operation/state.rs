@@ -1,0 +1,234 @@
+//! Where each host of an operation stands, and how a fact changes that.
+//!
+//! Nothing is decided here: facts are taken for true, whether they were noted just now or are read from
+//! the store. Each change of a host keeps what is held beside it in step: who is under way, and when
+//! somebody has to be looked at.
+
+use std::time::{Duration, SystemTime};
+
+use rsv_proto::{name::HostName, wire::Outcome};
+
+use super::{Counts, Fact, LONGEST_WAIT, Operation, Patience, Phase, RETURN, Row, Told, What};
+use crate::moment::Moment;
+
+/// Where one host stands.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    /// Its place in the plan.
+    pub(super) part: usize,
+    /// Its batch, if it has one.
+    pub(super) batch: Option<usize>,
+    pub(super) stage: Stage,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Stage {
+    /// Its turn has not come, or there is no room for it.
+    Waiting,
+    /// Its turn has come at this tick, and it has no session.
+    Away(Duration),
+    Asked {
+        since: Duration,
+        /// The same on people's clock.
+        at: SystemTime,
+        /// Its session has been lost since, for this reason.
+        lost: Option<String>,
+    },
+    /// Answered; its programs are looked at.
+    Soaking {
+        since: Duration,
+        rows: Vec<(Row, Seen)>,
+        /// The time is over, and what became of them cannot be seen yet.
+        is_late: bool,
+    },
+    Ended,
+}
+
+/// What was seen of a program since its host answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    Nothing,
+    Up,
+    Fell(&'static str),
+}
+
+impl Operation {
+    pub(super) fn stage_mut(&mut self, host: &HostName) -> Option<&mut Stage> {
+        self.parts.get_mut(host).map(|part| &mut part.stage)
+    }
+
+    pub(super) fn note(&mut self, now: Moment, what: What) {
+        let fact = Fact::new(now.wall, what);
+        self.fold(now, &fact);
+        self.facts.push(fact);
+    }
+
+    /// Takes a fact for true: the only place where what is written down changes.
+    pub(super) fn fold(&mut self, now: Moment, fact: &Fact) {
+        let at = fact.moment();
+        let tick = now
+            .tick
+            .saturating_sub(now.wall.duration_since(at).unwrap_or_default());
+        match &fact.what {
+            What::Batch(number) => self.batch_begins(*number, at),
+            What::Asked(host) => {
+                let stage = Stage::Asked {
+                    since: tick,
+                    at,
+                    lost: None,
+                };
+                self.put(host, stage);
+            }
+            What::Answered(host, rows) => {
+                let rows = rows.iter().map(|row| (row.clone(), Seen::Nothing));
+                let stage = Stage::Soaking {
+                    since: tick,
+                    rows: rows.collect(),
+                    is_late: false,
+                };
+                self.put(host, stage);
+            }
+            What::Ended(host, rows) => self.end(host, rows.clone(), at),
+            What::Paused(why) => {
+                self.phase = Phase::Paused(why.clone());
+                self.story.push(Told::Paused(why.clone()));
+            }
+            What::Resumed(who) => {
+                self.phase = Phase::Going;
+                self.failures = 0;
+                self.story.push(Told::Resumed(who.clone()));
+            }
+            What::Stopping(why, reason) => {
+                self.phase = Phase::Stopping(*why, reason.clone());
+                self.story.push(Told::Stopping(*why, reason.clone()));
+            }
+            What::Finished => {
+                let why = match std::mem::replace(&mut self.phase, Phase::Over(None)) {
+                    Phase::Stopping(why, reason) => Some((why, reason)),
+                    _ => None,
+                };
+                self.phase = Phase::Over(why);
+                self.elapsed = Some(at.duration_since(self.submitted).unwrap_or_default());
+            }
+        }
+    }
+
+    fn batch_begins(&mut self, number: usize, at: SystemTime) {
+        let hosts = self.batches.get(number).cloned().unwrap_or_default();
+        self.begun = number + 1;
+        self.batch_left = hosts.len();
+        self.batch_began = at;
+        self.batch_counts = Counts::default();
+        self.queue.clone_from(&hosts);
+        self.story.push(Told::BatchBegun {
+            number,
+            is_canary: self.is_canary(number),
+            hosts,
+        });
+    }
+
+    fn is_canary(&self, number: usize) -> bool {
+        number == 0 && self.plan.rollout.canary > 0
+    }
+
+    /// Ends all targets of a host.
+    pub(super) fn end(&mut self, host: &HostName, rows: Vec<Row>, at: SystemTime) {
+        let Some(share) = self.parts.get(host) else {
+            return;
+        };
+        let was_asked = self.flying.contains(host);
+        let (part, batch) = (share.part, share.batch);
+        self.put(host, Stage::Ended);
+        self.unended = self.unended.saturating_sub(self.plan.parts[part].size());
+        let unmatched = self.plan.parts[part].unmatched.clone();
+        for row in rows.into_iter().chain(unmatched) {
+            let counts_against = match row.outcome() {
+                Outcome::Failed => was_asked && !row.names_nothing(),
+                Outcome::Denied => true,
+                Outcome::Unreachable => was_asked,
+                _ => false,
+            };
+            self.failures += usize::from(counts_against);
+            self.counts.add(&row);
+            self.batch_counts.add(&row);
+            self.story.push(Told::Result(row.to_wire(host.as_str())));
+        }
+        if let Some(number) = batch.filter(|number| *number + 1 == self.begun) {
+            self.batch_left = self.batch_left.saturating_sub(1);
+            if self.batch_left == 0 {
+                self.story.push(Told::BatchEnded {
+                    number,
+                    hosts: self.batches[number].clone(),
+                    counts: self.batch_counts,
+                    is_canary: self.is_canary(number),
+                    elapsed: at.duration_since(self.batch_began).unwrap_or_default(),
+                });
+            }
+        }
+    }
+
+    /// Moves a host on: the only place where one changes, and what is kept beside it.
+    pub(super) fn put(&mut self, host: &HostName, stage: Stage) {
+        self.clear_timer(host);
+        let is_flying = matches!(stage, Stage::Asked { .. } | Stage::Soaking { .. });
+        if let Some(place) = self.stage_mut(host) {
+            *place = stage;
+        }
+        match is_flying {
+            true => drop(self.flying.insert(host.clone())),
+            false => drop(self.flying.remove(host)),
+        }
+        self.set_timer(host);
+    }
+
+    pub(super) fn due(&self, host: &HostName) -> Option<Duration> {
+        let deadline = self.plan.patience.deadline;
+        let returned = self.restored.map_or(Duration::ZERO, |at| at + RETURN);
+        match &self.parts.get(host)?.stage {
+            Stage::Waiting | Stage::Ended => None,
+            Stage::Away(since) => Some(*since + deadline),
+            Stage::Asked { since, lost, .. } => {
+                let late = *since + self.wait();
+                let due = match lost {
+                    Some(_) => late.min(*since + deadline),
+                    None => late,
+                };
+                Some(due.max(returned))
+            }
+            Stage::Soaking {
+                since,
+                is_late: false,
+                ..
+            } => Some(*since + self.plan.rollout.soak),
+            Stage::Soaking { since, .. } => {
+                let limit = *since + self.plan.rollout.soak + deadline;
+                Some(limit.max(returned))
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let Patience { deadline, timeout } = self.plan.patience;
+        timeout.unwrap_or(deadline + LONGEST_WAIT)
+    }
+
+    pub(super) fn clear_timer(&mut self, host: &HostName) {
+        if let Some(due) = self.due(host) {
+            self.timers.remove(&(due, host.clone()));
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, host: &HostName) {
+        if let Some(due) = self.due(host) {
+            self.timers.insert((due, host.clone()));
+        }
+    }
+
+    pub(super) fn set_lost(&mut self, host: &HostName, reason: Option<String>) {
+        self.clear_timer(host);
+        if let Some(Stage::Asked { lost, .. }) = self.stage_mut(host) {
+            *lost = reason;
+        }
+        self.set_timer(host);
+    }
+}
