@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::os::memory;
 use crate::spec::SpawnError;
 
-/// So many steps leave memory behind that is worth giving back: a hundred programs have started.
-const MUCH: u32 = 256;
+/// So many steps leave memory behind that is worth giving back: some twenty programs have started.
+const MUCH: u32 = 64;
 
 /// By then the other tasks are done with it, too.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -87,7 +87,8 @@ impl Gear {
             live: 0,
             signals: HashMap::new(),
             last_signal: 0,
-            steps: 0,
+            // The agent's own start is much, too.
+            steps: MUCH,
             rest_at: None,
         }
     }
