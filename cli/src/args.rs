@@ -63,6 +63,18 @@ impl Arguments {
     pub(crate) fn read(
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let read = Self::read_words(&words)?;
+        match &read.verb {
+            Some(Verb::Unknown(rest)) => match typed::split_verb(&words, rest) {
+                Some(words) => Self::read_words(&words),
+                None => Ok(read),
+            },
+            _ => Ok(read),
+        }
+    }
+
+    fn read_words(words: &[OsString]) -> Result<Self, clap::Error> {
         let mut matches = Self::grammar().try_get_matches_from(words)?;
         let [host, exclude, label] = ADDED_UP.map(|flag| gather(&matches, flag));
         let by_hand = matches.clone();

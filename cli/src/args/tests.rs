@@ -115,6 +115,20 @@ fn an_unknown_verb_is_kept_with_its_words() {
 }
 
 #[test]
+fn a_verb_with_blanks_in_it_is_taken_apart() {
+    let read = |words: &[&str]| Arguments::read(words.to_vec()).unwrap().verb.unwrap();
+    match read(&["rsv", "-s", "a b", "signal HUP", "web", "db"]) {
+        Verb::Signal(args) => assert_eq!(args.words, ["HUP", "web", "db"]),
+        other => panic!("{other:?}"),
+    }
+    match read(&["rsv", "frob nicate", "x y"]) {
+        Verb::Unknown(words) => assert_eq!(words, ["frob", "nicate", "x y"]),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(read(&["rsv", " "]), Verb::Unknown(words) if words == [" "]));
+}
+
+#[test]
 fn labels_have_keys() {
     for line in ["rsv token create --label x", "rsv token create --label =x"] {
         assert!(Arguments::read(line.split(' ')).is_err(), "{line}");

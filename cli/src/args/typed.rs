@@ -1,6 +1,8 @@
 //! The words after `tail` and `maintail` as supervisorctl would see them: in the order in which
 //! they were typed, options included. And words that supervisorctl takes apart at blanks.
 
+use std::ffi::OsString;
+
 use clap::{Arg, ArgMatches, Command, builder::ValueRange};
 
 use super::Verb;
@@ -51,6 +53,20 @@ pub(super) fn typed(matches: &ArgMatches) -> Vec<String> {
     found.sort_by_key(|(index, _)| *index);
     let words: Vec<String> = found.into_iter().map(|(_, word)| word).collect();
     apart(&words)
+}
+
+/// The words of a command line whose verb is one word with blanks in it, such as `'signal HUP' web`,
+/// with that word taken apart, as supervisorctl does; `None`: there are none in it. `rest` is the
+/// verb with all that stands behind it.
+pub(super) fn split_verb(words: &[OsString], rest: &[String]) -> Option<Vec<OsString>> {
+    let (verb, behind) = rest.split_first()?;
+    let verb = apart(std::slice::from_ref(verb));
+    if verb.is_empty() || verb[0] == rest[0] {
+        return None;
+    }
+    let before = words.len().checked_sub(rest.len())?;
+    let typed = verb.iter().chain(behind).map(OsString::from);
+    Some(words[..before].iter().cloned().chain(typed).collect())
 }
 
 /// Takes words apart at blanks; an empty one is none.
