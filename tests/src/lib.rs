@@ -8,6 +8,7 @@
 //! * [`host`]: one keeper and one agent with a configuration of their own
 //! * [`fleet`]: a controller and hosts that have joined it
 //! * [`lines`]: numbered lines, and the log that must hold them
+//! * [`site`]: a daemon, ours or Supervisor's, with a configuration
 //! * [`collector`]: an OTLP receiver made of the official stubs
 
 pub mod binaries;
@@ -21,3 +22,4 @@ pub mod host;
 pub mod lines;
 pub mod prometheus;
 pub mod python;
+pub mod site;
