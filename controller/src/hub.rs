@@ -45,10 +45,10 @@ pub use operations::{OperationError, SubmitError};
 /// The most logs that were asked for and have not come yet; more are refused as not connected.
 const EXPECTED_LOGS: usize = 4096;
 
-/// The owner task.
+/// The owner task. Without [`Hub::start`] it is a machine that is driven by hand: it reads no clock and
+/// waits for nothing.
 #[derive(Debug)]
 pub struct Hub {
-    clock: Clock,
     fleet: Fleet,
     operations: Operations,
     links: HashMap<SessionId, Link>,
@@ -75,10 +75,8 @@ pub struct Memory {
     pub operations: Vec<(Record, Vec<Fact>)>,
     /// Takes epochs.
     pub epochs: mpsc::Sender<(HostName, u64)>,
-    /// Takes steps of operations: another batch after each answer.
+    /// Takes steps of operations: another batch after each [`Event::Written`].
     pub steps: mpsc::Sender<Vec<OperationStep>>,
-    /// Whether the batch is durable.
-    pub written: mpsc::Receiver<bool>,
 }
 
 /// The sending end of a session.
@@ -90,27 +88,25 @@ struct Link {
 }
 
 /// Everything that can happen to the hub.
-enum Event {
+#[derive(Debug)]
+pub enum Event {
+    /// Something came from an agent.
     Word(FromAgent),
+    /// Somebody asks.
     Ask(Ask),
+    /// Whether the batch that was handed over last is durable.
     Written(bool),
+    /// Time has passed.
     Elapsed,
-    Stopped,
 }
 
 impl Hub {
-    /// Starts the task. It ends when nobody can ask it any more.
-    pub fn start(clock: Clock, fleet: Fleet, memory: Memory) -> HubHandle {
-        let (words, from_agents) = mpsc::channel(handle::WORDS);
-        let (asks, questions) = mpsc::channel(handle::ASKS);
-        let now = clock.now();
+    /// A hub that takes up what an earlier run of the controller left.
+    pub fn new(now: Moment, fleet: Fleet, memory: Memory) -> Self {
         let events = Events::new(now.wall);
-        let newest = watch::Sender::new(events.next());
-        let news = newest.subscribe();
-        let hub = Self {
+        let mut hub = Self {
+            newest: watch::Sender::new(events.next()),
             events,
-            newest,
-            clock,
             fleet,
             operations: Operations::restored(now, memory.term, memory.operations),
             links: HashMap::new(),
@@ -121,40 +117,67 @@ impl Hub {
             steps: memory.steps,
             write_again: Duration::ZERO,
         };
-        tokio::spawn(hub.run(from_agents, questions, memory.written));
+        hub.operations.wake(now, &hub.fleet);
+        hub.flush(now);
+        hub
+    }
+
+    /// Starts the task; `written` says whether each batch is durable. It ends when nobody can ask it any
+    /// more.
+    pub fn start(
+        clock: Clock,
+        fleet: Fleet,
+        memory: Memory,
+        written: mpsc::Receiver<bool>,
+    ) -> HubHandle {
+        let (words, from_agents) = mpsc::channel(handle::WORDS);
+        let (asks, questions) = mpsc::channel(handle::ASKS);
+        let hub = Self::new(clock.now(), fleet, memory);
+        let news = hub.newest.subscribe();
+        tokio::spawn(hub.run(clock, from_agents, questions, written));
         HubHandle { words, asks, news }
     }
 
     async fn run(
         mut self,
+        clock: Clock,
         mut words: mpsc::Receiver<FromAgent>,
         mut asks: mpsc::Receiver<Ask>,
         mut written: mpsc::Receiver<bool>,
     ) {
-        let now = self.clock.now();
-        self.operations.wake(now, &self.fleet);
-        self.flush(now);
         loop {
-            let due = self.clock.at(self.deadline());
+            let due = clock.at(self.deadline());
             let event = tokio::select! {
-                word = words.recv() => word.map_or(Event::Stopped, Event::Word),
-                ask = asks.recv() => ask.map_or(Event::Stopped, Event::Ask),
-                Some(is_durable) = written.recv() => Event::Written(is_durable),
-                () = tokio::time::sleep_until(due) => Event::Elapsed,
+                word = words.recv() => word.map(Event::Word),
+                ask = asks.recv() => ask.map(Event::Ask),
+                Some(is_durable) = written.recv() => Some(Event::Written(is_durable)),
+                () = tokio::time::sleep_until(due) => Some(Event::Elapsed),
             };
-            let now = self.clock.now();
             match event {
-                Event::Word(word) => self.hear(now, word),
-                Event::Ask(ask) => self.answer(now, ask),
-                Event::Written(is_durable) => self.written(now, is_durable),
-                Event::Elapsed => self.elapsed(now),
-                Event::Stopped => return,
+                Some(event) => self.handle(clock.now(), event),
+                None => return,
             }
-            self.flush(now);
         }
     }
 
-    fn deadline(&self) -> Duration {
+    /// Takes in what has happened, and does all that follows.
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        match event {
+            Event::Word(word) => self.hear(now, word),
+            Event::Ask(ask) => self.answer(now, ask),
+            Event::Written(is_durable) => self.written(now, is_durable),
+            Event::Elapsed => self.elapsed(now),
+        }
+        self.flush(now);
+    }
+
+    /// Every host as it is known.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The tick at which [`Event::Elapsed`] is due.
+    pub fn deadline(&self) -> Duration {
         let fleet = self.fleet.deadline();
         self.operations.deadline().map_or(fleet, |at| at.min(fleet))
     }

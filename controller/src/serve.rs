@@ -176,9 +176,8 @@ impl Controller {
             operations: self.operations,
             epochs,
             steps,
-            written,
         };
-        let hub = Hub::start(Clock::start(), fleet, memory);
+        let hub = Hub::start(Clock::start(), fleet, memory, written);
         let watched = Watched::start(hub.clone());
         let shared = Shared {
             hub: hub.clone(),
