@@ -23,6 +23,7 @@
 mod adoption;
 mod asks;
 mod clock;
+pub mod decide;
 mod desire;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -34,11 +35,11 @@ mod logs;
 mod observed;
 mod outbox;
 mod reconfigure;
-mod record;
+pub mod record;
 mod slot;
 mod sockets;
 mod stopping;
-mod verdicts;
+pub mod verdicts;
 mod words;
 
 use std::borrow::Cow;
@@ -46,7 +47,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use rsv_supervise::{Autorestart, Effect, Event, Observation, Phase, Policy, Retries, Tick, step};
+use rsv_supervise::{Effect, Event, Observation, Phase, Policy, Tick, step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::capture::Capture;
@@ -331,19 +332,10 @@ impl Core {
     }
 }
 
-/// The rules for a machine now: while everything is being stopped nothing is started again, and what
-/// is held is not started at all.
+/// The rules for a machine now.
 fn policy<'a>(slot: &'a Slot, course: &Course) -> Cow<'a, Policy> {
-    let policy = &slot.program.policy;
-    match course {
-        Course::Serving if slot.hold.is_none() => Cow::Borrowed(policy),
-        Course::Serving | Course::Stopping(_) | Course::Done(_) => Cow::Owned(Policy {
-            autostart: false,
-            autorestart: Autorestart::Never,
-            startretries: Retries::Limit(0),
-            ..policy.clone()
-        }),
-    }
+    let may_start = matches!(course, Course::Serving) && slot.hold.is_none();
+    decide::rules(&slot.program.policy, may_start)
 }
 
 /// A log that is to be opened for a program.

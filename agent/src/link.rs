@@ -8,7 +8,7 @@
 pub mod backoff;
 mod bulk;
 pub mod clock;
-mod commands;
+pub mod commands;
 mod connection;
 mod refusal;
 mod renewal;

@@ -3,24 +3,21 @@
 use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
-use rsv_proto::select::ProgramPattern;
 use rsv_proto::time::to_wire;
 use rsv_proto::wire;
-use rsv_supervise::{Ask as MachineAsk, Event, Opened, Wait};
+use rsv_supervise::{Ask as MachineAsk, Event};
 use tokio::sync::mpsc;
 use wire::action::Verb;
 
+use super::decide::Deed;
 use super::gear::SentSignal;
 use super::handle::{ActOn, Ask, Key, NoStdin, Resolved, Snapshot};
-use super::slot::Waiter;
 use super::stopping::Course;
-use super::{Core, verdicts};
+use super::verdicts::Refused;
+use super::{Core, decide, verdicts};
 use crate::desired::hold_words;
 use crate::listeners::Noted;
 use crate::spec::SpawnError;
-
-/// The signals that Linux has.
-const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 
 /// Where the results of one action go.
 type Results = mpsc::Sender<wire::TargetResult>;
@@ -85,7 +82,7 @@ impl Core {
         };
         if matches!(self.course, Course::Serving) && self.slots.get(key).is_some_and(|s| is_up(s)) {
             let (results, _) = mpsc::channel(1);
-            self.restart(key, &results);
+            self.act_on(key, Some(Verb::Restart(wire::RestartAction {})), &results);
         }
     }
 
@@ -144,57 +141,15 @@ impl Core {
         }
     }
 
-    /// The keys that patterns name, in the order of the patterns, then of starting.
     fn resolve(&self, patterns: &[String]) -> Resolved {
-        let mut resolved = Resolved::default();
-        let mut seen = std::collections::BTreeSet::new();
-        for text in patterns {
-            let pattern = ProgramPattern::parse(text);
-            let named = self
-                .order
-                .iter()
-                .filter(|key| pattern.matches(&key.group, &key.name));
-            let mut is_any = pattern == ProgramPattern::All;
-            for key in named.filter(|key| self.slots.contains_key(key)) {
-                is_any = true;
-                if seen.insert(key) {
-                    resolved.keys.push(key.clone());
-                }
-            }
-            if !is_any {
-                let refusal = refusal_of(&pattern).into();
-                let pattern = text.clone();
-                resolved
-                    .unmatched
-                    .push(wire::UnmatchedProgram { pattern, refusal });
-            }
-        }
-        resolved
-    }
-
-    /// What an action names. One that is exact about it was decided on what was known of this host: what
-    /// has come since is left alone, and what is gone is named.
-    fn resolve_exactly(&self, request: &ActOn) -> Resolved {
-        let mut resolved = self.resolve(&request.programs);
-        if request.exactly.is_empty() {
-            return resolved;
-        }
-        let mut gone: std::collections::BTreeSet<String> =
-            request.exactly.iter().cloned().collect();
-        resolved.keys.retain(|key| gone.remove(&key.to_string()));
-        let unmatched = gone.into_iter().map(|pattern| wire::UnmatchedProgram {
-            pattern,
-            refusal: wire::Refusal::NoSuchProcess.into(),
-        });
-        resolved.unmatched = unmatched.collect();
-        resolved
+        decide::resolve(&self.order, patterns)
     }
 
     fn act(&mut self, request: &ActOn) -> mpsc::Receiver<wire::TargetResult> {
         let Resolved {
             mut keys,
             unmatched,
-        } = self.resolve_exactly(request);
+        } = decide::resolve_exactly(&self.order, request);
         // Exactly one result comes from each target.
         let (results, receiver) = mpsc::channel((keys.len() + unmatched.len()).max(1));
         for wire::UnmatchedProgram { pattern, refusal } in unmatched {
@@ -218,41 +173,19 @@ impl Core {
             let refusal = wire::Refusal::ShuttingDown;
             return verdicts::send(results, verdicts::failed(key.to_string(), refusal, ""));
         }
-        match verb {
-            Some(Verb::Start(_)) => self.start(key, results),
-            Some(Verb::Stop(_)) => self.ask_machine(key, MachineAsk::Stop, results, None),
-            Some(Verb::Restart(_)) => self.restart(key, results),
-            Some(Verb::Signal(signal)) => self.send_signal(key, signal.signal, results),
-            None => {
-                let (refusal, detail) = (wire::Refusal::Other, "the action is not known here");
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let obstacle = || {
+            let error = self.obstacle(key)?;
+            Some((error.refusal(), error.to_string()))
+        };
+        match decide::deed(verb, &slot.phase, obstacle) {
+            Deed::Refuse((refusal, detail)) => {
                 verdicts::send(results, verdicts::failed(key.to_string(), refusal, detail));
             }
-        }
-    }
-
-    /// As in Supervisor the command is looked at first, even if the program runs.
-    fn start(&mut self, key: &Key, results: &Results) {
-        match self.obstacle(key) {
-            Some(error) => refuse(results, key, &error),
-            None => self.ask_machine(key, MachineAsk::Start, results, None),
-        }
-    }
-
-    /// A program that runs and cannot be started again is stopped all the same, as a stop and a
-    /// start would do it.
-    fn restart(&mut self, key: &Key, results: &Results) {
-        let Some(error) = self.obstacle(key) else {
-            return self.ask_machine(key, MachineAsk::Restart, results, None);
-        };
-        let is_up = self
-            .slots
-            .get(key)
-            .is_some_and(|slot| !slot.phase.is_at_rest());
-        if is_up {
-            let then = Some((error.refusal(), error.to_string()));
-            self.ask_machine(key, MachineAsk::Stop, results, then);
-        } else {
-            refuse(results, key, &error);
+            Deed::Ask(ask, then_refuse) => self.ask_machine(key, ask, results, then_refuse),
+            Deed::Signal(signal) => self.send_signal(key, signal, results),
         }
     }
 
@@ -279,41 +212,23 @@ impl Core {
         key: &Key,
         ask: MachineAsk,
         results: &Results,
-        then_refuse: Option<(wire::Refusal, String)>,
+        then_refuse: Option<Refused>,
     ) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        match Wait::open(ask, &slot.phase) {
-            Opened::Settled(verdict) => {
-                return verdicts::send(results, verdicts::result(key, verdict));
-            }
-            Opened::Waiting(wait) => {
-                verdicts::overtake(slot, ask);
-                slot.waiters.push(Waiter {
-                    wait,
-                    results: results.clone(),
-                    then_refuse,
-                });
-            }
+        let asker = results.clone();
+        let (goes_on, answers) = slot.waiters.ask(key, ask, &slot.phase, asker, then_refuse);
+        verdicts::send_all(answers);
+        if goes_on {
+            self.feed(key, Event::Asked(ask));
         }
-        self.feed(key, Event::Asked(ask));
     }
 
     fn send_signal(&mut self, key: &Key, signal: i32, results: &Results) {
         let Some(slot) = self.slots.get(key) else {
             return;
         };
-        let refusal = if !SIGNALS.contains(&signal) {
-            Some(wire::Refusal::BadSignal)
-        } else if !slot.phase.state().is_signallable() || slot.phase.pid().is_none() {
-            Some(wire::Refusal::NotRunning)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            return verdicts::send(results, verdicts::failed(key.to_string(), refusal, ""));
-        }
         let scope = rsv_keeper::message::Scope::Process.into();
         let message = rsv_keeper::message::Signal {
             run: slot.run(),
@@ -327,19 +242,5 @@ impl Core {
             message,
             asker: Some(results.clone()),
         });
-    }
-}
-
-fn refuse(results: &Results, key: &Key, error: &SpawnError) {
-    let result = verdicts::failed(key.to_string(), error.refusal(), error.to_string());
-    verdicts::send(results, result);
-}
-
-fn refusal_of(pattern: &ProgramPattern) -> wire::Refusal {
-    match pattern {
-        ProgramPattern::Group(_) => wire::Refusal::NoSuchGroup,
-        ProgramPattern::All | ProgramPattern::Exact { .. } | ProgramPattern::Glob(_) => {
-            wire::Refusal::NoSuchProcess
-        }
     }
 }

@@ -3,7 +3,7 @@
 use rsv_supervise::{Ask as MachineAsk, Event};
 
 use super::stopping::Course;
-use super::{Core, Key, verdicts};
+use super::{Core, Key, decide, verdicts};
 use crate::desired::Desired;
 
 impl Core {
@@ -13,13 +13,8 @@ impl Core {
             return;
         }
         self.desired = desired;
-        let keys = self.order.clone();
-        let (held, free): (Vec<_>, Vec<_>) = keys
-            .into_iter()
-            .partition(|key| self.desired.hold(key).is_some());
-        // Down in the reverse order of starting, as any stop.
-        for key in held.iter().rev().chain(&free) {
-            self.apply_hold(key);
+        for key in decide::hold_order(&self.order, &self.desired) {
+            self.apply_hold(&key);
         }
     }
 
@@ -41,13 +36,13 @@ impl Core {
         if slot.hold == hold {
             return;
         }
-        let (was_held, is_held) = (slot.hold.is_some(), hold.is_some());
+        let is_held = hold.is_some();
         let is_configured = slot.is_configured;
         slot.hold = hold;
         self.show(key);
         if is_held {
             self.put_down(key);
-        } else if was_held && is_configured && matches!(self.course, Course::Serving) {
+        } else if is_configured && matches!(self.course, Course::Serving) {
             self.start_new(key);
         }
     }
@@ -59,7 +54,7 @@ impl Core {
         if slot.phase.is_at_rest() {
             return;
         }
-        verdicts::overtake(slot, MachineAsk::Stop);
+        verdicts::send_all(slot.waiters.overtake(key, MachineAsk::Stop));
         self.feed(key, Event::Asked(MachineAsk::Stop));
     }
 }

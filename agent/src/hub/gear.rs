@@ -15,6 +15,7 @@ use rsv_proto::wire;
 use rsv_supervise::{Attempt, Effect, Phase, Scope, Tick};
 use tokio::sync::mpsc;
 
+use super::clock::wall;
 use super::handle::Key;
 use super::logs::Logs;
 use super::outbox::Outbox;
@@ -124,7 +125,8 @@ impl Gear {
         for status in shown {
             self.journal.publish(wire::delta::Change::Upsert(status));
         }
-        verdicts::settle(slot, effects);
+        let key = &slot.program.key;
+        verdicts::send_all(slot.waiters.settle(key, effects));
         refusal
     }
 
@@ -451,7 +453,7 @@ impl Gear {
 fn apply(slot: &mut Slot, effects: &[Effect]) -> Vec<wire::ProcessStatus> {
     let mut shown = Vec::new();
     for effect in effects {
-        if slot.record.apply(effect) {
+        if slot.record.apply(effect, wall) {
             shown.push(slot.status());
         }
     }

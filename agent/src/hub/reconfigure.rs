@@ -8,14 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rsv_proto::wire;
-use rsv_supervise::{Ask as MachineAsk, Attempt, Autorestart, Event, Opened, Phase, Retries, Wait};
+use rsv_supervise::{Ask as MachineAsk, Attempt, Autorestart, Event, Phase, Retries};
 use tokio::sync::mpsc;
 
 use super::handle::Key;
 use super::record::Record;
-use super::slot::{LogState, Slot, SlotLog, SpawnStage, Waiter, logs_of, rules};
+use super::slot::{LogState, Slot, SlotLog, SpawnStage, logs_of, rules};
 use super::stopping::Course;
-use super::{Core, verdicts};
+use super::{Core, decide, verdicts};
 use crate::spec::Program;
 
 /// One change of what the hub supervises.
@@ -122,12 +122,10 @@ impl Core {
         let Some(slot) = self.slots.get(key) else {
             return;
         };
-        let is_wanted =
-            slot.program.policy.autostart && slot.program.launch.is_ok() && slot.hold.is_none();
-        if is_wanted && slot.phase == Phase::default() {
-            self.feed(key, Event::Created);
-        } else if is_wanted && slot.phase.is_at_rest() {
-            self.feed(key, Event::Asked(MachineAsk::Start));
+        let may_start = slot.program.launch.is_ok() && slot.hold.is_none();
+        let event = decide::first_start(&slot.program.policy, &slot.phase);
+        if let Some(event) = event.filter(|_| may_start) {
+            self.feed(key, event);
         }
     }
 
@@ -223,15 +221,9 @@ impl Core {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        verdicts::overtake(slot, MachineAsk::Stop);
-        if let Opened::Waiting(wait) = Wait::open(MachineAsk::Stop, &slot.phase) {
-            let results = results.clone();
-            slot.waiters.push(Waiter {
-                wait,
-                results,
-                then_refuse: None,
-            });
-        }
+        let (ask, asker) = (MachineAsk::Stop, results.clone());
+        let (_, answers) = slot.waiters.ask(key, ask, &slot.phase, asker, None);
+        verdicts::send_all(answers);
     }
 
     /// Another program where nothing runs: its machine begins anew, but its attempts go on.

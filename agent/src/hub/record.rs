@@ -9,11 +9,10 @@ use rsv_proto::time::to_wire;
 use rsv_proto::wire;
 use rsv_supervise::{
     Autorestart, Change, Effect, Ended, Entered, Exit, Failure, Phase, Policy, Reason, Retries,
-    Scope, State,
+    Scope, State, Tick,
 };
 use serde::{Deserialize, Serialize};
 
-use super::clock::wall;
 use super::handle::Key;
 use super::slot::Slot;
 use crate::capture::{LogSpec, LogTarget, SyslogTarget};
@@ -22,7 +21,7 @@ use crate::spec::Program;
 
 /// What people are shown of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub struct Record {
     pub(super) state: State,
     pub(super) pid: Option<u32>,
     started_at: Option<SystemTime>,
@@ -84,12 +83,17 @@ pub(super) struct LogNote {
 impl Record {
     /// A process of which nothing has happened yet.
     pub(super) fn new() -> Self {
+        Self::since(SystemTime::now())
+    }
+
+    /// The same, told at this moment.
+    pub fn since(now: SystemTime) -> Self {
         Self {
             state: State::Stopped,
             pid: None,
             started_at: None,
             stopped_at: None,
-            changed_at: SystemTime::now(),
+            changed_at: now,
             exit: None,
             spawn_error: String::new(),
             reason: String::new(),
@@ -110,8 +114,8 @@ impl Record {
         }
     }
 
-    /// Takes in one effect; says whether anything shown has changed.
-    pub(super) fn apply(&mut self, effect: &Effect) -> bool {
+    /// Takes in one effect; says whether anything shown has changed. `wall` is the time of day at a moment.
+    pub fn apply(&mut self, effect: &Effect, wall: impl Fn(Tick) -> SystemTime) -> bool {
         match effect {
             Effect::Spawned { pid, at, .. } => {
                 self.pid = Some(*pid);
@@ -120,16 +124,16 @@ impl Record {
                 true
             }
             Effect::Transition(change) => {
-                self.change(change);
+                self.change(change, wall(change.at));
                 true
             }
             Effect::Spawn { .. } | Effect::Signal { .. } => false,
         }
     }
 
-    fn change(&mut self, change: &Change) {
+    fn change(&mut self, change: &Change, at: SystemTime) {
         self.state = change.to.state();
-        self.changed_at = wall(change.at);
+        self.changed_at = at;
         self.reason = change.reason.to_string();
         match &change.to {
             Entered::Starting { tries } => {
@@ -176,7 +180,7 @@ impl Record {
     }
 
     /// What is shown, for a process of this name.
-    pub(super) fn status(&self, key: &Key) -> wire::ProcessStatus {
+    pub fn status(&self, key: &Key) -> wire::ProcessStatus {
         wire::ProcessStatus {
             group: key.group.clone(),
             name: key.name.clone(),
@@ -327,7 +331,9 @@ fn wire_exit(exit: Exit) -> wire::ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rsv_supervise::{Attempt, Event, Observation, Tick, step};
+    use rsv_supervise::{Attempt, Event, Observation, step};
+
+    use crate::hub::clock::wall;
 
     fn key() -> Key {
         Key {
@@ -347,7 +353,7 @@ mod tests {
             let (next, effects) = step(phase, &policy, super::super::clock::now(), event);
             phase = next;
             for effect in &effects {
-                record.apply(effect);
+                record.apply(effect, wall);
             }
         }
         record.status(&key())

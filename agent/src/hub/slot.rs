@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use rsv_keeper::message::{Channel, Held, Rules, Run, Scope as WireScope, StopRule};
 use rsv_proto::wire;
-use rsv_supervise::{Attempt, Failure, Phase, Policy, Scope, Tick, Wait};
+use rsv_supervise::{Attempt, Failure, Phase, Policy, Scope, Tick};
 use tokio::sync::mpsc;
 
 use super::health::Health;
 use super::record::{Note, Record};
+use super::verdicts::Waiters;
 use crate::capture::LogSpec;
 use crate::listeners::Noted;
 use crate::spec::{Program, is_file};
@@ -26,7 +27,7 @@ pub(super) struct Slot {
     pub(super) record: Record,
     pub(super) spawn: SpawnStage,
     pub(super) process: Option<Process>,
-    pub(super) waiters: Vec<Waiter>,
+    pub(super) waiters: Waiters<mpsc::Sender<wire::TargetResult>>,
     pub(super) logs: Vec<SlotLog>,
     pub(super) health: Health,
     /// The digest of what the latest process was started with; absent: not known.
@@ -56,15 +57,6 @@ pub(super) struct Process {
     pub(super) held: Held,
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) stdin: Option<OwnedFd>,
-}
-
-/// Somebody who waits for the outcome of an action.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) wait: Wait,
-    pub(super) results: mpsc::Sender<wire::TargetResult>,
-    /// What to refuse once the wait is done: the second half of a restart that cannot be.
-    pub(super) then_refuse: Option<(wire::Refusal, String)>,
 }
 
 /// The log of one stream.
@@ -122,7 +114,7 @@ impl Slot {
             record,
             spawn: SpawnStage::Idle,
             process: None,
-            waiters: Vec::new(),
+            waiters: Waiters::default(),
             logs,
             health: Health::default(),
             started_as: None,

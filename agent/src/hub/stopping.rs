@@ -125,7 +125,7 @@ impl Core {
 
     fn stop_machine(&mut self, key: &Key) {
         if let Some(slot) = self.slots.get_mut(key) {
-            verdicts::overtake(slot, Ask::Stop);
+            verdicts::send_all(slot.waiters.overtake(key, Ask::Stop));
         }
         self.feed(key, Event::Asked(Ask::Stop));
     }
@@ -177,7 +177,7 @@ impl Core {
         self.gear.outbox.disconnect();
         self.gear.journal.end();
         for slot in self.slots.values_mut() {
-            verdicts::give_up(slot);
+            verdicts::send_all(slot.waiters.give_up(&slot.program.key));
         }
         for done in self.done {
             // Who asked may have gone.

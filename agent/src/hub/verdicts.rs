@@ -1,54 +1,105 @@
-//! What came of an action, for whoever asked.
+//! What came of an action, for whoever asked: who waits for which program, and what each is told.
+//!
+//! Pure but for [`send`]. Invariant: whoever asked is told exactly once for each program.
 
 use rsv_proto::wire;
-use rsv_supervise::{Ask, Effect, Refusal, Step, Verdict};
+use rsv_supervise::{Ask, Effect, Opened, Phase, Refusal, Step, Verdict, Wait};
 use tokio::sync::mpsc;
 
 use super::handle::Key;
-use super::slot::{Slot, Waiter};
 
-/// Answers whoever waits for what a step has brought about.
-pub(super) fn settle(slot: &mut Slot, effects: &[Effect]) {
-    for effect in effects {
-        let Effect::Transition(change) = effect else {
-            continue;
-        };
-        let mut kept = Vec::with_capacity(slot.waiters.len());
-        for mut waiter in std::mem::take(&mut slot.waiters) {
-            match waiter.wait.settle(change) {
-                Some(verdict) => answer(&slot.program.key, waiter, verdict),
+/// What a program is refused for once something else is done.
+pub type Refused = (wire::Refusal, String);
+
+/// Those who wait for a program; `A` is where their answers go.
+#[derive(Debug)]
+pub struct Waiters<A>(Vec<Waiter<A>>);
+
+/// Answers, and where they go.
+pub type Answers<A> = Vec<(A, wire::TargetResult)>;
+
+/// Somebody who waits for the outcome of an action.
+#[derive(Debug)]
+struct Waiter<A> {
+    wait: Wait,
+    asker: A,
+    /// What to refuse once the wait is done: the second half of a restart that cannot be.
+    then_refuse: Option<Refused>,
+}
+
+impl<A> Default for Waiters<A> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<A> Waiters<A> {
+    /// Takes in an ask of a machine that stands in this phase, before the ask's own step. Says whether
+    /// that step is to be taken, and whom it overtakes; an ask with nothing to do is answered at once.
+    pub fn ask(
+        &mut self,
+        key: &Key,
+        ask: Ask,
+        phase: &Phase,
+        asker: A,
+        then_refuse: Option<Refused>,
+    ) -> (bool, Answers<A>) {
+        match Wait::open(ask, phase) {
+            Opened::Settled(verdict) => (false, vec![(asker, result(key, verdict))]),
+            Opened::Waiting(wait) => {
+                let overtaken = self.overtake(key, ask);
+                self.0.push(Waiter {
+                    wait,
+                    asker,
+                    then_refuse,
+                });
+                (true, overtaken)
+            }
+        }
+    }
+
+    /// Answers whoever waits for what a step has brought about.
+    pub fn settle(&mut self, key: &Key, effects: &[Effect]) -> Answers<A> {
+        let mut answers = Vec::new();
+        for effect in effects {
+            if let Effect::Transition(change) = effect {
+                answers.extend(self.answered(key, |wait| wait.settle(change)));
+            }
+        }
+        answers
+    }
+
+    /// Answers whoever is overtaken by a later ask, before it takes its own step.
+    pub fn overtake(&mut self, key: &Key, later: Ask) -> Answers<A> {
+        self.answered(key, |wait| wait.overtaken(later))
+    }
+
+    /// Answers whoever still waits when the hub ends: the next agent goes on with what was asked, and
+    /// nobody is here to see it done.
+    pub fn give_up(&mut self, key: &Key) -> Answers<A> {
+        let waiters = self.0.drain(..);
+        let refused = || failed(key.to_string(), wire::Refusal::ShuttingDown, "");
+        waiters.map(|waiter| (waiter.asker, refused())).collect()
+    }
+
+    fn answered(
+        &mut self,
+        key: &Key,
+        mut verdict: impl FnMut(&mut Wait) -> Option<Verdict>,
+    ) -> Answers<A> {
+        let (mut kept, mut answers) = (Vec::with_capacity(self.0.len()), Vec::new());
+        for mut waiter in std::mem::take(&mut self.0) {
+            match verdict(&mut waiter.wait) {
+                Some(verdict) => answers.push(answer(key, waiter, verdict)),
                 None => kept.push(waiter),
             }
         }
-        slot.waiters = kept;
+        self.0 = kept;
+        answers
     }
 }
 
-/// Answers whoever is overtaken by a later ask, before it takes its own step.
-pub(super) fn overtake(slot: &mut Slot, later: Ask) {
-    let mut kept = Vec::with_capacity(slot.waiters.len());
-    for waiter in std::mem::take(&mut slot.waiters) {
-        match waiter.wait.overtaken(later) {
-            Some(verdict) => answer(&slot.program.key, waiter, verdict),
-            None => kept.push(waiter),
-        }
-    }
-    slot.waiters = kept;
-}
-
-/// Answers whoever still waits when the hub ends: the next agent goes on with what was asked, and
-/// nobody is here to see it done.
-pub(super) fn give_up(slot: &mut Slot) {
-    let program = slot.program.key.to_string();
-    for waiter in slot.waiters.drain(..) {
-        send(
-            &waiter.results,
-            failed(program.clone(), wire::Refusal::ShuttingDown, ""),
-        );
-    }
-}
-
-fn answer(key: &Key, waiter: Waiter, verdict: Verdict) {
+fn answer<A>(key: &Key, waiter: Waiter<A>, verdict: Verdict) -> (A, wire::TargetResult) {
     let mut result = result(key, verdict);
     if let Some((refusal, detail)) = waiter.then_refuse
         && result.outcome() == wire::Outcome::Done
@@ -57,11 +108,18 @@ fn answer(key: &Key, waiter: Waiter, verdict: Verdict) {
         result.set_refusal(refusal);
         result.detail = detail;
     }
-    send(&waiter.results, result);
+    (waiter.asker, result)
+}
+
+/// Sends each answer where it goes.
+pub(super) fn send_all(answers: Answers<mpsc::Sender<wire::TargetResult>>) {
+    for (asker, result) in answers {
+        send(&asker, result);
+    }
 }
 
 /// A verdict in the words of the wire.
-pub(super) fn result(key: &Key, verdict: Verdict) -> wire::TargetResult {
+fn result(key: &Key, verdict: Verdict) -> wire::TargetResult {
     let steps = verdict
         .steps
         .into_iter()
@@ -89,7 +147,7 @@ pub(super) fn result(key: &Key, verdict: Verdict) -> wire::TargetResult {
 }
 
 /// What was asked for is so.
-pub(super) fn done(key: &Key) -> wire::TargetResult {
+pub fn done(key: &Key) -> wire::TargetResult {
     wire::TargetResult {
         program: key.to_string(),
         outcome: wire::Outcome::Done.into(),
@@ -98,7 +156,7 @@ pub(super) fn done(key: &Key) -> wire::TargetResult {
 }
 
 /// What was asked for was not done.
-pub(super) fn failed(
+pub fn failed(
     program: impl Into<String>,
     refusal: wire::Refusal,
     detail: impl Into<String>,

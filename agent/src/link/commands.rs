@@ -1,16 +1,19 @@
 //! The owner of the controller's commands: each is carried out at most once, and answered for as
 //! long as the controller asks.
 //!
-//! One task for the life of the agent, over all sessions. [`ledger`] decides, [`file`] keeps what
-//! must survive the agent, [`run`] gives a command to the hub.
+//! One task for the life of the agent, over all sessions. [`desk`] decides with [`ledger`], [`file`] keeps
+//! what must survive the agent, [`run`] gives a command to the hub, [`resume`] finishes what a former
+//! agent began.
 
+pub mod desk;
 mod file;
-mod ledger;
-mod resume;
-mod run;
+pub mod ledger;
+pub mod resume;
+pub mod run;
 
 pub(crate) use run::action_span;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,8 +24,9 @@ use tracing::{info, warn};
 use super::clock::tick;
 use super::session::Order;
 use crate::hub::HubHandle;
+use desk::{Desk, Todo};
 use file::CommandFile;
-use ledger::{Begun, Ledger, Record, Verdict};
+use ledger::Record;
 
 /// Commands and acknowledgements that may wait. They wait only while the disk is slow, and a
 /// session that finds no room says so to the controller instead of waiting.
@@ -48,10 +52,8 @@ enum Ask {
 
 struct Commands {
     hub: HubHandle,
-    ledger: Ledger,
+    desk: Desk,
     path: PathBuf,
-    /// The host's boot.
-    boot: String,
     /// Absent while the file cannot be used: then commands run all the same, because a full disk is
     /// when `stop` is needed most.
     file: Option<CommandFile>,
@@ -111,15 +113,14 @@ async fn own(path: PathBuf, boot: String, hub: HubHandle, mut asks: mpsc::Receiv
     // As many as can run at once may finish at once.
     let (finished, mut outcomes) = mpsc::channel(ledger::MAX_RUNNING);
     let (file, records) = opened(path.clone()).await;
-    let (ledger, unfinished) = Ledger::restored(&boot, records);
+    let (desk, unfinished) = Desk::restored(&boot, records);
     for begun in unfinished {
         resume::begin(hub.clone(), begun, finished.clone());
     }
     let mut owner = Commands {
         hub,
-        ledger,
+        desk,
         path,
-        boot,
         file,
         session: None,
         finished,
@@ -130,69 +131,62 @@ async fn own(path: PathBuf, boot: String, hub: HubHandle, mut asks: mpsc::Receiv
                 Some(ask) => owner.handle(ask).await,
                 None => return,
             },
-            Some(result) = outcomes.recv() => owner.finish(result).await,
+            Some(result) = outcomes.recv() => {
+                let todo = owner.desk.finished(result);
+                owner.carry_out(todo).await;
+            }
         }
     }
 }
 
 impl Commands {
     async fn handle(&mut self, ask: Ask) {
-        match ask {
+        let todo = match ask {
             Ask::Opened(session) => {
                 self.session = Some(session);
-                for result in self.ledger.owed() {
-                    self.send(result);
-                }
+                self.desk.opened()
             }
-            Ask::Order(order) => self.order(order).await,
-            Ask::Acknowledged(ids) => {
-                if let Some(record) = self.ledger.acknowledge(&ids) {
-                    self.keep(record).await;
-                }
-            }
-        }
+            Ask::Order(order) => self.ordered(order),
+            Ask::Acknowledged(ids) => self.desk.acknowledged(&ids),
+        };
+        self.carry_out(todo).await;
     }
 
-    async fn order(&mut self, order: Order) {
+    fn ordered(&mut self, order: Order) -> Vec<Todo> {
         let wire::Command {
             id,
             operation,
             actor,
             ..
-        } = &order.command;
-        let verdict = self.ledger.receive(tick(), &order);
-        match verdict {
-            Verdict::Run => {}
-            Verdict::Running => return,
-            Verdict::Answered(result) => return self.send(result),
-            Verdict::Refused(result) => {
+        } = order.command.clone();
+        let todo = self.desk.ordered(tick(), order);
+        match todo.last() {
+            Some(Todo::Look(_)) => info!(%id, op = %operation, %actor, "command received"),
+            Some(_) if matches!(todo[0], Todo::Keep(_)) => {
                 warn!(%id, op = %operation, %actor, "command not run");
-                return self.finish(result).await;
             }
+            Some(_) | None => {}
         }
-        info!(%id, op = %operation, %actor, "command received");
-        if let Some(record) = self.ledger.hear(order.command.term) {
-            self.keep(record).await;
-        }
-        let before = run::before(&self.hub, &order.command).await;
-        let begun = Begun::new(&self.boot, &order, before);
-        self.ledger.note_begun(id, &begun);
-        self.keep(Record::Begun {
-            id: id.clone(),
-            begun: Some(begun),
-        })
-        .await;
-        // The disk may have been slow.
-        if let Some(result) = ledger::expired(tick(), &order) {
-            return self.finish(result).await;
-        }
-        run::begin(self.hub.clone(), order.command, self.finished.clone()).await;
+        todo
     }
 
-    async fn finish(&mut self, result: wire::CommandResult) {
-        self.keep(Record::done(&result)).await;
-        self.ledger.finish(result.clone());
-        self.send(result);
+    /// Does one thing after the other, and what follows from it.
+    async fn carry_out(&mut self, todo: Vec<Todo>) {
+        let mut queue = VecDeque::from(todo);
+        while let Some(todo) = queue.pop_front() {
+            match todo {
+                Todo::Keep(record) => self.keep(record).await,
+                Todo::Tell(result) => self.send(result),
+                Todo::Look(order) => {
+                    let before = run::before(&self.hub, &order.command).await;
+                    queue.extend(self.desk.looked(order, before));
+                }
+                Todo::Check(order) => queue.extend(self.desk.noted(tick(), order)),
+                Todo::Run(command) => {
+                    run::begin(self.hub.clone(), command, self.finished.clone()).await;
+                }
+            }
+        }
     }
 
     fn send(&mut self, result: wire::CommandResult) {
@@ -213,7 +207,7 @@ impl Commands {
         let Some(mut file) = self.file.take() else {
             return;
         };
-        let all = file.is_long().then(|| self.ledger.records());
+        let all = file.is_long().then(|| self.desk.records());
         let written = tokio::task::spawn_blocking(move || {
             let written = match all {
                 // The new record comes after what it refers to.

@@ -4,12 +4,12 @@
 //! commands; a result is owed until it is acknowledged; what is kept is bounded. What an agent had begun
 //! and not finished when it was killed is finished by the next one, as far as can be told how far it came.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use prost::Message as _;
-use rsv_proto::wire::{self, Outcome};
+use rsv_proto::wire::{self, Outcome, action::Verb};
 use serde::{Deserialize, Serialize};
 
 use super::{late, one_result};
@@ -17,15 +17,15 @@ use crate::link::session::Order;
 
 /// How many finished commands are remembered. A controller repeats a command within its deadline,
 /// mostly half a minute; no host is given a thousand commands in that time.
-pub(in crate::link) const KEPT: usize = 1024;
+pub const KEPT: usize = 1024;
 
 /// How many may run at once. One operator gives one at a time; hundreds at once on one host are a
 /// mistake, and are told so.
-pub(in crate::link) const MAX_RUNNING: usize = 256;
+pub const MAX_RUNNING: usize = 256;
 
 /// What is to be done with a command.
 #[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It is new: note it, then run it.
     Run,
     /// It runs already; its result will come.
@@ -39,7 +39,7 @@ pub(super) enum Verdict {
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Record {
+pub enum Record {
     /// The command is about to be run.
     Begun {
         /// Its id.
@@ -69,31 +69,60 @@ pub(super) enum Record {
 
 /// A command that is about to be run, and what it was given for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Begun {
+pub struct Begun {
     /// The encoded command, in base64.
-    pub(super) command: String,
+    pub command: String,
     /// The boot of the host; after another one nothing of this is so any more.
-    pub(super) boot: String,
+    pub boot: String,
     /// Its deadline in milliseconds of the boot's steady count.
-    pub(super) due: u64,
+    pub due: u64,
     /// Each program with its process id before; 0: it had none.
-    pub(super) before: Vec<(String, u32)>,
+    pub before: Vec<(String, u32)>,
+    /// Those of them that a later command has taken the other way.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overtaken: BTreeSet<String>,
 }
 
 impl Begun {
     /// A command that is about to be run.
-    pub(super) fn new(boot: &str, order: &Order, before: Vec<(String, u32)>) -> Self {
+    pub fn new(boot: &str, order: &Order, before: Vec<(String, u32)>) -> Self {
         let due = order.due.unwrap_or_default().as_millis();
         Self {
             command: STANDARD_NO_PAD.encode(order.command.encode_to_vec()),
             boot: boot.to_owned(),
             due: u64::try_from(due).unwrap_or(u64::MAX),
             before,
+            overtaken: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in that another command has begun after this one: what one of them starts and the other stops
+    /// is the later one's.
+    fn overtaken_by(&mut self, later: &Self) {
+        if self
+            .brings_up()
+            .zip(later.brings_up())
+            .is_none_or(|(this, that)| this == that)
+        {
+            return;
+        }
+        let is_common = |name: &&String| self.before.iter().any(|(own, _)| own == *name);
+        let names = later.before.iter().map(|(name, _)| name);
+        let common: Vec<String> = names.filter(is_common).cloned().collect();
+        self.overtaken.extend(common);
+    }
+
+    /// Whether its programs are to be up in the end; absent: it is no matter of that.
+    fn brings_up(&self) -> Option<bool> {
+        match self.order()?.command.action?.verb? {
+            Verb::Start(_) | Verb::Restart(_) => Some(true),
+            Verb::Stop(_) => Some(false),
+            Verb::Signal(_) => None,
         }
     }
 
     /// The command, with its deadline.
-    pub(super) fn order(&self) -> Option<Order> {
+    pub fn order(&self) -> Option<Order> {
         let bytes = STANDARD_NO_PAD.decode(&self.command).ok()?;
         Some(Order {
             command: wire::Command::decode(&*bytes).ok()?,
@@ -103,7 +132,8 @@ impl Begun {
 }
 
 impl Record {
-    pub(super) fn done(result: &wire::CommandResult) -> Self {
+    /// What came of a command.
+    pub fn done(result: &wire::CommandResult) -> Self {
         let encoded = STANDARD_NO_PAD.encode(result.encode_to_vec());
         Self::Done {
             id: result.id.clone(),
@@ -114,11 +144,12 @@ impl Record {
 
 /// The commands that are remembered.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub struct Ledger {
     known: HashMap<String, State>,
     /// Finished ones, the oldest first.
     finished: VecDeque<String>,
-    running: usize,
+    /// Those that run, in the order in which they began.
+    running: Vec<String>,
     /// The highest term heard of.
     term: u64,
 }
@@ -133,13 +164,16 @@ enum State {
 }
 
 impl Ledger {
-    /// What a former agent knew, and what it had begun and not finished on this boot: that still counts
-    /// as running. A command of which nobody can tell how far it came is never run again.
-    pub(super) fn restored(boot: &str, records: Vec<Record>) -> (Self, Vec<Begun>) {
+    /// What a former agent knew, and what it had begun and not finished on this boot, in its order: that
+    /// still counts as running. A command of which nobody can tell how far it came is never run again.
+    pub fn restored(boot: &str, records: Vec<Record>) -> (Self, Vec<Begun>) {
         let mut ledger = Self::default();
         for record in records {
             match record {
-                Record::Begun { id, begun } => ledger.begin(id, begun),
+                Record::Begun { id, begun } => {
+                    ledger.begin(id.clone());
+                    begun.iter().for_each(|begun| ledger.note_begun(&id, begun));
+                }
                 Record::Term { term } => ledger.term = ledger.term.max(term),
                 Record::Done { id, result } => {
                     let bytes = STANDARD_NO_PAD.decode(result).unwrap_or_default();
@@ -152,27 +186,32 @@ impl Ledger {
             }
         }
         let (mut resumed, mut lost) = (Vec::new(), Vec::new());
-        for (id, state) in &ledger.known {
-            match state {
-                State::Running(Some(begun)) if begun.boot == boot => resumed.push(begun.clone()),
-                State::Running(_) => lost.push(id.clone()),
-                State::Done { .. } => {}
+        for id in &ledger.running {
+            match ledger.known.get(id) {
+                Some(State::Running(Some(begun))) if begun.boot == boot => {
+                    resumed.push(begun.clone());
+                }
+                _ => lost.push(id.clone()),
             }
         }
-        lost.sort_unstable();
         lost.iter().for_each(|id| ledger.finish(unknown_fate(id)));
         (ledger, resumed)
     }
 
-    /// Notes what it takes to finish a command that runs, for when the file is written anew.
-    pub(super) fn note_begun(&mut self, id: &str, begun: &Begun) {
+    /// Notes what it takes to finish a command that runs, and what it takes from those before it.
+    pub fn note_begun(&mut self, id: &str, begun: &Begun) {
+        for earlier in self.running.iter().filter(|earlier| *earlier != id) {
+            if let Some(State::Running(Some(earlier))) = self.known.get_mut(earlier) {
+                earlier.overtaken_by(begun);
+            }
+        }
         if let Some(State::Running(known)) = self.known.get_mut(id) {
             *known = Some(begun.clone());
         }
     }
 
     /// Notes the term of a controller; gives what is to be written down, if it is a newer one.
-    pub(super) fn hear(&mut self, term: u64) -> Option<Record> {
+    pub fn hear(&mut self, term: u64) -> Option<Record> {
         if term <= self.term {
             return None;
         }
@@ -181,7 +220,7 @@ impl Ledger {
     }
 
     /// Decides about a command that came at a tick; after [`Verdict::Run`] it counts as running.
-    pub(super) fn receive(&mut self, now: Duration, order: &Order) -> Verdict {
+    pub fn receive(&mut self, now: Duration, order: &Order) -> Verdict {
         let id = &order.command.id;
         match self.known.get(id) {
             Some(State::Running(_)) => return Verdict::Running,
@@ -198,24 +237,24 @@ impl Ledger {
             "it comes from a controller that has been replaced"
         } else if order.due.is_none() {
             "a command needs a deadline"
-        } else if self.running >= MAX_RUNNING {
+        } else if self.running.len() >= MAX_RUNNING {
             "too many commands at once"
         } else {
-            self.begin(id.clone(), None);
+            self.begin(id.clone());
             return Verdict::Run;
         };
         Verdict::Refused(one_result(id, Outcome::Failed, refusal.to_owned()))
     }
 
     /// Notes what came of a command.
-    pub(super) fn finish(&mut self, result: wire::CommandResult) {
+    pub fn finish(&mut self, result: wire::CommandResult) {
         let id = result.id.clone();
         let done = State::Done {
             result,
             acknowledged: false,
         };
         match self.known.insert(id.clone(), done) {
-            Some(State::Running(_)) => self.running -= 1,
+            Some(State::Running(_)) => self.running.retain(|running| *running != id),
             Some(State::Done { .. }) => return,
             None => {}
         }
@@ -224,7 +263,7 @@ impl Ledger {
     }
 
     /// Notes that results are stored; gives what is to be written down, if that is news.
-    pub(super) fn acknowledge(&mut self, ids: &[String]) -> Option<Record> {
+    pub fn acknowledge(&mut self, ids: &[String]) -> Option<Record> {
         let mut news = Vec::new();
         for id in ids {
             if let Some(State::Done { acknowledged, .. }) = self.known.get_mut(id)
@@ -237,7 +276,7 @@ impl Ledger {
     }
 
     /// The results that are not acknowledged, the oldest first.
-    pub(super) fn owed(&self) -> Vec<wire::CommandResult> {
+    pub fn owed(&self) -> Vec<wire::CommandResult> {
         let done = self.finished.iter().filter_map(|id| self.known.get(id));
         done.filter_map(|state| match state {
             State::Done {
@@ -250,7 +289,7 @@ impl Ledger {
     }
 
     /// All that is known, as it would be written anew.
-    pub(super) fn records(&self) -> Vec<Record> {
+    pub fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         let mut acknowledged_ids = Vec::new();
         for id in &self.finished {
@@ -263,8 +302,8 @@ impl Ledger {
                 acknowledged_ids.extend(acknowledged.then(|| id.clone()));
             }
         }
-        for (id, state) in &self.known {
-            if let State::Running(begun) = state {
+        for id in &self.running {
+            if let Some(State::Running(begun)) = self.known.get(id) {
                 let (id, begun) = (id.clone(), begun.clone());
                 records.push(Record::Begun { id, begun });
             }
@@ -280,10 +319,10 @@ impl Ledger {
         records
     }
 
-    fn begin(&mut self, id: String, begun: Option<Begun>) {
-        if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(id) {
-            vacant.insert(State::Running(begun));
-            self.running += 1;
+    fn begin(&mut self, id: String) {
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(id.clone()) {
+            vacant.insert(State::Running(None));
+            self.running.push(id);
         }
     }
 
@@ -309,13 +348,13 @@ impl Ledger {
 }
 
 /// The result of a command whose deadline has passed.
-pub(super) fn expired(now: Duration, order: &Order) -> Option<wire::CommandResult> {
+pub fn expired(now: Duration, order: &Order) -> Option<wire::CommandResult> {
     let by = now.checked_sub(order.due?).filter(|by| !by.is_zero())?;
     Some(one_result(&order.command.id, Outcome::Expired, late(by)))
 }
 
 /// The result of a command of which nobody can tell what became of it.
-pub(super) fn unknown_fate(id: &str) -> wire::CommandResult {
+pub fn unknown_fate(id: &str) -> wire::CommandResult {
     let detail = "the agent was restarted while it ran this command; see the status";
     one_result(id, Outcome::Unreachable, detail.to_owned())
 }
@@ -525,5 +564,21 @@ mod tests {
             panic!()
         };
         assert_eq!(outcome(&result), Outcome::Unreachable);
+    }
+
+    #[test]
+    fn what_was_begun_and_not_finished_comes_back_in_its_order() {
+        let ids: Vec<String> = (0..20).map(|n| format!("c{}", n * 7 % 20)).collect();
+        let mut ledger = Ledger::default();
+        for id in &ids {
+            ledger.receive(S(1), &order(id));
+            let begun = Begun::new("boot", &order(id), Vec::new());
+            ledger.note_begun(id, &begun);
+        }
+        let (again, begun) = Ledger::restored("boot", ledger.records());
+        let found = begun.iter().filter_map(Begun::order);
+        let found: Vec<String> = found.map(|order| order.command.id).collect();
+        assert_eq!(found, ids);
+        assert_eq!(again.running, ids);
     }
 }

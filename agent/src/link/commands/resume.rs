@@ -3,9 +3,11 @@
 //! What the programs look like now, beside what they looked like before, tells how far it came. Starts
 //! and stops may be asked for again: the second time there is nothing left to be done. A restart that has
 //! not touched its program is run, if it is still in time; one that has is only waited for. A signal
-//! leaves no trace: its fate remains unknown.
+//! leaves no trace: its fate remains unknown. A program that a later command took the other way is that
+//! command's, and left alone. [`Resumption`] decides, and is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rsv_proto::{
     process::display_name,
@@ -34,13 +36,42 @@ pub(super) fn begin(hub: HubHandle, begun: Begun, finished: mpsc::Sender<wire::C
         };
         let id = order.command.id.clone();
         info!(%id, op = %order.command.operation, "finishing what a former agent began");
-        let result = match finish(&hub, &order, begun.before).await {
-            Ok(Some(results)) => wire::CommandResult { id, results },
-            Ok(None) | Err(HubGone) => unknown_fate(&id),
-        };
+        let result = finish(&hub, &order, &begun).await;
+        let result = result.unwrap_or_else(|HubGone| unknown_fate(&id));
         // The owner ends with the agent.
         finished.send(within_limits(result)).await.ok();
     });
+}
+
+async fn finish(
+    hub: &HubHandle,
+    order: &Order,
+    begun: &Begun,
+) -> Result<wire::CommandResult, HubGone> {
+    let status = hub.status(&[]).await?;
+    let resumption = Resumption::new(tick(), order, begun, &status);
+    let mut under_way = Vec::new();
+    // All at once: what is asked for later must not come in between.
+    for act in resumption.acts() {
+        under_way.push(hub.act(act.clone()).await?);
+    }
+    let mut told = Vec::new();
+    for results in under_way {
+        told.extend(collected(results).await);
+    }
+    Ok(resumption.finish(told))
+}
+
+/// A command that is finished for a former agent.
+#[derive(Debug)]
+pub struct Resumption {
+    id: String,
+    /// Whether each program had a process before.
+    was_up: BTreeMap<String, bool>,
+    /// Programs whose restart had begun.
+    touched: BTreeSet<String>,
+    acts: Vec<ActOn>,
+    results: Vec<TargetResult>,
 }
 
 /// How far a restart came.
@@ -54,77 +85,149 @@ enum Reach {
     Gone,
 }
 
-async fn finish(
-    hub: &HubHandle,
-    order: &Order,
-    before: Vec<(String, u32)>,
-) -> Result<Option<Vec<TargetResult>>, HubGone> {
-    let action = order.command.action.unwrap_or_default();
-    match action.verb {
-        Some(Verb::Start(_) | Verb::Stop(_)) => {
-            let names = before.iter().map(|(name, _)| name.clone()).collect();
-            let results = act(hub, order, action, names).await?;
-            let was_up: BTreeMap<String, bool> = before
-                .into_iter()
-                .map(|(name, pid)| (name, pid != 0))
-                .collect();
-            let told = |result| as_done_before(result, &was_up);
-            Ok(Some(results.into_iter().map(told).collect()))
+impl Resumption {
+    /// Decides what is left to be done, with the programs as they are now.
+    pub fn new(now: Duration, order: &Order, begun: &Begun, status: &wire::HostStatus) -> Self {
+        let pids = begun.before.iter();
+        let mut resumption = Self {
+            id: order.command.id.clone(),
+            was_up: pids.map(|(name, pid)| (name.clone(), *pid != 0)).collect(),
+            touched: BTreeSet::new(),
+            acts: Vec::new(),
+            results: Vec::new(),
+        };
+        let (taken, own): (Vec<_>, Vec<_>) = begun
+            .before
+            .iter()
+            .partition(|(name, _)| begun.overtaken.contains(name));
+        let action = order.command.action.unwrap_or_default();
+        match action.verb {
+            Some(Verb::Start(_) | Verb::Stop(_)) => {
+                let names = own.into_iter().map(|(name, _)| name.clone());
+                resumption.act(order, action, names.collect());
+            }
+            Some(Verb::Restart(_)) => resumption.restart(now, order, &own, status),
+            Some(Verb::Signal(_)) | None => {
+                resumption.results = unknown_fate(&order.command.id).results;
+                return resumption;
+            }
         }
-        Some(Verb::Restart(_)) => restart(hub, order, before).await.map(Some),
-        Some(Verb::Signal(_)) | None => Ok(None),
+        for (name, _) in taken {
+            let result = resumption.taken_over(name, action.verb);
+            resumption.results.push(result);
+        }
+        resumption
+    }
+
+    /// What is to be done, all at once.
+    pub fn acts(&self) -> &[ActOn] {
+        &self.acts
+    }
+
+    /// What came of the command, with the results of what was done.
+    pub fn finish(mut self, told: Vec<TargetResult>) -> wire::CommandResult {
+        let mut results = std::mem::take(&mut self.results);
+        results.extend(told.into_iter().map(
+            |result| match self.touched.contains(&result.program) {
+                true => self.as_restarted(result),
+                false => as_done_before(result, &self.was_up),
+            },
+        ));
+        let id = self.id;
+        wire::CommandResult { id, results }
+    }
+
+    fn restart(
+        &mut self,
+        now: Duration,
+        order: &Order,
+        own: &[&(String, u32)],
+        status: &wire::HostStatus,
+    ) {
+        let mut untouched = Vec::new();
+        for (name, pid) in own {
+            match reach(status, name, *pid) {
+                Reach::Untouched => untouched.push(name.clone()),
+                Reach::Touched => drop(self.touched.insert(name.clone())),
+                Reach::Gone => self.results.push(TargetResult {
+                    program: name.clone(),
+                    outcome: Outcome::Failed.into(),
+                    refusal: wire::Refusal::NoSuchProcess.into(),
+                    ..Default::default()
+                }),
+            }
+        }
+        let touched = self.touched.iter().cloned().collect();
+        let lateness = order.due.and_then(|due| now.checked_sub(due));
+        match lateness {
+            Some(by) => self
+                .results
+                .extend(untouched.into_iter().map(|program| TargetResult {
+                    program,
+                    outcome: Outcome::Expired.into(),
+                    detail: late(by),
+                    ..Default::default()
+                })),
+            None => self.act(order, of(Verb::Restart(RestartAction {})), untouched),
+        }
+        self.act(order, of(Verb::Start(StartAction {})), touched);
+    }
+
+    /// Acts on exactly these programs.
+    fn act(&mut self, order: &Order, action: Action, names: Vec<String>) {
+        if !names.is_empty() {
+            self.acts.push(ActOn {
+                programs: order.command.programs.clone(),
+                action,
+                exactly: names,
+                actor: order.command.actor.clone(),
+            });
+        }
+    }
+
+    /// What became of a program that a later command took the other way: a stop was done before that
+    /// began to start it, a start is as good as not done.
+    fn taken_over(&self, name: &str, verb: Option<Verb>) -> TargetResult {
+        let program = name.to_owned();
+        if !matches!(verb, Some(Verb::Stop(_))) {
+            return TargetResult {
+                program,
+                outcome: Outcome::Failed.into(),
+                refusal: wire::Refusal::Superseded.into(),
+                ..Default::default()
+            };
+        }
+        let was_up = self.was_up.get(name).copied().unwrap_or_default();
+        let result = TargetResult {
+            program,
+            outcome: Outcome::Done.into(),
+            ..Default::default()
+        };
+        match was_up {
+            true => TargetResult {
+                steps: vec![Step::Stopped.into()],
+                ..result
+            },
+            false => TargetResult {
+                refusal: wire::Refusal::NotRunning.into(),
+                ..result
+            },
+        }
+    }
+
+    fn as_restarted(&self, mut result: TargetResult) -> TargetResult {
+        if result.outcome() == Outcome::Done {
+            result.set_refusal(wire::Refusal::Unspecified);
+            let was_up = self.was_up.get(&result.program).copied();
+            let stopped = was_up.unwrap_or_default().then(|| Step::Stopped.into());
+            result.steps = stopped.into_iter().chain([Step::Started.into()]).collect();
+        }
+        result
     }
 }
 
-async fn restart(
-    hub: &HubHandle,
-    order: &Order,
-    before: Vec<(String, u32)>,
-) -> Result<Vec<TargetResult>, HubGone> {
-    let now = hub.status(&[]).await?;
-    let (mut untouched, mut touched, mut results) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, pid) in &before {
-        match reach(&now, name, *pid) {
-            Reach::Untouched => untouched.push(name.clone()),
-            Reach::Touched => touched.push(name.clone()),
-            Reach::Gone => results.push(TargetResult {
-                program: name.clone(),
-                outcome: Outcome::Failed.into(),
-                refusal: wire::Refusal::NoSuchProcess.into(),
-                ..Default::default()
-            }),
-        }
-    }
-    let lateness = order.due.and_then(|due| tick().checked_sub(due));
-    match lateness.filter(|_| !untouched.is_empty()) {
-        Some(by) => results.extend(untouched.into_iter().map(|program| TargetResult {
-            program,
-            outcome: Outcome::Expired.into(),
-            detail: late(by),
-            ..Default::default()
-        })),
-        None => {
-            let verb = Verb::Restart(RestartAction {});
-            let action = Action { verb: Some(verb) };
-            results.extend(act(hub, order, action, untouched).await?);
-        }
-    }
-    let verb = Verb::Start(StartAction {});
-    let action = Action { verb: Some(verb) };
-    let was_up: BTreeMap<String, bool> = before
-        .into_iter()
-        .map(|(name, pid)| (name, pid != 0))
-        .collect();
-    for mut result in act(hub, order, action, touched).await? {
-        if result.outcome() == Outcome::Done {
-            result.set_refusal(wire::Refusal::Unspecified);
-            let was_up = was_up.get(&result.program).copied().unwrap_or_default();
-            let stopped = was_up.then(|| Step::Stopped.into());
-            result.steps = stopped.into_iter().chain([Step::Started.into()]).collect();
-        }
-        results.push(result);
-    }
-    Ok(results)
+fn of(verb: Verb) -> Action {
+    Action { verb: Some(verb) }
 }
 
 /// How far the restart of a program came that had this process before.
@@ -159,28 +262,10 @@ fn as_done_before(mut result: TargetResult, was_up: &BTreeMap<String, bool>) -> 
     result
 }
 
-/// Acts on exactly these programs.
-async fn act(
-    hub: &HubHandle,
-    order: &Order,
-    action: Action,
-    names: Vec<String>,
-) -> Result<Vec<TargetResult>, HubGone> {
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let request = ActOn {
-        programs: order.command.programs.clone(),
-        action,
-        exactly: names,
-        actor: order.command.actor.clone(),
-    };
-    Ok(collected(hub.act(request).await?).await)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::commands::ledger::Ledger;
 
     fn now(state: ProcessState, pid: u32) -> wire::HostStatus {
         let program = wire::ProcessStatus {
@@ -213,6 +298,49 @@ mod tests {
             assert_eq!(found, reach_, "{state:?} {pid} {before}");
         }
         assert_eq!(reach(&now(Running, 7), "other", 7), Reach::Gone);
+    }
+
+    fn order(verb: Verb) -> Order {
+        Order {
+            command: wire::Command {
+                id: "c".into(),
+                action: Some(of(verb)),
+                ..Default::default()
+            },
+            due: Some(Duration::from_secs(10)),
+        }
+    }
+
+    #[test]
+    fn a_program_that_a_later_command_took_the_other_way_is_left_alone() {
+        let (start, stop) = (Verb::Start(StartAction {}), Verb::Stop(wire::StopAction {}));
+        let restart = Verb::Restart(RestartAction {});
+        let superseded = (Outcome::Failed, wire::Refusal::Superseded);
+        let done = (Outcome::Done, wire::Refusal::Unspecified);
+        for (verb, later, expected) in [
+            (start, stop, Some(superseded)),
+            (restart, stop, Some(superseded)),
+            (stop, start, Some(done)),
+            (stop, restart, Some(done)),
+            (stop, stop, None),
+            (start, restart, None),
+        ] {
+            let before = || vec![("app".to_owned(), 7)];
+            let mut ledger = Ledger::default();
+            let begun = |verb| Begun::new("boot", &order(verb), before());
+            ledger.receive(Duration::ZERO, &order(verb));
+            ledger.note_begun("c", &begun(verb));
+            ledger.note_begun("later", &begun(later));
+            // Also when the file was written anew meanwhile.
+            let (_, resumed) = Ledger::restored("boot", ledger.records());
+            let status = now(ProcessState::Running, 7);
+            let order = order(verb);
+            let resumption = Resumption::new(Duration::ZERO, &order, &resumed[0], &status);
+            assert_eq!(resumption.acts().is_empty(), expected.is_some(), "{verb:?}");
+            let results = resumption.finish(Vec::new()).results;
+            let found = results.first().map(|r| (r.outcome(), r.refusal()));
+            assert_eq!(found, expected, "{verb:?} {later:?}");
+        }
     }
 
     #[test]

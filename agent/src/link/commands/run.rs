@@ -16,26 +16,16 @@ pub(super) async fn begin(
     command: wire::Command,
     finished: mpsc::Sender<wire::CommandResult>,
 ) {
-    let exactly = exactly(&command);
+    let request = request(&command);
     let wire::Command {
         id,
-        programs,
-        action,
-        actor,
         traceparent,
         tracestate,
         ..
     } = command;
-    let action = action.unwrap_or_default();
-    let span = action_span(&action, &programs);
+    let span = action_span(&request.action, &request.programs);
     telemetry::set_parent(&span, telemetry::context_from(&traceparent, &tracestate));
     span.record("rsv.command.id", &id);
-    let request = ActOn {
-        programs,
-        action,
-        exactly,
-        actor,
-    };
     let begun = hub.act(request).instrument(span.clone()).await;
     let wait = async move {
         let result = match begun {
@@ -52,6 +42,16 @@ pub(super) async fn begin(
     tokio::spawn(wait.instrument(span));
 }
 
+/// What a command asks of the hub.
+pub fn request(command: &wire::Command) -> ActOn {
+    ActOn {
+        programs: command.programs.clone(),
+        action: command.action.unwrap_or_default(),
+        exactly: exactly(command),
+        actor: command.actor.clone(),
+    }
+}
+
 /// The programs that a command is for exactly; none: all that its patterns name.
 fn exactly(command: &wire::Command) -> Vec<String> {
     let precondition = command.precondition.as_ref();
@@ -60,9 +60,14 @@ fn exactly(command: &wire::Command) -> Vec<String> {
 
 /// The programs that a command is for, each with its process id; 0: it has none.
 pub(super) async fn before(hub: &HubHandle, command: &wire::Command) -> Vec<(String, u32)> {
-    let exactly = exactly(command);
     // A hub that has ended does not run the command either.
     let status = hub.status(&command.programs).await.unwrap_or_default();
+    pids(command, &status)
+}
+
+/// The same from the status of the programs that its patterns name.
+pub fn pids(command: &wire::Command, status: &wire::HostStatus) -> Vec<(String, u32)> {
+    let exactly = exactly(command);
     let named = status.programs.iter().map(|program| {
         let name = display_name(&program.group, &program.name);
         (name, program.pid.unwrap_or(0))

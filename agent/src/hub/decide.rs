@@ -1,0 +1,221 @@
+//! What is to be done about one program, or which ones are meant: the decisions of the hub that are not
+//! the machine's own.
+//!
+//! Pure. Invariants: what the fleet holds is never started, by nobody; an action that is exact about its
+//! targets touches nothing else.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use rsv_proto::select::ProgramPattern;
+use rsv_proto::wire::{self, action::Verb};
+use rsv_supervise::{Ask, Autorestart, Event, Phase, Policy, Retries};
+
+use super::handle::{ActOn, Key, Resolved};
+use super::verdicts::Refused;
+use crate::desired::Desired;
+
+/// The signals that Linux has.
+const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+
+/// What is to be done about a program that somebody acts on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deed {
+    /// Nothing.
+    Refuse(Refused),
+    /// Its machine is asked; when that is done, the rest may be refused.
+    Ask(Ask, Option<Refused>),
+    /// Its process gets a signal.
+    Signal(i32),
+}
+
+/// Decides about an action on a program in this phase. `obstacle` says why it cannot be started now.
+pub fn deed(verb: Option<Verb>, phase: &Phase, obstacle: impl FnOnce() -> Option<Refused>) -> Deed {
+    match verb {
+        // As in Supervisor the command is looked at first, even if the program runs.
+        Some(Verb::Start(_)) => match obstacle() {
+            Some(refused) => Deed::Refuse(refused),
+            None => Deed::Ask(Ask::Start, None),
+        },
+        Some(Verb::Stop(_)) => Deed::Ask(Ask::Stop, None),
+        Some(Verb::Restart(_)) => restart(phase, obstacle()),
+        Some(Verb::Signal(signal)) => signalled(phase, signal.signal),
+        None => Deed::Refuse((
+            wire::Refusal::Other,
+            "the action is not known here".to_owned(),
+        )),
+    }
+}
+
+/// A program that runs and cannot be started again is stopped all the same, as a stop and a start would
+/// do it.
+fn restart(phase: &Phase, obstacle: Option<Refused>) -> Deed {
+    match obstacle {
+        None => Deed::Ask(Ask::Restart, None),
+        Some(refused) if phase.is_at_rest() => Deed::Refuse(refused),
+        Some(refused) => Deed::Ask(Ask::Stop, Some(refused)),
+    }
+}
+
+fn signalled(phase: &Phase, signal: i32) -> Deed {
+    let refusal = if !SIGNALS.contains(&signal) {
+        wire::Refusal::BadSignal
+    } else if !phase.state().is_signallable() || phase.pid().is_none() {
+        wire::Refusal::NotRunning
+    } else {
+        return Deed::Signal(signal);
+    };
+    Deed::Refuse((refusal, String::new()))
+}
+
+/// The rules for a machine now: while everything is being stopped nothing is started again, and what is
+/// held is not started at all.
+pub fn rules(policy: &Policy, may_start: bool) -> Cow<'_, Policy> {
+    if may_start {
+        return Cow::Borrowed(policy);
+    }
+    Cow::Owned(Policy {
+        autostart: false,
+        autorestart: Autorestart::Never,
+        startretries: Retries::Limit(0),
+        ..policy.clone()
+    })
+}
+
+/// How a program is started that nobody has asked for, if it is to be: it is new, or may run again.
+pub fn first_start(policy: &Policy, phase: &Phase) -> Option<Event> {
+    let event = match *phase == Phase::default() {
+        true => Event::Created,
+        false => Event::Asked(Ask::Start),
+    };
+    (policy.autostart && phase.is_at_rest()).then_some(event)
+}
+
+/// The order in which programs follow a newer word of the fleet: those that are held go down in the
+/// reverse order of starting, as at any stop; then the others may come up.
+pub fn hold_order(order: &[Key], desired: &Desired) -> Vec<Key> {
+    let is_held = |key: &&Key| desired.hold(key).is_some();
+    let (held, free): (Vec<&Key>, Vec<&Key>) = order.iter().partition(is_held);
+    held.into_iter().rev().chain(free).cloned().collect()
+}
+
+/// The keys that patterns name, in the order of the patterns, then of starting, which is that of `order`.
+pub fn resolve(order: &[Key], patterns: &[String]) -> Resolved {
+    let mut resolved = Resolved::default();
+    let mut seen = BTreeSet::new();
+    for text in patterns {
+        let pattern = ProgramPattern::parse(text);
+        let named = order
+            .iter()
+            .filter(|key| pattern.matches(&key.group, &key.name));
+        let mut is_any = pattern == ProgramPattern::All;
+        for key in named {
+            is_any = true;
+            if seen.insert(key) {
+                resolved.keys.push(key.clone());
+            }
+        }
+        if !is_any {
+            let refusal = refusal_of(&pattern).into();
+            let pattern = text.clone();
+            resolved
+                .unmatched
+                .push(wire::UnmatchedProgram { pattern, refusal });
+        }
+    }
+    resolved
+}
+
+/// What an action names. One that is exact about it was decided on what was known of this host: what has
+/// come since is left alone, and what is gone is named.
+pub fn resolve_exactly(order: &[Key], request: &ActOn) -> Resolved {
+    let mut resolved = resolve(order, &request.programs);
+    if request.exactly.is_empty() {
+        return resolved;
+    }
+    let mut gone: BTreeSet<String> = request.exactly.iter().cloned().collect();
+    resolved.keys.retain(|key| gone.remove(&key.to_string()));
+    let unmatched = gone.into_iter().map(|pattern| wire::UnmatchedProgram {
+        pattern,
+        refusal: wire::Refusal::NoSuchProcess.into(),
+    });
+    resolved.unmatched = unmatched.collect();
+    resolved
+}
+
+fn refusal_of(pattern: &ProgramPattern) -> wire::Refusal {
+    match pattern {
+        ProgramPattern::Group(_) => wire::Refusal::NoSuchGroup,
+        ProgramPattern::All | ProgramPattern::Exact { .. } | ProgramPattern::Glob(_) => {
+            wire::Refusal::NoSuchProcess
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rsv_supervise::{Attempt, Strain, Tick};
+
+    use super::*;
+
+    fn running() -> Phase {
+        Phase::Running {
+            attempt: Attempt::new(1),
+            pid: 7,
+            started: Tick::ZERO,
+            strain: Strain::default(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_refused_or_stopped_first() {
+        let why = || Some((wire::Refusal::SpawnError, "held".to_owned()));
+        let refuse = || Deed::Refuse(why().unwrap());
+        let start = Verb::Start(wire::StartAction {});
+        let restart = Verb::Restart(wire::RestartAction {});
+        let stop = Verb::Stop(wire::StopAction {});
+        for (verb, phase, is_held, expected) in [
+            (start, running(), false, Deed::Ask(Ask::Start, None)),
+            (start, running(), true, refuse()),
+            (restart, running(), false, Deed::Ask(Ask::Restart, None)),
+            (restart, running(), true, Deed::Ask(Ask::Stop, why())),
+            (restart, Phase::default(), true, refuse()),
+            (stop, running(), true, Deed::Ask(Ask::Stop, None)),
+        ] {
+            let found = deed(Some(verb), &phase, || why().filter(|_| is_held));
+            assert_eq!(found, expected, "{verb:?} {phase:?} {is_held}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_signalled_is_refused() {
+        for (signal, phase, expected) in [
+            (10, running(), Ok(10)),
+            (99, running(), Err(wire::Refusal::BadSignal)),
+            (10, Phase::default(), Err(wire::Refusal::NotRunning)),
+        ] {
+            let verb = Verb::Signal(wire::SignalAction { signal });
+            let expected = match expected {
+                Ok(signal) => Deed::Signal(signal),
+                Err(refusal) => Deed::Refuse((refusal, String::new())),
+            };
+            assert_eq!(deed(Some(verb), &phase, || None), expected);
+        }
+    }
+
+    #[test]
+    fn an_exact_action_leaves_others_alone_and_names_what_is_gone() {
+        let key = |name: &str| Key {
+            group: name.into(),
+            name: name.into(),
+        };
+        let request = ActOn {
+            programs: vec!["all".into()],
+            exactly: vec!["a".into(), "gone".into()],
+            ..ActOn::default()
+        };
+        let found = resolve_exactly(&[key("a"), key("new")], &request);
+        assert_eq!(found.keys, [key("a")]);
+        assert_eq!(found.unmatched[0].pattern, "gone");
+    }
+}
