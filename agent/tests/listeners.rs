@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use agent::{Agent, command, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A listener that notes each message in `NAME.events`, and answers with what `NAME.answer` says or `OK`.
 const LISTENER: &str = r#"
@@ -59,7 +61,10 @@ fn main_log(agent: &Agent) -> String {
 }
 
 fn pid(agent: &Agent, name: &str) -> String {
-    let info = agent.call("getProcessInfo", &[name]);
+    pid_in(&agent.call("getProcessInfo", &[name]))
+}
+
+fn pid_in(info: &str) -> String {
     let pid = info.split("<name>pid</name>").nth(1).unwrap();
     let pid = pid.split("<int>").nth(1).unwrap();
     pid.split("</int>").next().unwrap().to_owned()
@@ -324,24 +329,69 @@ fn a_listener_that_ends_by_itself_is_not_started_against_its_rules() {
     assert!(agent.is_in("l", "EXITED"));
 }
 
+/// Programs that are at rest, so that nothing but listeners is left to be stopped.
+const AT_REST: &str = "[program:stopped]\ncommand=/bin/sleep 1000\nautostart=false\n\
+                       [program:exited]\ncommand=/bin/true\nstartsecs=0\nautorestart=false\n\
+                       [program:fatal]\ncommand=/bin/false\nstartretries=0\n";
+
+/// An agent whose programs are at rest and whose listener has come to rest, too.
+fn at_rest() -> Agent {
+    let agent = started("l", "SUPERVISOR_STATE_CHANGE,TICK_3600", AT_REST);
+    for (name, state) in [
+        ("stopped", "STOPPED"),
+        ("exited", "EXITED"),
+        ("fatal", "FATAL"),
+    ] {
+        eventually(name, || agent.is_in(name, state));
+    }
+    eventually("it has heard of the start", || {
+        heard(&agent, "l") == ["SUPERVISOR_STATE_CHANGE_RUNNING "]
+    });
+    agent
+}
+
+/// The names of all events that were heard.
+fn names(agent: &Agent) -> Vec<String> {
+    let names = heard(agent, "l").into_iter();
+    names.map(|line| line.trim_end().to_owned()).collect()
+}
+
+const TO_THE_END: [&str; 2] = [
+    "SUPERVISOR_STATE_CHANGE_RUNNING",
+    "SUPERVISOR_STATE_CHANGE_STOPPING",
+];
+
 #[test]
 fn who_listens_hears_of_the_end_before_it_is_stopped() {
-    let mut agent = started("l", "SUPERVISOR_STATE_CHANGE,TICK_3600", "");
-    let at = agent.directory.path().to_owned();
+    let mut agent = at_rest();
     agent.call("shutdown", &[]);
     eventually("the agent ends", || agent.ended());
-    let kinds: Vec<String> = noted(&at, "l")
-        .iter()
-        .map(|line| line.split("eventname:").nth(1).unwrap())
-        .map(|rest| rest.split(' ').next().unwrap().to_owned())
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            "SUPERVISOR_STATE_CHANGE_RUNNING",
-            "SUPERVISOR_STATE_CHANGE_STOPPING"
-        ]
-    );
+    assert_eq!(names(&agent), TO_THE_END);
+}
+
+#[test]
+fn who_listens_hears_of_an_end_by_a_signal() {
+    let mut agent = at_rest();
+    let pid = i32::try_from(agent.child.id()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    eventually("the agent ends", || agent.ended());
+    assert_eq!(names(&agent), TO_THE_END);
+}
+
+#[test]
+fn who_listens_hears_of_the_end_before_a_new_start() {
+    let agent = at_rest();
+    let listener = pid(&agent, "l");
+    agent.call("restart", &[]);
+    eventually("another one is up", || {
+        let info = agent.try_call("getProcessInfo", &["l"]);
+        info.is_some_and(|info| {
+            info.contains("<string>RUNNING</string>") && pid_in(&info) != listener
+        })
+    });
+    eventually("it has heard of the start", || names(&agent).len() > 2);
+    assert_eq!(names(&agent)[..2], TO_THE_END);
+    assert_eq!(names(&agent)[2..], TO_THE_END[..1]);
 }
 
 #[test]
