@@ -172,6 +172,21 @@ pub struct AttachedStream {
     pub drain: OwnedFd,
 }
 
+/// A log that is being opened.
+#[derive(Debug)]
+pub struct Opening(command::Answer<io::Result<OwnedFd>>);
+
+impl Opening {
+    /// As [`Capture::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Capture::open`].
+    pub fn wait(self) -> io::Result<OwnedFd> {
+        self.0.wait()?
+    }
+}
+
 /// The front of the capture thread. Clones speak to the same thread, which ends after the last of
 /// them is dropped.
 #[derive(Clone, Debug)]
@@ -200,9 +215,23 @@ impl Capture {
         channel: Channel,
         spec: impl Into<Arc<LogSpec>>,
     ) -> io::Result<OwnedFd> {
+        self.start_open(key, channel, spec).wait()
+    }
+
+    /// Begins what [`Capture::open`] does; of many logs, the thread opens one while the file of another
+    /// is made use of.
+    pub fn start_open(
+        &self,
+        key: &str,
+        channel: Channel,
+        spec: impl Into<Arc<LogSpec>>,
+    ) -> Opening {
         let spec = spec.into();
         let log = command::LogKey::new(key, channel);
-        self.inbox.ask(|reply| Command::Open { log, spec, reply })?
+        let answer = self
+            .inbox
+            .request(|reply| Command::Open { log, spec, reply });
+        Opening(answer)
     }
 
     /// Says how the log of a stream would be opened, so that a log of the past can be read and cleared

@@ -117,6 +117,23 @@ pub(super) struct Outbox {
     pub(super) pulse: Arc<Pulse>,
 }
 
+/// The answer to a command, some time.
+#[derive(Debug)]
+pub(super) struct Answer<T>(Receiver<T>);
+
+impl<T> Answer<T> {
+    /// Waits for it, at most [`PATIENCE`].
+    pub(super) fn wait(self) -> io::Result<T> {
+        self.0.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the disk of the log files does not answer",
+            ),
+            RecvTimeoutError::Disconnected => io::Error::other("the capture thread has ended"),
+        })
+    }
+}
+
 /// Both ends.
 pub(super) fn channel() -> io::Result<(Inbox, Outbox)> {
     let (sender, commands) = mpsc::channel();
@@ -152,15 +169,14 @@ impl Inbox {
 
     /// Sends a command and waits for its answer, at most [`PATIENCE`].
     pub(crate) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> io::Result<T> {
+        self.request(command).wait()
+    }
+
+    /// Sends a command whose answer is waited for later.
+    pub(super) fn request<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.tell(command(reply));
-        answer.recv_timeout(PATIENCE).map_err(|error| match error {
-            RecvTimeoutError::Timeout => io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the disk of the log files does not answer",
-            ),
-            RecvTimeoutError::Disconnected => io::Error::other("the capture thread has ended"),
-        })
+        Answer(answer)
     }
 
     fn ring(&self) {

@@ -32,7 +32,7 @@ use crate::spec::SpawnError;
 const MUCH: u32 = 64;
 
 /// By then the other tasks are done with it, too.
-const AFTERWARDS: Duration = Duration::from_secs(1);
+const AFTERWARDS: Duration = Duration::from_millis(500);
 
 /// The tools of the hub. It owns no machine.
 #[derive(Debug)]

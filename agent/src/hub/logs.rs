@@ -166,16 +166,29 @@ impl Logs {
     }
 }
 
+/// Logs that may be under way at once: enough for the threads not to wait for each other.
+const UNDER_WAY: usize = 16;
+
 fn open_all(
     capture: &Capture,
     port: &KeeperPort,
     wanted: VecDeque<Wanted>,
     answers: &mpsc::Sender<LogInput>,
 ) {
-    for Wanted { key, channel, spec } in wanted {
-        let (run_key, since) = (key.as_run_key(), port.moment());
-        let result = capture.open(&run_key, channel, spec.clone());
-        let result = result.and_then(|file| {
+    let mut wanted = wanted.into_iter();
+    let mut under_way = VecDeque::with_capacity(UNDER_WAY);
+    loop {
+        let room = UNDER_WAY - under_way.len();
+        under_way.extend(wanted.by_ref().take(room).map(|log| {
+            let (run_key, since) = (log.key.as_run_key(), port.moment());
+            let opening = capture.start_open(&run_key, log.channel, log.spec.clone());
+            (log, run_key, since, opening)
+        }));
+        let Some((log, run_key, since, opening)) = under_way.pop_front() else {
+            break;
+        };
+        let Wanted { key, channel, spec } = log;
+        let result = opening.wait().and_then(|file| {
             port.offer_drain(&run_key, channel, file.as_fd(), since)?;
             Ok(file)
         });

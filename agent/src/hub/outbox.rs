@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsv_keeper::message::{Request, ToKeeper};
 use rsv_keeper::packet;
@@ -19,6 +20,9 @@ use crate::keeper_client::{KeeperPort, NewConnection};
 
 /// Packets for which room is kept while none waits.
 const FEW: usize = 16;
+
+/// How often room is looked for when there is no descriptor to wait with.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The hub's way to the keeper.
 #[derive(Debug)]
@@ -113,13 +117,19 @@ impl Outbox {
         }
         // Room for a thousand packets is needed at most when everything starts.
         self.waiting.shrink_to(FEW);
+        self.port.has_room();
     }
 
     /// Waits until there may be room.
     pub(super) async fn room(port: KeeperPort) {
-        if port.writable().await.is_err() {
-            // No keeper: the end of the connection clears what waits.
-            std::future::pending::<()>().await;
+        match port.writable().await {
+            Ok(()) => {}
+            // The end of the connection clears what waits.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                std::future::pending::<()>().await;
+            }
+            // Not to be watched without a descriptor: it is looked for.
+            Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
 

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::StateDir;
@@ -32,7 +33,7 @@ impl StateDir {
         let news = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let what = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
         inotify::add_watch(&news, self.path(), what)?;
-        readiness::watch(news).map(Changes)
+        readiness::watch(news, Interest::READABLE).map(Changes)
     }
 }
 

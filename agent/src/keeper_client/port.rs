@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use rsv_keeper::message::{Channel, Request, Run, Spawn, Stream, ToKeeper};
 use rsv_keeper::packet;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::os::readiness;
 
 /// How long one packet may wait for room in the socket. The keeper reads whenever it is awake, so a
 /// longer wait means that it does not run at all.
@@ -24,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct KeeperPort {
     connection: Arc<Mutex<Option<Connection>>>,
+    /// The connection once more, watched for room, while somebody waits for that. It would wake the
+    /// runtime with every packet that the keeper reads.
+    room: Arc<Mutex<Option<Connection>>>,
     drains: Arc<Mutex<Drains>>,
 }
 
@@ -38,7 +44,7 @@ struct Drains {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
-/// A connected, non-blocking socket.
+/// A connected, non-blocking socket, watched for what can be read.
 pub(super) type Connection = Arc<AsyncFd<OwnedFd>>;
 
 /// A connection that is not in the port yet.
@@ -152,26 +158,45 @@ impl KeeperPort {
         }
     }
 
-    /// Waits until the socket has room, or the connection has gone.
+    /// Waits until the socket has room, or the connection has gone. To be waited for until all is sent,
+    /// and then [`KeeperPort::has_room`].
     ///
     /// # Errors
     ///
-    /// `NotConnected` while there is no keeper.
+    /// `NotConnected` while there is no keeper; what the system says when there is no free descriptor.
     pub async fn writable(&self) -> io::Result<()> {
-        let connection = self.connection().ok_or(io::ErrorKind::NotConnected)?;
-        let mut ready = connection.writable().await?;
+        let watched = self.watched_for_room()?;
         // Room is looked for by sending; the next wait is to be for a new event.
-        ready.clear_ready();
+        watched.writable().await?.clear_ready();
         Ok(())
+    }
+
+    /// Nobody waits for room any more.
+    pub fn has_room(&self) {
+        *lock(&self.room) = None;
+    }
+
+    fn watched_for_room(&self) -> io::Result<Connection> {
+        let connection = self.connection().ok_or(io::ErrorKind::NotConnected)?;
+        let mut room = lock(&self.room);
+        if let Some(watched) = room.as_ref() {
+            return Ok(Arc::clone(watched));
+        }
+        let copy = connection.get_ref().try_clone()?;
+        let watched = Arc::new(readiness::watch(copy, Interest::WRITABLE)?);
+        *room = Some(Arc::clone(&watched));
+        Ok(watched)
     }
 
     /// From now on everything goes through this connection.
     pub fn install(&self, connection: NewConnection) {
+        self.has_room();
         *lock(&self.connection) = Some(connection.0);
     }
 
     /// There is no keeper until the next [`KeeperPort::install`].
     pub fn disconnect(&self) {
+        self.has_room();
         *lock(&self.connection) = None;
     }
 

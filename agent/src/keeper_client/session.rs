@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use rsv_keeper::message::{FromKeeper, Hello, PROTOCOL, Reexec, Report, Request, ToKeeper};
 use rsv_keeper::packet::{self, Receiver};
+use tokio::io::Interest;
 use tokio::time::timeout;
 
 use super::port::Connection;
 use super::{Attached, HeldRun, KeeperError, KeeperInput, NewConnection};
+use crate::os::readiness;
 
 /// How long the keeper may be silent in the greeting. It answers in microseconds unless it does not
 /// run at all.
@@ -43,7 +45,8 @@ pub(super) async fn greet(
     };
     packet::send(socket.as_fd(), &hello, &[]).map_err(broken)?;
     rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| broken(errno.into()))?;
-    let connection = Arc::new(crate::os::readiness::watch(socket).map_err(broken)?);
+    let watched = readiness::watch(socket, Interest::READABLE).map_err(broken)?;
+    let connection = Arc::new(watched);
     let mut session = Session {
         connection,
         receiver: Receiver::default(),

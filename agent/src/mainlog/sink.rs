@@ -15,6 +15,10 @@ use super::file::LogFile;
 /// writes them as they come; only a disk that hangs fills this, and then some 200 KiB are enough.
 const QUEUE: usize = 1024;
 
+/// How long the thread lets lines come together. Whoever logs wakes it only when it waits for the first
+/// of them, and many lines come at once; the queue holds more than come meanwhile.
+const GATHERING: Duration = Duration::from_millis(2);
+
 /// How long a flush waits for a destination that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -96,24 +100,37 @@ impl Sink {
 }
 
 fn write_all(mut file: LogFile, orders: &Receiver<Order>, shared: &Shared) {
-    while let Ok(order) = orders.recv() {
-        if shared.reopen.swap(false, Ordering::AcqRel) && file.reopen().is_err() {
-            // The old file goes on to be written; the next order tries again.
-            shared.reopen.store(true, Ordering::Release);
-        }
-        report_dropped(&mut file, &shared.dropped);
-        match order {
-            Order::Line(line) => {
-                if file.write(&line).is_err() {
-                    // A full disk: the loss is counted and told when there is room again.
-                    shared.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Order::Nudge => {}
-            // Nobody waits any more when the answer cannot be given.
-            Order::Flush(done) => drop(done.send(())),
+    while let Ok(first) = orders.recv() {
+        let mut next = Some(first);
+        let mut is_urgent = false;
+        while let Some(order) = next {
+            is_urgent |= !matches!(order, Order::Line(_));
+            obey(&mut file, order, shared);
+            next = orders.try_recv().ok();
         }
         shared.written.send_modify(|number| *number += 1);
+        if !is_urgent {
+            thread::sleep(GATHERING);
+        }
+    }
+}
+
+fn obey(file: &mut LogFile, order: Order, shared: &Shared) {
+    if shared.reopen.swap(false, Ordering::AcqRel) && file.reopen().is_err() {
+        // The old file goes on to be written; the next order tries again.
+        shared.reopen.store(true, Ordering::Release);
+    }
+    report_dropped(file, &shared.dropped);
+    match order {
+        Order::Line(line) => {
+            if file.write(&line).is_err() {
+                // A full disk: the loss is counted and told when there is room again.
+                shared.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Order::Nudge => {}
+        // Nobody waits any more when the answer cannot be given.
+        Order::Flush(done) => drop(done.send(())),
     }
 }
 

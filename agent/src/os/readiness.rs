@@ -7,17 +7,19 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Lets the runtime watch a descriptor, which must be in non-blocking mode. Inside a runtime only.
+/// Lets the runtime watch a descriptor, which must be in non-blocking mode, for one kind of readiness:
+/// it is woken for that alone. Inside a runtime only.
 ///
 /// # Errors
 ///
 /// What the system says to a descriptor that cannot be watched.
-pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor must stay open, and the same, until it is deregistered. An `OwnedFd`
     // always gives the one descriptor that it owns and closes it only when it is dropped; the
     // `AsyncFd` owns it and deregisters before it drops it or gives it back.
-    let watched = unsafe { AsyncFd::register(fd) };
+    let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
     watched.map_err(io::Error::from)
 }
