@@ -83,8 +83,9 @@ impl Rpc {
         }
         match method {
             Method::ListMethods => Ok(self.list_methods()),
-            Method::Help => self.help(&arguments.text(0)?),
-            Method::Signature => self.signature(&arguments.text(0)?),
+            // What is no text is the name of no method.
+            Method::Help => self.help(&arguments.text(0).unwrap_or_default()),
+            Method::Signature => self.signature(&arguments.text(0).unwrap_or_default()),
             Method::Multicall => Err(FaultCode::IncorrectParameters.into()),
             Method::GetApiVersion | Method::GetVersion => Ok(API_VERSION.into()),
             Method::GetSupervisorVersion => Ok(env!("CARGO_PKG_VERSION").into()),

@@ -63,7 +63,10 @@ impl Lock {
         let Some(value) = headers.get(AUTHORIZATION) else {
             return Admission::Refused;
         };
-        let Some((name, password)) = value.to_str().ok().and_then(basic) else {
+        let Some(value) = value.to_str().ok().and_then(of_basic) else {
+            return Admission::Refused;
+        };
+        let Some((name, password)) = basic(value) else {
             return Admission::Malformed;
         };
         if bool::from(self.opens(&name, &password)) {
@@ -89,13 +92,15 @@ impl Lock {
     }
 }
 
-/// Name and password of a header.
-fn basic(value: &str) -> Option<(String, String)> {
-    let (scheme, rest) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = STANDARD.decode(rest.trim()).ok()?;
+/// What a header shows, when it is of the one scheme that counts here.
+fn of_basic(value: &str) -> Option<&str> {
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    scheme.eq_ignore_ascii_case("basic").then_some(rest)
+}
+
+/// Name and password.
+fn basic(encoded: &str) -> Option<(String, String)> {
+    let decoded = STANDARD.decode(encoded.trim()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (name, password) = text.split_once(':')?;
     Some((name.to_owned(), password.to_owned()))
@@ -155,8 +160,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said() {
-        for header in ["Basic", "Basic !", "Bearer abc", "Basic dXNlcg=="] {
+        for header in ["Basic", "Basic !", "Basic dXNlcg=="] {
             assert_eq!(shown("x", Some(header)), Admission::Malformed, "{header}");
+        }
+        for header in ["Bearer abc", "Digest", "Bearer dXNlcjp4"] {
+            assert_eq!(shown("x", Some(header)), Admission::Refused, "{header}");
         }
     }
 }
