@@ -1,17 +1,20 @@
 //! The same configuration and the same commands to Supervisor 4.3 with its own client, to Supervisor with
 //! `rsv`, to `rsv-agent` with Supervisor's client, and to `rsv-agent` with `rsv`: what is printed and how it
-//! exits is the same, but for what is listed here.
+//! exits is the same, but for what is listed here. So is what calls of the interface bring ([`calls`]).
 
-use std::fs;
+#[path = "differential/calls.rs"]
+mod calls;
+
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rsv_tests::{binaries::binary, eventually::eventually, python};
-use tempfile::TempDir;
+use rsv_tests::binaries::binary;
+use rsv_tests::command::run;
+use rsv_tests::eventually::eventually;
+use rsv_tests::python;
+use rsv_tests::site::Site;
 
 const BEFORE: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 1000'\nstartsecs=0\nautostart=false\n\
                       stdout_logfile=HERE/web.log\n\
@@ -41,81 +44,51 @@ const SCRIPT: &str = "status\nstart web\nstart web\nstatus web\npid web\npid nop
                       update\nupdate\nstatus\nstart new\nstart both:*\nstop all\nremove new\nadd new\nstart all\nstatus\n\
                       BROKEN\nreread\nfrobnicate\nversion extra\nshutdown extra\nreload extra\nshutdown";
 
+const SERVER: &str =
+    "[unix_http_server]\nfile=HERE/s.sock\n[supervisorctl]\nserverurl=unix://HERE/s.sock\n";
+
 /// A daemon and the client that speaks to it.
 struct Side {
     name: &'static str,
-    daemon: Child,
+    site: Site,
     client: PathBuf,
-    directory: TempDir,
 }
 
 impl Side {
     fn start(name: &'static str, daemon: &Path, client: &Path) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        write(directory.path(), BEFORE);
-        let daemon = Command::new(daemon)
-            .args(["-n", "-c", "s.conf"])
-            .current_dir(directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a daemon");
-        let socket = directory.path().join("s.sock");
+        let site = Site::start(daemon, &format!("{SERVER}{BEFORE}"));
+        let socket = site.path("s.sock");
         eventually(name, || UnixStream::connect(&socket).is_ok());
         Self {
             name,
-            daemon,
+            site,
             client: client.to_owned(),
-            directory,
         }
     }
 
     /// What is printed for one line, and how it exits.
     fn run(&self, line: &str) -> (String, i32) {
-        let at = self.directory.path();
+        let write = |programs: &str| self.site.write(&format!("{SERVER}{programs}"));
         match line {
-            "AFTER" => write(at, AFTER),
-            "BROKEN" => write(at, "[program:x]\ncommand=/bin/true\nnumprocs=many\n"),
+            "AFTER" => write(AFTER),
+            "BROKEN" => write("[program:x]\ncommand=/bin/true\nnumprocs=many\n"),
             _ => {
-                let output = Command::new(&self.client)
+                let mut client = Command::new(&self.client);
+                client
                     .args(["-c", "s.conf"])
                     .args(line.split(' '))
-                    .current_dir(at)
-                    .env_remove("RSV_CONTEXT")
-                    .stdin(Stdio::null())
-                    .output()
-                    .expect("a client");
-                let text = String::from_utf8_lossy(&output.stdout);
-                return (settled(&text, at), output.status.code().unwrap_or(-1));
+                    .current_dir(self.site.path(""))
+                    .env_remove("RSV_CONTEXT");
+                let ended = run(&mut client);
+                return (settled(&self.site.placeless(&ended.stdout)), ended.code);
             }
         }
         (String::new(), 0)
     }
 }
 
-impl Drop for Side {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.daemon.id()).expect("a process id"));
-        // It may have ended.
-        kill(pid, Signal::SIGTERM).ok();
-        self.daemon.wait().ok();
-    }
-}
-
-fn write(at: &Path, programs: &str) {
-    let here = at.display().to_string();
-    let text = format!(
-        "[supervisord]\nlogfile=HERE/s.log\npidfile=HERE/s.pid\nchildlogdir=HERE\nuser=root\n\
-         [unix_http_server]\nfile=HERE/s.sock\n[rpcinterface:supervisor]\n\
-         supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
-         [supervisorctl]\nserverurl=unix://HERE/s.sock\n{programs}"
-    );
-    fs::write(at.join("s.conf"), text.replace("HERE", &here)).expect("a file");
-}
-
-/// A text without what cannot be the same: process ids, durations, moments, directories.
-fn settled(text: &str, at: &Path) -> String {
-    let text = text.replace(&at.display().to_string(), "HERE");
+/// A text without what cannot be the same: process ids, durations, moments.
+fn settled(text: &str) -> String {
     let line = |line: &str| {
         if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) && line != "0" {
             return "NUMBER".to_owned();
