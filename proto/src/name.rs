@@ -85,7 +85,12 @@ impl PartialOrd for HostName {
 /// Compares texts with runs of digits taken as numbers; texts that are equal in that sense (`a01`,
 /// `a1`) are then compared as texts, so that only equal texts are equal.
 pub fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut x, mut y) = (a.as_bytes(), b.as_bytes());
+    if a == b {
+        return Ordering::Equal;
+    }
+    let (x, y) = (a.as_bytes(), b.as_bytes());
+    let start = start_of_difference(x, y);
+    let (mut x, mut y) = (&x[start..], &y[start..]);
     loop {
         let (digits_x, digits_y) = (leading_digits(x), leading_digits(y));
         let order = if digits_x > 0 && digits_y > 0 {
@@ -108,6 +113,18 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
             return order;
         }
     }
+}
+
+/// Up to where both are the same; in front of a run of digits that is only begun in the same way.
+fn start_of_difference(x: &[u8], y: &[u8]) -> usize {
+    let (mut at, mut start) = (0, 0);
+    while at < x.len() && at < y.len() && x[at] == y[at] {
+        at += 1;
+        if !x[at - 1].is_ascii_digit() {
+            start = at;
+        }
+    }
+    start
 }
 
 fn leading_digits(text: &[u8]) -> usize {
