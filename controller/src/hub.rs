@@ -452,3 +452,6 @@ fn wait<T>(
 fn reply<T>(answer: oneshot::Sender<T>, value: T) {
     drop(answer.send(value));
 }
+
+#[cfg(test)]
+mod tests;

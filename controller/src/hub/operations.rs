@@ -34,6 +34,7 @@ mod sight;
 pub use error::{OperationError, SubmitError};
 pub(super) use read::state_word;
 
+pub(super) use entry::Durable;
 use entry::Entry;
 use sight::Sight;
 
@@ -81,7 +82,7 @@ impl Operations {
             let n_facts = facts.len() as u64;
             let plan = record.plan.clone();
             let operation = Operation::restore(now, record.moment(), plan, &facts);
-            operations.insert(Entry::new(record, operation, n_facts));
+            operations.insert(Entry::restored(record, operation, n_facts));
         }
         let undone: Vec<(String, String)> = operations
             .entries
@@ -187,11 +188,20 @@ impl Operations {
         self.pending
             .step(OperationStep::Begun(Box::new(record.clone())));
         let operation = Operation::new(now, record.plan.clone());
-        let entry = Entry::new(record, operation, 0);
+        let entry = Entry::new(record, operation);
+        let after = After::Written(id.clone(), entry.reach());
+        self.pending.after(after);
         self.happened.push(entry.change("begun"));
         self.insert(entry);
         self.active.insert(id.clone());
         self.apply(now, fleet, &id, Input::Elapsed);
+    }
+
+    /// An operation is written down as far as this: it may be told.
+    pub(super) fn written(&mut self, id: &str, durable: Durable) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.written(durable);
+        }
     }
 
     /// Takes back an operation that could not be written down.
@@ -350,6 +360,8 @@ impl Operations {
                 from,
                 facts,
             });
+            let after = After::Written(id.to_owned(), entry.reach());
+            self.pending.after(after);
         }
         for host in asks {
             let command = entry.command(&host, self.term);
@@ -368,13 +380,9 @@ impl Operations {
                 entry.rolled_back_by.clone_from(&undoing.plan.id);
                 self.entries.insert(id.to_owned(), entry);
                 self.begin(now, fleet, undoing);
-                if let Some(entry) = self.entries.get(id) {
-                    entry.publish();
-                }
                 return;
             }
         }
-        entry.publish();
         self.entries.insert(id.to_owned(), entry);
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     handle::{Controlled, Submitted},
-    operations::SubmitError,
+    operations::{Durable, SubmitError},
 };
 use crate::store::OperationStep;
 
@@ -19,6 +19,8 @@ use crate::store::OperationStep;
 pub(super) enum After {
     /// A host gets a command.
     Command(HostName, Box<Command>),
+    /// An operation may be told as far as this.
+    Written(String, Durable),
     /// A submission is answered.
     Submitted(
         oneshot::Sender<Result<Submitted, SubmitError>>,
@@ -86,13 +88,16 @@ impl Pending {
             .unwrap_or_default()
     }
 
-    /// The steps could not be written. What was to be begun with them is refused: its names are given.
-    /// Everything else waits.
+    /// The steps could not be written. What somebody wanted to begin with them is refused: its names are
+    /// given. Everything else waits.
     pub(super) fn failed(&mut self) -> Vec<String> {
         let mut load = self.writing.take().unwrap_or_default();
         let mut refused = Vec::new();
         for step in &load.steps {
-            if let OperationStep::Begun(record) = step {
+            // What undoes an operation has nobody who could submit it again.
+            if let OperationStep::Begun(record) = step
+                && record.rollback_of.is_empty()
+            {
                 refused.push(record.plan.id.clone());
             }
         }
@@ -113,6 +118,7 @@ impl Pending {
                     drop(answer.send(Err(SubmitError::NotWritten)));
                 }
                 After::Command(_, command) if refused.contains(&command.operation) => {}
+                After::Written(id, _) if refused.contains(&id) => {}
                 after => load.after.push(after),
             }
         }

@@ -128,6 +128,7 @@ impl Hub {
                     let told = self.fleet.command(&host, *command).ok();
                     self.carry(now, told.into_iter().collect());
                 }
+                After::Written(id, durable) => self.operations.written(&id, durable),
                 After::Submitted(answer, submitted) => reply(answer, Ok(*submitted)),
                 After::Controlled(answer, id) => reply(answer, self.operation(&id)),
             }

@@ -1,5 +1,7 @@
 //! One operation and what belongs to it: its command, its readers, how it is shown.
 
+use std::time::Duration;
+
 use rsv_proto::{
     name::HostName,
     time::{duration_to_wire, to_wire},
@@ -13,7 +15,7 @@ use crate::{
     hub::handle::new_id,
     moment::Moment,
     operation::{
-        Gate, OnFail, milliseconds,
+        Gate, OnFail, Told, milliseconds,
         wire::{counts, write},
     },
 };
@@ -25,16 +27,27 @@ pub(super) struct Entry {
     pub(super) operation: Operation,
     /// How many facts have been handed over to be written down.
     pub(super) n_facts: u64,
+    /// How much of it may be told: what is not durable may turn out otherwise after a restart.
+    durable: Durable,
     pub(super) rolled_back_by: String,
     pub(super) news: watch::Sender<u64>,
 }
 
+/// How far an operation is written down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::hub) struct Durable {
+    facts: u64,
+    story: usize,
+}
+
 impl Entry {
-    pub(super) fn new(record: Record, operation: Operation, n_facts: u64) -> Self {
+    /// One that is about to be written down.
+    pub(super) fn new(record: Record, operation: Operation) -> Self {
         Self {
             record,
             operation,
-            n_facts,
+            n_facts: 0,
+            durable: Durable::default(),
             rolled_back_by: String::new(),
             news: watch::Sender::new(0),
         }
@@ -44,9 +57,38 @@ impl Entry {
         &self.record.plan.id
     }
 
-    /// Tells the readers that there may be more to read.
-    pub(super) fn publish(&self) {
+    /// One that was written down, with so many facts.
+    pub(super) fn restored(record: Record, operation: Operation, n_facts: u64) -> Self {
+        let mut entry = Self::new(record, operation);
+        entry.n_facts = n_facts;
+        entry.durable = entry.reach();
+        entry
+    }
+
+    /// How far it has come, durable or not.
+    pub(super) fn reach(&self) -> Durable {
+        Durable {
+            facts: self.n_facts,
+            story: self.operation.story().len(),
+        }
+    }
+
+    /// It is written down up to there: the readers may have that.
+    pub(super) fn written(&mut self, durable: Durable) {
+        self.durable = durable;
         self.news.send_modify(|version| *version += 1);
+    }
+
+    /// What may be told of it.
+    pub(super) fn story(&self) -> &[Told] {
+        let story = self.operation.story();
+        &story[..self.durable.story.min(story.len())]
+    }
+
+    /// How long it took, if that may be told.
+    pub(super) fn finished(&self) -> Option<Duration> {
+        let is_written = self.durable == self.reach();
+        self.operation.finished().filter(|_| is_written)
     }
 
     /// What readers are told first.

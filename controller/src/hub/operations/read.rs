@@ -41,7 +41,7 @@ impl Operations {
             hosts: entry.operation.hosts().cloned().collect(),
             brief: entry.brief(),
             told: match from_now {
-                true => entry.operation.story().len(),
+                true => entry.story().len(),
                 false => 0,
             },
             news: Some(entry.news.subscribe()),
@@ -64,13 +64,13 @@ impl Operations {
         Some(outcomes)
     }
 
-    /// What is told after the first so much.
+    /// What is told after the first so much, as far as it is durable.
     pub(in crate::hub) fn page(&self, id: &str, after: usize) -> Option<Page> {
         let entry = self.entries.get(id)?;
-        let rest = entry.operation.story().get(after..).unwrap_or_default();
+        let rest = entry.story().get(after..).unwrap_or_default();
         let told: Vec<_> = rest.iter().take(PAGE).cloned().collect();
         let is_all = told.len() == rest.len();
-        let end = entry.operation.finished().filter(|_| is_all);
+        let end = entry.finished().filter(|_| is_all);
         Some(Page {
             told,
             is_all,
