@@ -7,6 +7,7 @@
 //! * [`daemon`]: a program that runs until it is told to stop
 //! * [`host`]: one keeper and one agent with a configuration of their own
 //! * [`fleet`]: a controller and hosts that have joined it
+//! * [`simulation`]: a fleet of pure machines, without a process
 //! * [`lines`]: numbered lines, and the log that must hold them
 //! * [`site`]: a daemon, ours or Supervisor's, with a configuration
 //! * [`collector`]: an OTLP receiver made of the official stubs
@@ -22,4 +23,5 @@ pub mod host;
 pub mod lines;
 pub mod prometheus;
 pub mod python;
+pub mod simulation;
 pub mod site;

@@ -1,0 +1,110 @@
+//! A host: what is on its disk, its keeper, and its agent while that lives.
+
+use std::time::Duration;
+
+use rsv_agent::{hub::Key, link::commands::ledger};
+use rsv_proto::{name::HostName, wire};
+use rsv_supervise::Policy;
+
+use super::{
+    agent::Agent,
+    keeper::{Keeper, Post},
+    world::{Event, Stage},
+};
+
+/// What outlives everything but a lost disk.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) epoch: u64,
+    pub(super) commands: Vec<ledger::Record>,
+    pub(super) desired: wire::Desired,
+}
+
+/// A host.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) number: usize,
+    pub(super) name: HostName,
+    pub(super) configured: Vec<(Key, Policy)>,
+    pub(super) disk: Disk,
+    pub(super) keeper: Keeper,
+    pub(super) agent: Option<Agent>,
+    /// How often the host and its agent were started.
+    pub(super) boots: u64,
+    pub(super) starts: u64,
+    pub(super) booted: Duration,
+    /// While it boots nothing is started.
+    pub(super) down_until: Duration,
+    /// How many changes the agent's journal keeps.
+    pub(super) kept: usize,
+}
+
+impl Host {
+    pub(super) fn new(number: usize, stage: &mut Stage) -> Self {
+        let name = format!("h{:02}", number + 1).parse();
+        let mut configured = Vec::new();
+        for (group, name) in [("app", "app"), ("web", "web_0"), ("web", "web_1")] {
+            let key = Key {
+                group: group.into(),
+                name: name.into(),
+            };
+            let policy = Policy {
+                autostart: name != "web_1" || number.is_multiple_of(2),
+                stopwaitsecs: Duration::from_secs(2),
+                ..Policy::default()
+            };
+            configured.push((key, policy));
+        }
+        Self {
+            number,
+            name: name.expect("a letter and digits are a name"),
+            configured,
+            disk: Disk::default(),
+            keeper: Keeper::default(),
+            agent: None,
+            boots: 1,
+            starts: 0,
+            booted: Duration::ZERO,
+            down_until: Duration::ZERO,
+            kept: stage.dice.one_of(&[4, 64, rsv_agent::journal::CAPACITY]),
+        }
+    }
+
+    pub(super) fn post(&self) -> Post {
+        Post {
+            host: self.number,
+            boot: self.boots,
+            agent: self.agent.as_ref().map(|agent| agent.number),
+        }
+    }
+
+    /// The kernel's name of this boot.
+    pub(super) fn boot_id(&self) -> String {
+        format!("{}-{}", self.name, self.boots)
+    }
+
+    /// Kills the agent; what was being written may or may not be on the disk.
+    pub(super) fn kill_agent(&mut self, stage: &mut Stage) {
+        let Some(agent) = self.agent.take() else {
+            return;
+        };
+        if let Some(record) = agent.half_written()
+            && stage.dice.chance(500)
+        {
+            self.disk.commands.push(record);
+        }
+        stage.cut_all(Some(self.number));
+    }
+
+    /// The host goes down with all that runs on it, and comes up again.
+    pub(super) fn reboot(&mut self, stage: &mut Stage) {
+        self.kill_agent(stage);
+        self.keeper = Keeper::default();
+        self.boots += 1;
+        let pause = stage.dice.millis(3_000, 15_000);
+        self.down_until = stage.schedule.now() + pause;
+        self.booted = self.down_until - Duration::from_secs(2);
+        stage.witness.rebooted(self.number);
+        stage.schedule.after(pause, Event::StartAgent(self.number));
+    }
+}

@@ -1,0 +1,208 @@
+//! A keeper and its processes. What it is told is done at once: a packet that was sent is read even if the
+//! agent that sent it is dead. What it tells may be lost with the agent, but not what it holds.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rsv_agent::hub::{Key, record::Record};
+use rsv_supervise::{Attempt, Exit, Found, Phase, Tick};
+
+use super::{
+    agent::AgentEvent,
+    world::{Event, Stage},
+};
+
+/// The signal that no process survives.
+const KILL: i32 = 9;
+
+/// What the keeper keeps for the next agent.
+#[derive(Debug, Clone)]
+pub(super) struct Note {
+    pub(super) phase: Phase,
+    pub(super) record: Record,
+}
+
+/// What is told of a process.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Report {
+    Spawned(Key, Attempt, u32, Duration),
+    Refused(Key, Attempt),
+    Exited(Key, Attempt, Exit, Duration),
+}
+
+/// What happens below the keeper.
+#[derive(Debug, Clone)]
+pub(super) enum KeeperEvent {
+    /// The process of this attempt ends.
+    Ends(Key, Attempt, Exit),
+}
+
+/// A process, living or not taken note of.
+#[derive(Debug)]
+struct Run {
+    attempt: Attempt,
+    pid: u32,
+    started: Duration,
+    ended: Option<(Exit, Duration)>,
+    is_told_to_stop: bool,
+}
+
+/// Everything that outlives the agent and not the host.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    notes: BTreeMap<Key, Note>,
+    runs: BTreeMap<Key, Vec<Run>>,
+    last_pid: u32,
+    /// When the latest report arrives: they arrive in order.
+    latest: Duration,
+}
+
+/// Whom the keeper works for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Post {
+    pub(super) host: usize,
+    /// Which boot of the host.
+    pub(super) boot: u64,
+    /// Which start of the agent; absent: there is none.
+    pub(super) agent: Option<u64>,
+}
+
+impl Keeper {
+    pub(super) fn note(&mut self, key: &Key, note: Note) {
+        self.notes.insert(key.clone(), note);
+    }
+
+    /// Whether a program has a living process.
+    pub(super) fn is_alive(&self, key: &Key) -> bool {
+        let runs = self.runs.get(key);
+        runs.is_some_and(|runs| runs.iter().any(|run| run.ended.is_none()))
+    }
+
+    pub(super) fn spawn(&mut self, stage: &mut Stage, post: Post, key: &Key, attempt: Attempt) {
+        stage.witness.spawned(post.host, key, self.is_alive(key));
+        if !stage.is_calm && stage.dice.chance(10) {
+            return self.report(stage, post, Report::Refused(key.clone(), attempt));
+        }
+        let now = stage.schedule.now();
+        self.last_pid += 1;
+        let pid = 100 + self.last_pid;
+        self.runs.entry(key.clone()).or_default().push(Run {
+            attempt,
+            pid,
+            started: now,
+            ended: None,
+            is_told_to_stop: false,
+        });
+        self.report(stage, post, Report::Spawned(key.clone(), attempt, pid, now));
+        let life = match stage.dice.below(100) {
+            0..4 => Some(stage.dice.millis(1, 900)),
+            4..14 => Some(stage.dice.millis(2_000, 60_000)),
+            _ => None,
+        };
+        if let Some(life) = life.filter(|_| !stage.is_calm) {
+            let exit = match stage.dice.chance(500) {
+                true => Exit::Code(1),
+                false => Exit::Signal {
+                    signal: 11,
+                    core: false,
+                },
+            };
+            plan_end(stage, post, life, key, attempt, exit);
+        }
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        stage: &mut Stage,
+        post: Post,
+        (key, attempt): (&Key, Attempt),
+        signal: i32,
+    ) {
+        let runs = self.runs.get_mut(key).into_iter().flatten();
+        let is_it = |run: &&mut Run| run.attempt == attempt && run.ended.is_none();
+        let Some(run) = runs.into_iter().find(is_it) else {
+            return;
+        };
+        let exit = Exit::Signal {
+            signal,
+            core: false,
+        };
+        if signal == KILL {
+            let pause = stage.dice.millis(1, 20);
+            plan_end(stage, post, pause, key, attempt, exit);
+        } else if !std::mem::replace(&mut run.is_told_to_stop, true) && !stage.dice.chance(100) {
+            let pause = stage.dice.millis(5, 1500);
+            plan_end(stage, post, pause, key, attempt, exit);
+        }
+    }
+
+    /// The end of an attempt has been taken into account.
+    pub(super) fn acknowledge(&mut self, key: &Key, attempt: Attempt) {
+        if let Some(runs) = self.runs.get_mut(key) {
+            runs.retain(|run| run.attempt != attempt || run.ended.is_none());
+        }
+    }
+
+    pub(super) fn handle(&mut self, stage: &mut Stage, post: Post, event: KeeperEvent) {
+        let KeeperEvent::Ends(key, attempt, exit) = event;
+        let now = stage.schedule.now();
+        let runs = self.runs.get_mut(&key).into_iter().flatten();
+        let is_it = |run: &&mut Run| run.attempt == attempt && run.ended.is_none();
+        let Some(run) = runs.into_iter().find(is_it) else {
+            return;
+        };
+        run.ended = Some((exit, now));
+        self.report(stage, post, Report::Exited(key, attempt, exit, now));
+    }
+
+    /// What an agent finds that comes new: each program's note, and what has become of its process.
+    pub(super) fn found(
+        &self,
+        key: &Key,
+        tick: impl Fn(Duration) -> Tick,
+    ) -> (Option<Note>, Found) {
+        let runs = self.runs.get(key).into_iter().flatten();
+        let latest = runs.max_by_key(|run| run.attempt);
+        let found = latest.map_or(Found::Nothing, |run| {
+            let (attempt, pid, started) = (run.attempt, run.pid, tick(run.started));
+            match run.ended {
+                None => Found::Alive {
+                    attempt,
+                    pid,
+                    started,
+                },
+                Some((exit, at)) => Found::Ended {
+                    attempt,
+                    pid,
+                    started,
+                    exit,
+                    at: tick(at),
+                },
+            }
+        });
+        (self.notes.get(key).cloned(), found)
+    }
+
+    fn report(&mut self, stage: &mut Stage, post: Post, report: Report) {
+        let Some(agent) = post.agent else {
+            return;
+        };
+        let due = stage.schedule.now() + stage.dice.millis(0, 5);
+        self.latest = self.latest.max(due);
+        let event = Event::Agent(post.host, agent, AgentEvent::Report(report));
+        stage.schedule.at(self.latest, event);
+    }
+}
+
+fn plan_end(
+    stage: &mut Stage,
+    post: Post,
+    pause: Duration,
+    key: &Key,
+    attempt: Attempt,
+    exit: Exit,
+) {
+    let event = KeeperEvent::Ends(key.clone(), attempt, exit);
+    stage
+        .schedule
+        .after(pause, Event::Keeper(post.host, post.boot, event));
+}

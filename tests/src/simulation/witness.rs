@@ -1,0 +1,239 @@
+//! What really happened, seen from outside of every machine, and the laws that it must keep.
+//!
+//! 1. A program has at most one process.
+//! 2. A command id is begun at most once on a host, not after its deadline, and has one answer for ever.
+//! 3. A stop that was answered for is done, and stays done until somebody asks for something else.
+//! 4. What the fleet holds is not started.
+//! 5. What a controller shows of a connected host was so.
+//!
+//! Those of operations are the operator's, who reads what is told of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::{Duration, SystemTime},
+};
+
+use rsv_agent::hub::Key;
+use rsv_proto::{
+    time::from_wire,
+    wire::{Command, CommandResult, Outcome, action::Verb},
+};
+
+/// How wrong an agent may take the controller's clock: half of the time that a welcome may take.
+const TOLERANCE: Duration = Duration::from_secs(5);
+
+/// A program of a host.
+type Place = (usize, String);
+
+/// Sees everything.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    /// The first law that was broken, and how.
+    broken: Option<String>,
+    /// Commands that a host has begun, each with its number in the order of all.
+    begun: BTreeMap<(usize, String), Begun>,
+    n_begun: u64,
+    answers: BTreeMap<(usize, String), CommandResult>,
+    /// The number of the latest command that was to bring a program up.
+    brought_up: BTreeMap<Place, u64>,
+    /// Programs whose stop was answered for, by which command.
+    stopped: BTreeMap<Place, String>,
+    held: BTreeSet<Place>,
+    /// Every state that a host was in, by epoch.
+    shown: BTreeMap<usize, (u64, HashSet<u64>)>,
+    /// Hosts of which something wrong was told.
+    lied: BTreeSet<usize>,
+    pub(super) n_spawned: u64,
+    pub(super) n_ordered: u64,
+}
+
+#[derive(Debug)]
+struct Begun {
+    number: u64,
+    programs: Vec<String>,
+    command: Command,
+    is_run: bool,
+}
+
+impl Witness {
+    /// The law that was broken first.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    pub(super) fn breaks(&mut self, law: impl FnOnce() -> String) {
+        if self.broken.is_none() {
+            self.broken = Some(law());
+        }
+    }
+
+    /// A command reaches a host, perhaps not for the first time.
+    pub(super) fn ordered(&mut self) {
+        self.n_ordered += 1;
+    }
+
+    /// A host is about to begin a command for these programs.
+    pub(super) fn looked(&mut self, host: usize, command: &Command, before: &[(String, u32)]) {
+        self.n_begun += 1;
+        let begun = Begun {
+            number: self.n_begun,
+            programs: before.iter().map(|(name, _)| name.clone()).collect(),
+            command: command.clone(),
+            is_run: false,
+        };
+        let known = self.begun.insert((host, command.id.clone()), begun);
+        if known.is_some_and(|known| known.is_run) {
+            let id = &command.id;
+            self.breaks(|| format!("h{:02} begins command {id} a second time", host + 1));
+        }
+    }
+
+    /// A host runs a command.
+    pub(super) fn begun(&mut self, host: usize, command: &Command, now: SystemTime) {
+        let deadline = command.deadline.as_ref().and_then(from_wire);
+        let id = command.id.clone();
+        if deadline.is_none_or(|deadline| deadline + TOLERANCE < now) {
+            self.breaks(|| format!("h{:02} begins command {id} after its deadline", host + 1));
+        }
+        let Some(begun) = self.begun.get_mut(&(host, id)) else {
+            return;
+        };
+        begun.is_run = true;
+        if brings_up(&begun.command) {
+            for program in &begun.programs {
+                self.brought_up
+                    .insert((host, program.clone()), begun.number);
+                self.stopped.remove(&(host, program.clone()));
+            }
+        }
+    }
+
+    /// A host answers a command.
+    pub(super) fn told(
+        &mut self,
+        host: usize,
+        result: &CommandResult,
+        is_alive: impl Fn(&Key) -> bool,
+    ) {
+        let name = (host, result.id.clone());
+        match self.answers.get(&name) {
+            None => drop(self.answers.insert(name.clone(), result.clone())),
+            Some(known) if known == result => return,
+            Some(known) => {
+                let text = format!("h{:02} answers {} in two ways", host + 1, result.id);
+                let (first, second) = (format!("{known:?}"), format!("{result:?}"));
+                return self.breaks(|| format!("{text}: {first} and {second}"));
+            }
+        }
+        let Some(begun) = self.begun.get(&name) else {
+            return;
+        };
+        let verb = begun.command.action.and_then(|action| action.verb);
+        if !matches!(verb, Some(Verb::Stop(_))) {
+            return;
+        }
+        let number = begun.number;
+        let done = result.results.iter();
+        let done = done.filter(|result| result.outcome() == Outcome::Done);
+        for program in done.map(|result| result.program.clone()) {
+            let place = (host, program.clone());
+            if self.brought_up.get(&place).is_some_and(|up| *up > number) {
+                continue;
+            }
+            if is_alive(&key_of(&program)) {
+                let id = &result.id;
+                self.breaks(|| {
+                    format!(
+                        "h{:02} answers for stop {id} while {program} lives",
+                        host + 1
+                    )
+                });
+            }
+            self.stopped.insert(place, result.id.clone());
+        }
+    }
+
+    /// A keeper starts a process.
+    pub(super) fn spawned(&mut self, host: usize, key: &Key, is_alive: bool) {
+        self.n_spawned += 1;
+        let place = (host, key.to_string());
+        if is_alive {
+            self.breaks(|| format!("h{:02} has two processes of {key}", host + 1));
+        }
+        if self.held.contains(&place) {
+            self.breaks(|| format!("h{:02} starts {key}, which is held", host + 1));
+        }
+        if let Some(id) = self.stopped.get(&place).cloned() {
+            self.breaks(|| {
+                format!(
+                    "h{:02} starts {key} after the stop {id} was answered for",
+                    host + 1
+                )
+            });
+        }
+    }
+
+    /// The fleet holds a program, or lets it go: then it may come up.
+    pub(super) fn held(&mut self, host: usize, key: &Key, is_held: bool) {
+        let place = (host, key.to_string());
+        if is_held {
+            self.held.insert(place);
+        } else {
+            self.held.remove(&place);
+            self.stopped.remove(&place);
+        }
+    }
+
+    /// An agent starts that knows this of what the fleet holds.
+    pub(super) fn known_held(&mut self, host: usize, key: &Key, is_held: bool) {
+        let place = (host, key.to_string());
+        match is_held {
+            true => drop(self.held.insert(place)),
+            false => drop(self.held.remove(&place)),
+        }
+    }
+
+    /// After a boot what is configured to start starts.
+    pub(super) fn rebooted(&mut self, host: usize) {
+        self.stopped.retain(|(of, _), _| *of != host);
+    }
+
+    /// A host's programs are in a new state.
+    pub(super) fn shown(&mut self, host: usize, epoch: u64, digest: u64) {
+        let (known, states) = self.shown.entry(host).or_default();
+        if *known != epoch {
+            *known = epoch;
+            states.clear();
+        }
+        states.insert(digest);
+    }
+
+    /// Something wrong was told of a host.
+    pub(super) fn lied(&mut self, host: usize) {
+        self.lied.insert(host);
+    }
+
+    /// A controller shows this of a connected host.
+    pub(super) fn seen(&mut self, host: usize, epoch: u64, digest: impl FnOnce() -> u64) {
+        let Some((known, states)) = self.shown.get(&host) else {
+            return;
+        };
+        if *known == epoch && !self.lied.contains(&host) && !states.contains(&digest()) {
+            self.breaks(|| format!("the controller shows of h{:02} what never was", host + 1));
+        }
+    }
+}
+
+/// Whether a command is to have its programs running.
+fn brings_up(command: &Command) -> bool {
+    let verb = command.action.and_then(|action| action.verb);
+    matches!(verb, Some(Verb::Start(_) | Verb::Restart(_)))
+}
+
+fn key_of(shown: &str) -> Key {
+    let (group, name) = shown.split_once(':').unwrap_or((shown, shown));
+    Key {
+        group: group.to_owned(),
+        name: name.to_owned(),
+    }
+}
