@@ -102,11 +102,16 @@ impl MainLog {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for MainLogLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let line = line::format(&jiff::Zoned::now(), event);
+        let line = line::format(&now(), event);
         for sink in &self.log.sinks {
             sink.offer(&line);
         }
     }
+}
+
+/// Now, as the clocks of this host show it.
+fn now() -> jiff::Zoned {
+    jiff::Timestamp::now().to_zoned(rsv_proto::time::local_zone())
 }
 
 impl Written {

@@ -123,7 +123,7 @@ fn ended_description(status: &ProcessStatus) -> String {
         return String::new();
     };
     ended
-        .to_zoned(jiff::tz::TimeZone::system())
+        .to_zoned(crate::time::local_zone())
         .strftime("%b %d %I:%M %p")
         .to_string()
 }

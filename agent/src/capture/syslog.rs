@@ -117,7 +117,7 @@ impl Syslog {
     fn renew_stamp(&mut self) {
         let now = jiff::Timestamp::now();
         if self.stamp.0 != now.as_second() {
-            let zoned = now.to_zoned(jiff::tz::TimeZone::system());
+            let zoned = now.to_zoned(rsv_proto::time::local_zone());
             self.stamp = (
                 now.as_second(),
                 zoned.strftime("%b %e %H:%M:%S").to_string(),

@@ -62,7 +62,8 @@ pub(crate) fn http_date(at: SystemTime) -> String {
 
 /// Now, as `ctime` writes it.
 fn ctime() -> String {
-    jiff::Zoned::now()
+    jiff::Timestamp::now()
+        .to_zoned(rsv_proto::time::local_zone())
         .strftime("%a %b %e %H:%M:%S %Y")
         .to_string()
 }

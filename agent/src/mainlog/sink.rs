@@ -139,7 +139,7 @@ fn report_dropped(file: &mut LogFile, dropped: &AtomicU64) {
     if n == 0 {
         return;
     }
-    let stamp = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let stamp = super::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
     let line = format!("{stamp},000 WARN lines of this log could not be written n_dropped={n}\n");
     if file.write(&line).is_err() {
         dropped.fetch_add(n, Ordering::Relaxed);

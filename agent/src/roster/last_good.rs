@@ -81,7 +81,7 @@ impl Remembered {
     pub fn saved_at(&self) -> String {
         let seconds = i64::try_from(self.saved_at).unwrap_or(i64::MAX);
         let at = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-        let local = at.to_zoned(jiff::tz::TimeZone::system());
+        let local = at.to_zoned(rsv_proto::time::local_zone());
         local.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::{Timestamp, tz::TimeZone};
 use rsv_proto::{
     process::{display_name, exit_words, state_word},
-    time::{from_wire, to_wire},
+    time::{from_wire, local_zone, to_wire},
     wire::{
         Event, EventKind, HostState, ProcessState, ProcessStatus, WatchEventsRequest,
         WatchEventsResponse,
@@ -61,7 +61,7 @@ async fn show(
     request: &mut WatchEventsRequest,
 ) -> Result<(), Failure> {
     let mut answers = server.watch_events(request.clone()).await?;
-    let zone = TimeZone::system();
+    let zone = local_zone();
     while let Some(answer) = answers.next().await? {
         let WatchEventsResponse { events, lost, next } = answer;
         request.begin = Some(Begin::From(next));

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::SystemTime};
 use jiff::{Timestamp, tz::TimeZone};
 use rsv_proto::{
     process::{description, display_name, hold_words, state_word},
-    time::{age, from_wire},
+    time::{age, from_wire, local_zone},
     wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
 };
 
@@ -51,7 +51,7 @@ pub(super) async fn status(
             invocation.ui.names(wide::names(&hosts))?;
         }
         Output::Table => {
-            let zone = TimeZone::system();
+            let zone = local_zone();
             let shape = Shape {
                 fold: invocation.global.fold,
                 is_wide: invocation.ui.form() == Form::Wide,
@@ -140,7 +140,7 @@ pub(super) fn page(
         is_wide: invocation.ui.form() == Form::Wide,
     };
     let color = invocation.ui.color();
-    render(&summary, &hosts, now, &TimeZone::system(), shape, color)
+    render(&summary, &hosts, now, &local_zone(), shape, color)
 }
 
 /// The whole page.
