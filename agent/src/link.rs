@@ -10,12 +10,14 @@ mod bulk;
 pub mod clock;
 pub mod commands;
 mod connection;
+mod look;
 mod refusal;
 mod renewal;
 pub mod session;
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,10 +27,12 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
+use crate::capture::Capture;
 use crate::desired::{DesiredFile, DesiredHandle};
 use crate::hub::HubHandle;
 use crate::identity::{HostIdentity, StateDir};
-use crate::logbook::LogBook;
+use crate::mainlog::MainLog;
+use crate::roster::RosterHandle;
 use commands::CommandsHandle;
 pub(crate) use commands::action_span;
 use connection::{Outcome, Over, Peer};
@@ -63,12 +67,25 @@ pub struct LinkOptions {
     pub state: StateDir,
     /// What to tell.
     pub facts: Facts,
-    /// Who acts.
-    pub hub: HubHandle,
-    /// Where logs are read.
-    pub logbook: LogBook,
+    /// Who does what is ordered.
+    pub owners: Owners,
     /// What to run in order to join, for the log.
     pub join_command: String,
+}
+
+/// Whom the link asks.
+#[derive(Debug, Clone)]
+pub struct Owners {
+    /// The owner of every process.
+    pub hub: HubHandle,
+    /// The owner of every log.
+    pub capture: Capture,
+    /// The owner of what is configured.
+    pub roster: RosterHandle,
+    /// The file of the agent's own log, if it is one.
+    pub main_log: Option<PathBuf>,
+    /// The agent's own log, which tells when there is more of it.
+    pub log: MainLog,
 }
 
 /// The front of the link.
@@ -84,8 +101,7 @@ struct Link {
     controllers: Vec<String>,
     state: StateDir,
     facts: Facts,
-    hub: HubHandle,
-    logbook: LogBook,
+    owners: Owners,
     commands: CommandsHandle,
     desired: DesiredHandle,
 }
@@ -101,18 +117,16 @@ pub fn start(options: LinkOptions) -> LinkHandle {
         controllers,
         state,
         facts,
-        hub,
-        logbook,
+        owners,
         join_command,
     } = options;
-    let commands = CommandsHandle::start(state.path(), &facts.boot_id, hub.clone());
-    let desired = DesiredHandle::start(DesiredFile::new(state.path()), hub.clone());
+    let commands = CommandsHandle::start(state.path(), &facts.boot_id, owners.clone());
+    let desired = DesiredHandle::start(DesiredFile::new(state.path()), owners.hub.clone());
     let link = Link {
         controllers,
         state,
         facts,
-        hub,
-        logbook,
+        owners,
         commands,
         desired,
     };

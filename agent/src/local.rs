@@ -33,6 +33,9 @@ use crate::listeners::Listeners;
 use crate::mainlog::MainLog;
 use crate::roster::RosterHandle;
 use crate::spare::Reserve;
+pub(crate) use clear::clear;
+pub(crate) use configuration::{available, reread};
+pub(crate) use main_log::open as open_main_log;
 use service::LocalFleet;
 pub use socket::{SocketError, bind};
 

@@ -40,6 +40,7 @@ pub async fn open(
     let channel = match request.channel() {
         wire::Channel::Unspecified | wire::Channel::Stdout => Channel::Stdout,
         wire::Channel::Stderr => Channel::Stderr,
+        wire::Channel::MainLog => return Err(refused("the main log is of no program".into())),
     };
     let follow = if request.follow {
         Follow::Yes

@@ -22,7 +22,7 @@ pub(crate) use duration::{parse_duration, parse_span};
 pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
-pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs};
+pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs, UpdateArgs};
 pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
 
 /// Programs on this machine, or on every machine of a fleet.
@@ -160,7 +160,7 @@ pub(crate) enum Verb {
     Reread(Reread),
     /// Bring what is supervised in line with the configuration files
     #[command(after_help = words::UPDATE)]
-    Update(Groups),
+    Update(UpdateArgs),
     /// Begin to supervise groups of the configuration that was read last
     #[command(after_help = words::ADD)]
     Add(Groups),

@@ -12,11 +12,11 @@ use rsv_proto::{
         ActRequest, ActResponse, AddGroupRequest, AvailableProcess, ClearLogsRequest,
         ControlOperationRequest, CreateTokenRequest, CreateTokenResponse, GetOperationRequest,
         GetStatusRequest, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostSelection,
-        HostStatus, ListAvailableRequest, ListHostsRequest, ListOperationsRequest, Operation,
-        ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest, RereadResponse,
-        RetryOperationRequest, SetDesiredRequest, SetDesiredResponse, ShutdownRequest,
-        TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
-        UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
+        HostStatus, ListAvailableRequest, ListHostsRequest, ListOperationsRequest, LookRequest,
+        LookResponse, Operation, ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest,
+        RereadResponse, RetryOperationRequest, SetDesiredRequest, SetDesiredResponse,
+        ShutdownRequest, TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse,
+        TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
         WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
         control_operation_request::Control, fleet_client::FleetClient,
     },
@@ -211,6 +211,13 @@ impl Server {
         let mut client = self.fleet();
         let (events, span) = self.call("rsv.v1.Fleet/Tail", client.tail(request)).await?;
         Ok(self.events(events, span))
+    }
+
+    /// Asks hosts what they would do, or could.
+    pub(crate) async fn look(&self, request: LookRequest) -> Result<Events<LookResponse>, Failure> {
+        let mut client = self.fleet();
+        let (answers, span) = self.call("rsv.v1.Fleet/Look", client.look(request)).await?;
+        Ok(self.events(answers, span))
     }
 
     /// Begins to read events.

@@ -13,6 +13,7 @@ mod help;
 mod here;
 mod host;
 mod import;
+mod look;
 mod maintail;
 mod man;
 mod op;
@@ -54,7 +55,7 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Clear(args) => clear::run(invocation, args.programs).await,
         Verb::Maintail(args) => maintail::run(invocation, args).await,
         Verb::Reread(args) => reread::run(invocation, args).await,
-        Verb::Update(args) => update::run(invocation, args.groups).await,
+        Verb::Update(args) => update::run(invocation, args).await,
         Verb::Add(args) => group::run(invocation, group::Asked::Add, args.groups).await,
         Verb::Remove(args) => group::run(invocation, group::Asked::Remove, args.groups).await,
         Verb::Avail(args) => avail::run(invocation, &args.words).await,

@@ -325,6 +325,27 @@ pub(crate) struct Reread {
     pub(crate) error: Option<ConfigurationError>,
 }
 
+/// `update --dry-run` on the fleet.
+#[derive(Debug, Serialize)]
+pub(crate) struct FleetPlan {
+    pub(crate) schema: &'static str,
+    pub(crate) hosts: Vec<HostPlan>,
+}
+
+/// What an update would do on one host.
+#[derive(Debug, Serialize)]
+pub(crate) struct HostPlan {
+    pub(crate) host: String,
+    /// `done`: the rest says what it would do; `failed`, `unreachable` or `not_attempted`.
+    pub(crate) outcome: &'static str,
+    /// Why nothing is known.
+    pub(crate) detail: String,
+    pub(crate) groups: Vec<PlannedGroup>,
+    pub(crate) refused: Vec<RefusedSection>,
+    /// Null unless the configuration is refused.
+    pub(crate) error: Option<ConfigurationError>,
+}
+
 /// What is to become of a group.
 #[derive(Debug, Serialize)]
 pub(crate) struct PlannedGroup {
@@ -413,6 +434,9 @@ pub(crate) struct Available {
 /// A process in `avail`.
 #[derive(Debug, Serialize)]
 pub(crate) struct AvailableProgram {
+    /// Absent on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
     pub(crate) program: String,
     pub(crate) group: String,
     pub(crate) in_use: bool,

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use rsv_proto::{
-    fold::fold,
-    wire::{Action, action::Verb},
-};
+use rsv_proto::{fold::fold, wire::Action};
 
-use crate::operation::{Counts, Record};
+use crate::operation::{Counts, Record, deed};
 
 /// An action was accepted.
 pub fn submitted(record: &Record) {
@@ -55,11 +52,5 @@ pub fn finished(op: &str, actor: &str, counts: Counts, elapsed: Duration) {
 
 /// The word for an action.
 pub fn verb(action: &Action) -> &'static str {
-    match action.verb {
-        Some(Verb::Start(_)) => "start",
-        Some(Verb::Stop(_)) => "stop",
-        Some(Verb::Restart(_)) => "restart",
-        Some(Verb::Signal(_)) => "signal",
-        None => "nothing",
-    }
+    deed(action).map_or("nothing", |(deed, _)| deed.word())
 }

@@ -29,7 +29,7 @@ const OPERATORS: Callers = Callers::Only(&[Role::Operator]);
 const AGENTS: Callers = Callers::Only(&[Role::Agent]);
 
 /// Every method that can be called.
-pub const TABLE: [(&str, Callers); 27] = [
+pub const TABLE: [(&str, Callers); 28] = [
     (
         "/rsv.v1.Fleet/GetVersion",
         Callers::Only(&[Role::Operator, Role::Agent, Role::Controller]),
@@ -45,6 +45,7 @@ pub const TABLE: [(&str, Callers); 27] = [
     ("/rsv.v1.Fleet/SetDesired", OPERATORS),
     ("/rsv.v1.Fleet/Tail", OPERATORS),
     ("/rsv.v1.Fleet/WatchEvents", OPERATORS),
+    ("/rsv.v1.Fleet/Look", OPERATORS),
     ("/rsv.v1.Fleet/Shutdown", OPERATORS),
     ("/rsv.v1.Fleet/Reread", OPERATORS),
     ("/rsv.v1.Fleet/Update", OPERATORS),

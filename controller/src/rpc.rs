@@ -8,6 +8,7 @@ mod enrollment;
 mod events;
 mod fleet;
 mod link;
+mod look;
 mod operations;
 mod seam;
 mod tail;

@@ -23,6 +23,7 @@ pub mod fold;
 pub mod identity;
 pub mod limits;
 pub mod name;
+pub mod plan;
 pub mod process;
 pub mod select;
 pub mod telemetry;

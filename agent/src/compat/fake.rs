@@ -184,6 +184,7 @@ impl Supervision for Fake {
             Verb::Stop(_) => "stop".to_owned(),
             Verb::Restart(_) => "restart".to_owned(),
             Verb::Signal(signal) => format!("signal {}", signal.signal),
+            other => format!("{other:?}"),
         };
         let names: Vec<_> = keys.iter().map(ToString::to_string).collect();
         self.note(format!("{word} {}", names.join(" ")));

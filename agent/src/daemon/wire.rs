@@ -168,6 +168,13 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         listeners: listeners.clone(),
         daemon: asking.clone(),
     };
+    let for_link = link::Owners {
+        hub: handle.clone(),
+        capture: capture.clone(),
+        roster: roster.clone(),
+        main_log: main_log(&config),
+        log: log.clone(),
+    };
     let local = local::Owners {
         hub: handle.clone(),
         capture: capture.clone(),
@@ -181,7 +188,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
     let front = Front::start(bound, &for_clients, owners)?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
-    let link = start_link(&config, state, &handle, &capture, argv0);
+    let link = start_link(&config, state, for_link, argv0);
     let pid = std::process::id();
     info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
     Ok(Running {
@@ -309,8 +316,7 @@ fn main_log(config: &Config) -> Option<PathBuf> {
 fn start_link(
     config: &Config,
     state: StateDir,
-    hub: &HubHandle,
-    capture: &Capture,
+    owners: link::Owners,
     argv0: &str,
 ) -> Option<LinkHandle> {
     let agent = config.agent.as_ref()?;
@@ -324,8 +330,7 @@ fn start_link(
         controllers: agent.controllers.iter().map(ToString::to_string).collect(),
         state,
         facts,
-        hub: hub.clone(),
-        logbook: capture.logbook(),
+        owners,
         join_command: format!("{argv0} join --token TOKEN -c {}", config.file.display()),
     }))
 }

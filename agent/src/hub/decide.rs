@@ -40,7 +40,11 @@ pub fn deed(verb: Option<Verb>, phase: &Phase, obstacle: impl FnOnce() -> Option
         Some(Verb::Stop(_)) => Deed::Ask(Ask::Stop, None),
         Some(Verb::Restart(_)) => restart(phase, obstacle()),
         Some(Verb::Signal(signal)) => signalled(phase, signal.signal),
-        None => Deed::Refuse((
+        // What is not done to programs, and what is not known.
+        Some(
+            Verb::Update(_) | Verb::Reread(_) | Verb::Clear(_) | Verb::Add(_) | Verb::Remove(_),
+        )
+        | None => Deed::Refuse((
             wire::Refusal::Other,
             "the action is not known here".to_owned(),
         )),

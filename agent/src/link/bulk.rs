@@ -4,22 +4,16 @@
 //! One task per session; the connection is opened when the first reader comes and shared by all.
 //! Each reader is one call, and reads from disk only as far as its flow control allows.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream, Stream};
 use rsv_proto::limits::MESSAGE_BYTES;
-use rsv_proto::wire::{self, Refusal, agent_link_client::AgentLinkClient};
+use rsv_proto::wire::{self, agent_link_client::AgentLinkClient};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tracing::{debug, info};
 
-use crate::hub::HubHandle;
-use crate::logbook::LogBook;
-use crate::tail::{self, TailError};
+use super::{Owners, look};
 
 /// Requests that may wait while the connection is being opened.
 const QUEUE: usize = 64;
@@ -30,8 +24,7 @@ const MAX_READERS: usize = 256;
 /// Where logs are read, and how to reach who wants them.
 #[derive(Clone, Debug)]
 pub(super) struct LogSource {
-    pub(super) hub: HubHandle,
-    pub(super) logbook: LogBook,
+    pub(super) owners: Owners,
     pub(super) address: String,
     pub(super) tls: Arc<rustls::ClientConfig>,
 }
@@ -103,54 +96,10 @@ async fn serve(source: LogSource, mut requests: mpsc::Receiver<wire::OpenLog>) {
 
 /// Serves one reader to its end.
 async fn read(source: LogSource, channel: Channel, open: wire::OpenLog) -> Result<(), ()> {
-    let wire::OpenLog {
-        stream: id,
-        request,
-    } = open;
-    let request = request.unwrap_or_default();
-    let items = match tail::open(&source.hub, &source.logbook, &request).await {
-        Ok(items) => items,
-        Err(error) => refused(&error),
-    };
-    let first = wire::ServeLogRequest {
-        stream: id,
-        item: None,
-    };
-    let outgoing = Framed {
-        first: Some(first),
-        items,
-    };
+    let outgoing = look::opened(&source.owners, open).await;
     let mut client = AgentLinkClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
     let served = client.serve_log(outgoing).await;
     served
         .map(drop)
         .map_err(|status| debug!(error = %status, "a reader of a log has gone"))
-}
-
-/// The one piece of a request that cannot be served.
-fn refused(error: &TailError) -> BoxStream<'static, wire::TailResponse> {
-    let end = tail::ended(&error.to_string(), Refusal::Other);
-    stream::iter([tail::response(String::new(), end)]).boxed()
-}
-
-/// What one reader is sent: first which reader it is for, then the pieces.
-struct Framed {
-    first: Option<wire::ServeLogRequest>,
-    items: BoxStream<'static, wire::TailResponse>,
-}
-
-impl Stream for Framed {
-    type Item = wire::ServeLogRequest;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first));
-        }
-        let item = std::task::ready!(self.items.poll_next_unpin(cx));
-        let framed = |item| wire::ServeLogRequest {
-            stream: String::new(),
-            item: Some(item),
-        };
-        Poll::Ready(item.map(framed))
-    }
 }

@@ -5,6 +5,7 @@
 //! what must survive the agent, [`run`] gives a command to the hub, [`resume`] finishes what a former
 //! agent began.
 
+mod configuration;
 pub mod desk;
 mod file;
 pub mod ledger;
@@ -21,9 +22,9 @@ use rsv_proto::wire;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::Owners;
 use super::clock::tick;
 use super::session::Order;
-use crate::hub::HubHandle;
 use desk::{Desk, Todo};
 use file::CommandFile;
 use ledger::Record;
@@ -51,7 +52,7 @@ enum Ask {
 }
 
 struct Commands {
-    hub: HubHandle,
+    owners: Owners,
     desk: Desk,
     path: PathBuf,
     /// Absent while the file cannot be used: then commands run all the same, because a full disk is
@@ -65,10 +66,10 @@ struct Commands {
 impl CommandsHandle {
     /// Starts the task; what a former agent left in `directory` is taken over. It ends with the
     /// last front.
-    pub(super) fn start(directory: &Path, boot: &str, hub: HubHandle) -> Self {
+    pub(super) fn start(directory: &Path, boot: &str, owners: Owners) -> Self {
         let (asks, inbox) = mpsc::channel(QUEUE);
         let path = directory.join("commands");
-        tokio::spawn(own(path, boot.to_owned(), hub, inbox));
+        tokio::spawn(own(path, boot.to_owned(), owners, inbox));
         Self { asks }
     }
 
@@ -109,16 +110,16 @@ pub(super) fn one_result(id: &str, outcome: wire::Outcome, detail: String) -> wi
     }
 }
 
-async fn own(path: PathBuf, boot: String, hub: HubHandle, mut asks: mpsc::Receiver<Ask>) {
+async fn own(path: PathBuf, boot: String, owners: Owners, mut asks: mpsc::Receiver<Ask>) {
     // As many as can run at once may finish at once.
     let (finished, mut outcomes) = mpsc::channel(ledger::MAX_RUNNING);
     let (file, records) = opened(path.clone()).await;
     let (desk, unfinished) = Desk::restored(&boot, records);
     for begun in unfinished {
-        resume::begin(hub.clone(), begun, finished.clone());
+        resume::begin(owners.clone(), begun, finished.clone());
     }
     let mut owner = Commands {
-        hub,
+        owners,
         desk,
         path,
         file,
@@ -178,12 +179,12 @@ impl Commands {
                 Todo::Keep(record) => self.keep(record).await,
                 Todo::Tell(result) => self.send(result),
                 Todo::Look(order) => {
-                    let before = run::before(&self.hub, &order.command).await;
+                    let before = run::before(&self.owners.hub, &order.command).await;
                     queue.extend(self.desk.looked(order, before));
                 }
                 Todo::Check(order) => queue.extend(self.desk.noted(tick(), order)),
                 Todo::Run(command) => {
-                    run::begin(self.hub.clone(), command, self.finished.clone()).await;
+                    run::begin(self.owners.clone(), command, self.finished.clone()).await;
                 }
             }
         }

@@ -124,8 +124,7 @@ pub(super) async fn attach(
         _ = leave.reason() => return closed(Over::Left),
     };
     let logs = LogSource {
-        hub: link.hub.clone(),
-        logbook: link.logbook.clone(),
+        owners: link.owners.clone(),
         address: peer.address.clone(),
         tls: std::sync::Arc::clone(&peer.tls),
     };
@@ -243,11 +242,11 @@ impl<'a> Connection<'a> {
                 info!("connected to the controller");
             }
             Output::TakeSnapshot => {
-                let hub = &self.link.hub;
+                let hub = &self.link.owners.hub;
                 self.snapshot = Some(Box::pin(hub.snapshot()));
             }
             Output::Follow { after } => {
-                self.reader = Some(self.link.hub.journal().subscribe_after(after));
+                self.reader = Some(self.link.owners.hub.journal().subscribe_after(after));
             }
             Output::Order(order) => self.order(order),
             Output::Desired(desired) => self.link.desired.told(desired),
@@ -323,7 +322,7 @@ impl<'a> Connection<'a> {
 }
 
 fn hello(link: &Link, now: Moment) -> wire::Hello {
-    let journal = link.hub.journal();
+    let journal = link.owners.hub.journal();
     wire::Hello {
         boot_id: link.facts.boot_id.clone(),
         epoch: journal.epoch(),

@@ -16,6 +16,8 @@ use super::*;
 use crate::capture::Capture;
 use crate::hub::fake::{self as hub, FakeHub};
 use crate::keeper_client::KeeperPort;
+use crate::listeners::Listeners;
+use crate::roster::{self, RosterOptions, Source};
 use fake::{Authority, Controller, Session};
 
 /// More than anything here should take on a busy machine.
@@ -47,6 +49,34 @@ fn host(identity: Option<&HostIdentity>, controllers: &[String]) -> Host {
     }
 }
 
+/// No program is configured there, and the file is gone after the start.
+fn owners(hub: &FakeHub) -> Owners {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.conf");
+    std::fs::write(&file, "[supervisord]\n").unwrap();
+    let source = Source {
+        file,
+        overrides: rsv_config::Overrides::default(),
+    };
+    let config = source.read().unwrap().loaded.config;
+    let roster = roster::start(RosterOptions {
+        hub: hub.handle.clone(),
+        listeners: Listeners::nobody(),
+        source,
+        last_good: None,
+        config: config.into(),
+        inputs: None,
+        notice: String::new(),
+    });
+    Owners {
+        hub: hub.handle.clone(),
+        capture: Capture::start(KeeperPort::new()).unwrap(),
+        roster,
+        main_log: None,
+        log: MainLog::default(),
+    }
+}
+
 fn link(hub: &FakeHub, state: &StateDir, controllers: &[String]) -> LinkHandle {
     start(LinkOptions {
         controllers: controllers.to_vec(),
@@ -55,8 +85,7 @@ fn link(hub: &FakeHub, state: &StateDir, controllers: &[String]) -> LinkHandle {
             instance: "i".into(),
             ..Facts::default()
         },
-        hub: hub.handle.clone(),
-        logbook: Capture::start(KeeperPort::new()).unwrap().logbook(),
+        owners: owners(hub),
         join_command: "rsv-agent join".into(),
     })
 }
@@ -340,6 +369,7 @@ async fn a_log_is_served_on_a_connection_of_its_own() {
     let open = wire::OpenLog {
         stream: "s1".into(),
         request: Some(request),
+        ..Default::default()
     };
     session.say(Said::OpenLog(open)).await;
     let mut log = soon(controller.logs.recv()).await.unwrap();

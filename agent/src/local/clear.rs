@@ -6,7 +6,7 @@ use crate::capture::Capture;
 use crate::hub::{HubGone, HubHandle, Key, Resolved};
 
 /// Replaces the log files of the programs that the patterns name by empty ones.
-pub(super) async fn clear(
+pub(crate) async fn clear(
     hub: &HubHandle,
     capture: &Capture,
     patterns: &[String],

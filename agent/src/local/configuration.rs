@@ -14,7 +14,7 @@ use crate::roster::{
 };
 
 /// What an update would do.
-pub(super) async fn reread(roster: &RosterHandle, keep: Keep) -> RereadResponse {
+pub(crate) async fn reread(roster: &RosterHandle, keep: Keep) -> RereadResponse {
     match roster.reread(keep).await {
         Ok(reread) => RereadResponse {
             groups: planned(&reread.plan),
@@ -59,7 +59,7 @@ pub(super) async fn reload(
 }
 
 /// Every process of the configuration that was read last, ordered by name as Supervisor does.
-pub(super) fn available(standing: &Arc<Standing>) -> ListAvailableResponse {
+pub(crate) fn available(standing: &Arc<Standing>) -> ListAvailableResponse {
     let mut processes = Vec::new();
     for group in &standing.config.groups {
         let in_use = standing.is_active(&group.name);

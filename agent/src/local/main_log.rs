@@ -44,7 +44,7 @@ enum Found {
 }
 
 /// The end of the log, and what follows.
-pub(super) async fn open(
+pub(crate) async fn open(
     path: Option<&Path>,
     written: Written,
     request: &TailMainLogRequest,

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, info_span};
 
 use super::{DaemonAsk, Owners};
-use super::{act, clear, configuration, events, main_log, stdin};
+use super::{act, configuration, events, main_log, stdin};
 use crate::hub::{HubGone, Key};
 use crate::logbook::LogBook;
 use crate::roster::Keep;
@@ -205,6 +205,15 @@ impl Fleet for LocalFleet {
         Ok(Response::new(answers))
     }
 
+    type LookStream = Answers<wire::LookResponse>;
+
+    async fn look(
+        &self,
+        _: Request<wire::LookRequest>,
+    ) -> Result<Response<Self::LookStream>, Status> {
+        Err(only_this_host())
+    }
+
     async fn shutdown(
         &self,
         _: Request<ShutdownRequest>,
@@ -315,7 +324,7 @@ impl Fleet for LocalFleet {
         request: Request<wire::ClearLogsRequest>,
     ) -> Result<Response<wire::ClearLogsResponse>, Status> {
         let programs = request.into_inner().programs;
-        let cleared = clear::clear(&self.owners.hub, &self.owners.capture, &programs);
+        let cleared = super::clear(&self.owners.hub, &self.owners.capture, &programs);
         Ok(Response::new(cleared.await.map_err(ended)?))
     }
 

@@ -22,6 +22,16 @@ pub(crate) struct ActArgs {
     pub(crate) programs: Vec<String>,
 }
 
+/// What `update` takes.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    /// The name of a group; a program that is in none is a group of its own
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+}
+
 /// In which steps, and what has to hold between them.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct RolloutArgs {

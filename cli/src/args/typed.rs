@@ -86,7 +86,8 @@ impl Verb {
             Self::Signal(args) => &mut args.words,
             Self::Open(args) => &mut args.words,
             Self::Tail(args) => &mut args.words,
-            Self::Update(args) | Self::Add(args) | Self::Remove(args) => &mut args.groups,
+            Self::Update(args) => &mut args.groups,
+            Self::Add(args) | Self::Remove(args) => &mut args.groups,
             Self::Maintail(_)
             | Self::Reread(_)
             | Self::Avail(_)

@@ -177,7 +177,8 @@ Rotated files stay.
 Examples:
   rsv clear app
   rsv clear 'web:*'
-  rsv clear all";
+  rsv clear all
+  rsv -H 'web*' clear app";
 
 pub(super) const MAINTAIL: &str = "\
 Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is.
@@ -185,7 +186,8 @@ Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is.
 Examples:
   rsv maintail
   rsv maintail -5000
-  rsv maintail -f";
+  rsv maintail -f
+  rsv -A maintail -f    of all hosts, interleaved by line";
 
 pub(super) const REREAD: &str = "\
 No program is touched: `rsv update` carries out what differs. Files that are in error change
@@ -194,8 +196,9 @@ nothing.
 Examples:
   rsv reread
   rsv reread --diff     which keys of which processes, and what needs a restart
+  rsv -A reread         on the fleet that is always said, for each host
 
-Exit codes: 0 read; 1 the configuration, or a section of it, is refused.";
+Exit codes: 0 read; 1 the configuration, or a section of it, is refused; on the fleet as `restart`.";
 
 pub(super) const UPDATE: &str = "\
 Reads the files and carries out what differs: groups that are gone, then changed ones, then new
@@ -208,19 +211,26 @@ Examples:
   rsv update
   rsv update app
   rsv update --dry-run     only say what would be done
+  rsv -A -n update         the same of each host
+  rsv -H 'web*' update --batch 25% --soak 10s
+
+On the fleet it is an operation as `restart` is: a host has done its part when what was started for
+it is RUNNING, and batches, gate and budget hold. --at-most-k-down takes one host at a time.
 
 Exit codes: 0 done; 1 something is refused, or could not be stopped; 18 with --dry-run: there is
-something to do.";
+something to do; on the fleet otherwise as `restart`.";
 
 pub(super) const ADD: &str = "\
 Examples:
   rsv reread
-  rsv add app";
+  rsv add app
+  rsv -H 'web*' add app";
 
 pub(super) const REMOVE: &str = "\
 Examples:
   rsv stop app
-  rsv remove app";
+  rsv remove app
+  rsv -H 'web*' remove app";
 
 pub(super) const AVAIL: &str = "\
 The columns: process, whether its group is supervised, whether it starts by itself, the priority
@@ -228,7 +238,8 @@ of its group and its own.
 
 Examples:
   rsv avail
-  rsv -o json avail";
+  rsv -o json avail
+  rsv -A avail            of all hosts, folded";
 
 pub(super) const RELOAD: &str = "\
 Every program is stopped and started. A configuration that is refused is, before anything is

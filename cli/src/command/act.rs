@@ -11,8 +11,9 @@ pub(super) mod verdict;
 
 use rsv_config::Signal;
 use rsv_proto::wire::{
-    Action, RestartAction, SignalAction, StartAction, StopAction, TargetResult,
-    act_response::Accepted, action::Verb,
+    Action, AddAction, ClearAction, HostSelection, RemoveAction, RereadAction, RestartAction,
+    SignalAction, StartAction, StopAction, TargetResult, UpdateAction, act_response::Accepted,
+    action::Verb,
 };
 
 use crate::{
@@ -32,6 +33,12 @@ pub(super) enum Asked {
     Restart,
     /// With its number.
     Signal(i32),
+    /// On the fleet, as the following: on this machine they have words of their own.
+    Update,
+    Reread,
+    Clear,
+    Add,
+    Remove,
 }
 
 impl Asked {
@@ -42,6 +49,11 @@ impl Asked {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Signal(_) => "signal",
+            Self::Update => "update",
+            Self::Reread => "reread",
+            Self::Clear => "clear",
+            Self::Add => "add",
+            Self::Remove => "remove",
         }
     }
 
@@ -52,6 +64,11 @@ impl Asked {
             Verb::Stop(_) => Self::Stop,
             Verb::Restart(_) => Self::Restart,
             Verb::Signal(signal) => Self::Signal(signal.signal),
+            Verb::Update(_) => Self::Update,
+            Verb::Reread(_) => Self::Reread,
+            Verb::Clear(_) => Self::Clear,
+            Verb::Add(_) => Self::Add,
+            Verb::Remove(_) => Self::Remove,
         })
     }
 
@@ -62,6 +79,11 @@ impl Asked {
             Self::Stop => Verb::Stop(StopAction {}),
             Self::Restart => Verb::Restart(RestartAction {}),
             Self::Signal(signal) => Verb::Signal(SignalAction { signal }),
+            Self::Update => Verb::Update(UpdateAction {}),
+            Self::Reread => Verb::Reread(RereadAction {}),
+            Self::Clear => Verb::Clear(ClearAction {}),
+            Self::Add => Verb::Add(AddAction {}),
+            Self::Remove => Verb::Remove(RemoveAction {}),
         };
         Action { verb: Some(verb) }
     }
@@ -84,20 +106,47 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let ActArgs { rollout, programs } = args;
     match invocation.scope()? {
-        Scope::Local if rollout != RolloutArgs::default() => Err(Failure::usage(
+        Scope::Local => {
+            no_rollout(&rollout)?;
+            local::act(invocation, asked, programs).await
+        }
+        Scope::Fleet(hosts) => on_fleet(invocation, asked, programs, hosts, &rollout).await,
+    }
+}
+
+/// Does it on hosts of the fleet, as one operation.
+pub(super) async fn on_fleet(
+    invocation: &mut Invocation,
+    asked: Asked,
+    mut names: Vec<String>,
+    hosts: HostSelection,
+    rollout: &RolloutArgs,
+) -> Result<Exit, Failure> {
+    let word = asked.word();
+    match asked {
+        // Without names every group is meant, as on one machine.
+        Asked::Update | Asked::Reread if names.is_empty() => names.push("all".to_owned()),
+        Asked::Add | Asked::Remove if names.is_empty() => {
+            let text = format!("`{word}` needs a group");
+            return Err(Failure::usage(text).hint("`rsv -A avail` lists what is configured"));
+        }
+        _ if names.is_empty() => {
+            let text = format!("`{word}` needs a program");
+            return Err(Failure::usage(text).hint("`all` means every program"));
+        }
+        _ => {}
+    }
+    fleet::act(invocation, asked, names, hosts, rollout).await
+}
+
+/// Refuses batches and gates where this machine is meant.
+pub(super) fn no_rollout(rollout: &RolloutArgs) -> Result<(), Failure> {
+    match *rollout == RolloutArgs::default() {
+        true => Ok(()),
+        false => Err(Failure::usage(
             "batches and gates are for many hosts, and this machine is meant",
         )
         .hint("add --host, --label or --all-hosts")),
-        Scope::Local => local::act(invocation, asked, programs).await,
-        Scope::Fleet(hosts) => {
-            if programs.is_empty() {
-                return Err(
-                    Failure::usage(format!("`{}` needs a program", asked.word()))
-                        .hint("`all` means every program"),
-                );
-            }
-            fleet::act(invocation, asked, programs, hosts, &rollout).await
-        }
     }
 }
 

@@ -2,17 +2,22 @@
 
 use rsv_proto::{process::display_name, wire::AvailableProcess};
 
-use super::here;
+use super::{here, look};
 use crate::{
     args::Output,
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
     ui::printable,
 };
 
 /// Lists them.
 pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
+    if let Scope::Fleet(hosts) = invocation.scope()?
+        && words.is_empty()
+    {
+        return look::available(invocation, hosts).await;
+    }
     let server = here::agent(invocation, "avail").await?;
     let about = "lists every configured process";
     if let Some(exit) = here::no_arguments(invocation, "avail", about, words)? {
@@ -28,19 +33,20 @@ pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result
         Output::Json => {
             let object = json::Available {
                 schema: "rsv/avail/v1",
-                programs: processes.iter().map(object).collect(),
+                programs: processes.iter().map(|p| object(None, p)).collect(),
             };
             json::print(&mut invocation.ui, &object)?;
         }
         Output::Jsonl => {
-            let objects: Vec<_> = processes.iter().map(object).collect();
+            let objects: Vec<_> = processes.iter().map(|p| object(None, p)).collect();
             json::print_lines(&mut invocation.ui, &objects)?;
         }
     }
     Ok(Exit::Done)
 }
 
-fn line(process: &AvailableProcess) -> String {
+/// One process in supervisorctl's columns.
+pub(super) fn line(process: &AvailableProcess) -> String {
     let name = display_name(&process.group, &process.name);
     let in_use = match process.in_use {
         true => "in use",
@@ -55,8 +61,10 @@ fn line(process: &AvailableProcess) -> String {
     format!("{name:32} {in_use:9} {autostart:9} {priorities}")
 }
 
-fn object(process: &AvailableProcess) -> json::AvailableProgram {
+/// One process for scripts.
+pub(super) fn object(host: Option<String>, process: &AvailableProcess) -> json::AvailableProgram {
     json::AvailableProgram {
+        host,
         program: display_name(&process.group, &process.name),
         group: process.group.clone(),
         in_use: process.in_use,

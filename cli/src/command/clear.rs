@@ -2,11 +2,11 @@
 
 use rsv_proto::wire::{Outcome, Refusal, TargetResult};
 
-use super::here;
+use super::{act, here};
 use crate::{
-    args::Output,
+    args::{Output, RolloutArgs},
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
     ui::printable,
 };
@@ -16,6 +16,10 @@ pub(super) async fn run(
     invocation: &mut Invocation,
     programs: Vec<String>,
 ) -> Result<Exit, Failure> {
+    if let Scope::Fleet(hosts) = invocation.scope()? {
+        let (asked, rollout) = (act::Asked::Clear, RolloutArgs::default());
+        return act::on_fleet(invocation, asked, programs, hosts, &rollout).await;
+    }
     let server = here::agent(invocation, "clear").await?;
     if programs.is_empty() {
         let text = "Error: clear requires a process name\nclear NAME...\t\t\tempties the log files of programs";

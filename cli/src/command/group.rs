@@ -2,11 +2,11 @@
 
 use rsv_proto::wire::GroupOutcome;
 
-use super::here;
+use super::{act, here};
 use crate::{
-    args::Output,
+    args::{Output, RolloutArgs},
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
     ui::printable,
 };
@@ -24,6 +24,14 @@ pub(super) async fn run(
     asked: Asked,
     groups: Vec<String>,
 ) -> Result<Exit, Failure> {
+    if let Scope::Fleet(hosts) = invocation.scope()? {
+        let asked = match asked {
+            Asked::Add => act::Asked::Add,
+            Asked::Remove => act::Asked::Remove,
+        };
+        let rollout = RolloutArgs::default();
+        return act::on_fleet(invocation, asked, groups, hosts, &rollout).await;
+    }
     let server = here::agent(invocation, asked.verb()).await?;
     let mut exit = Exit::Done;
     let mut done = Vec::new();

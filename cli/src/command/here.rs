@@ -2,9 +2,10 @@
 //! refused configuration is told, and the words of a plan.
 
 use rsv_proto::{
+    plan::{Planned, planned},
     process::display_name,
     wire::{
-        ConfigurationRefusal, PlannedGroup, PlannedProcess, RefusedSection, planned_group,
+        ConfigurationRefusal, PlannedGroup, RefusedSection, RereadResponse, planned_group,
         planned_process,
     },
 };
@@ -85,37 +86,19 @@ pub(super) fn refused_line(section: &RefusedSection) -> String {
 
 /// What a plan means, one line for each thing that would be done.
 pub(super) fn plan_lines(groups: &[PlannedGroup]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for group in groups {
-        let name = printable(&group.name);
-        match group.kind() {
-            planned_group::Kind::Added => lines.push(format!("{name}: added")),
-            planned_group::Kind::Removed => lines.push(format!("{name}: removed")),
-            planned_group::Kind::Changed | planned_group::Kind::Unspecified => {
-                if !group.keys.is_empty() {
-                    let keys = group.keys.join(", ");
-                    lines.push(format!("{name}: changed, nothing restarted: {keys}"));
-                }
-                let of_process = |process| process_line(&group.name, process);
-                lines.extend(group.processes.iter().map(of_process));
-            }
-        }
-    }
-    lines
+    let lines = planned(groups).into_iter();
+    let lines = lines.map(|Planned { name, words }| format!("{}: {words}", printable(&name)));
+    lines.collect()
 }
 
-fn process_line(group: &str, process: &PlannedProcess) -> String {
-    let name = display_name(group, &process.name);
-    let name = printable(&name);
-    let keys = process.keys.join(", ");
-    match process.kind() {
-        planned_process::Kind::Added => format!("{name}: added"),
-        planned_process::Kind::Removed => format!("{name}: removed"),
-        planned_process::Kind::Live => format!("{name}: changed, nothing restarted: {keys}"),
-        planned_process::Kind::Restarted | planned_process::Kind::Unspecified => {
-            format!("{name}: changed, restarted: {keys}")
-        }
+/// A plan without the groups that are not named; none and `all` name every one.
+pub(super) fn only_groups(mut reread: RereadResponse, names: &[String]) -> RereadResponse {
+    if !names.is_empty() && !names.iter().any(|name| name == "all") {
+        reread.groups.retain(|group| names.contains(&group.name));
+        let is_named = |section: &RefusedSection| names.contains(&section.group);
+        reread.refused.retain(is_named);
     }
+    reread
 }
 
 /// A plan for scripts.
@@ -164,48 +147,5 @@ pub(super) fn refusal_json(refusal: &ConfigurationRefusal) -> json::Configuratio
         file: json::text(&refusal.file),
         line: (refusal.line > 0).then_some(refusal.line),
         problems: refusal.problems.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_says_what_is_restarted_and_what_is_not() {
-        let process = |name: &str, kind: planned_process::Kind, keys: &[&str]| PlannedProcess {
-            name: name.into(),
-            kind: kind.into(),
-            keys: keys.iter().map(ToString::to_string).collect(),
-        };
-        let group = |name: &str, kind: planned_group::Kind, processes| PlannedGroup {
-            name: name.into(),
-            kind: kind.into(),
-            keys: Vec::new(),
-            processes,
-        };
-        let plan = [
-            group("gone", planned_group::Kind::Removed, vec![]),
-            group(
-                "web",
-                planned_group::Kind::Changed,
-                vec![
-                    process("a", planned_process::Kind::Restarted, &["command", "umask"]),
-                    process("b", planned_process::Kind::Live, &["autorestart"]),
-                    process("c", planned_process::Kind::Added, &[]),
-                    process("d", planned_process::Kind::Removed, &[]),
-                ],
-            ),
-            group("new", planned_group::Kind::Added, vec![]),
-        ];
-        let expected = [
-            "gone: removed",
-            "web:a: changed, restarted: command, umask",
-            "web:b: changed, nothing restarted: autorestart",
-            "web:c: added",
-            "web:d: removed",
-            "new: added",
-        ];
-        assert_eq!(plan_lines(&plan), expected);
     }
 }

@@ -2,11 +2,11 @@
 
 use rsv_proto::wire::{TailMainLogRequest, TailMainLogResponse};
 
-use super::here;
+use super::tail;
 use crate::{
     args::{MainTail, Output},
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
 };
 
@@ -16,10 +16,14 @@ const FOLLOW_BYTES: u64 = 1024;
 
 /// Shows it.
 pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<Exit, Failure> {
-    let global = &invocation.global;
     // Without hosts `-x` is a word like any other, and a wrong one.
-    if !global.host.is_empty() || global.all_hosts {
-        here::only_here(invocation, "maintail")?;
+    let global = &invocation.global;
+    if (!global.host.is_empty() || global.all_hosts || !global.label.is_empty())
+        && let Scope::Fleet(hosts) = invocation.scope()?
+    {
+        let bytes = wanted(&args).map_err(Failure::usage)?;
+        let bytes = if args.words.is_empty() { BYTES } else { bytes };
+        return tail::main_logs(invocation, hosts, args.follow, bytes).await;
     }
     let agent = match invocation.agent().await {
         Ok(agent) => agent,

@@ -2,17 +2,23 @@
 
 use rsv_proto::wire::{PlannedGroup, RereadResponse, planned_group};
 
-use super::here;
+use super::{act, here};
 use crate::{
-    args::{Output, Reread},
+    args::{Output, Reread, RolloutArgs},
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
     ui::printable,
 };
 
 /// Has the agent read its files again.
 pub(super) async fn run(invocation: &mut Invocation, args: Reread) -> Result<Exit, Failure> {
+    if let Scope::Fleet(hosts) = invocation.scope()?
+        && args.words.is_empty()
+    {
+        let (asked, rollout) = (act::Asked::Reread, RolloutArgs::default());
+        return act::on_fleet(invocation, asked, Vec::new(), hosts, &rollout).await;
+    }
     let server = here::agent(invocation, "reread").await?;
     let about = "reads the configuration files again and says what differs";
     if let Some(exit) = here::no_arguments(invocation, "reread", about, &args.words)? {

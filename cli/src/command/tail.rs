@@ -120,6 +120,33 @@ async fn fleet(
     Ok(verdict(&ends))
 }
 
+/// Shows the agents' own logs of hosts.
+pub(super) async fn main_logs(
+    invocation: &mut Invocation,
+    hosts: HostSelection,
+    follow: bool,
+    bytes: u64,
+) -> Result<Exit, Failure> {
+    let single = words::names_one_host(&hosts);
+    let server = invocation.controller().await?;
+    let request = TailRequest {
+        hosts: Some(hosts),
+        channel: Channel::MainLog.into(),
+        follow,
+        bytes: Some(bytes),
+        ..TailRequest::default()
+    };
+    let asked = Asked {
+        via: Via::Controller,
+        request,
+        single,
+    };
+    let mut display = Display::new(&invocation.ui, single, false, Filter::new(&[], &[])?);
+    let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
+    let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
+    Ok(verdict(&ends))
+}
+
 fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
     TailRequest {
         hosts,
@@ -184,7 +211,7 @@ fn refusal_words(refusal: Refusal) -> &'static str {
 fn channel_name(channel: Channel) -> &'static str {
     match channel {
         Channel::Stderr => "stderr",
-        Channel::Stdout | Channel::Unspecified => "stdout",
+        Channel::Stdout | Channel::Unspecified | Channel::MainLog => "stdout",
     }
 }
 

@@ -6,16 +6,24 @@ mod words;
 
 use rsv_proto::wire::{PlannedGroup, RereadResponse, UpdateResponse, update_response::Event};
 
-use super::here;
+use super::{act, here, look};
 use crate::{
-    args::Output,
+    args::{Output, UpdateArgs},
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
 };
 
 /// Carries out what changed, or only says it.
-pub(super) async fn run(invocation: &mut Invocation, groups: Vec<String>) -> Result<Exit, Failure> {
+pub(super) async fn run(invocation: &mut Invocation, args: UpdateArgs) -> Result<Exit, Failure> {
+    let UpdateArgs { rollout, groups } = args;
+    if let Scope::Fleet(hosts) = invocation.scope()? {
+        if invocation.global.dry_run {
+            return look::plan(invocation, hosts, &groups).await;
+        }
+        return act::on_fleet(invocation, act::Asked::Update, groups, hosts, &rollout).await;
+    }
+    act::no_rollout(&rollout)?;
     let server = here::agent(invocation, "update").await?;
     if invocation.global.dry_run {
         let reread = server.reread(true).await?;
@@ -119,15 +127,10 @@ impl Report {
 /// `--dry-run`: the plan, and an exit code of its own when there is anything to do.
 fn plan(
     invocation: &mut Invocation,
-    mut reread: RereadResponse,
+    reread: RereadResponse,
     names: &[String],
 ) -> Result<Exit, Failure> {
-    if !names.is_empty() && !names.iter().any(|name| name == "all") {
-        reread.groups.retain(|group| names.contains(&group.name));
-        reread
-            .refused
-            .retain(|section| names.contains(&section.group));
-    }
+    let reread = here::only_groups(reread, names);
     let exit = match (&reread.refusal, reread.shutting_down) {
         (Some(_), _) | (None, true) => Exit::Failed,
         (None, false) if reread.groups.is_empty() => Exit::Done,

@@ -51,7 +51,10 @@ impl Remote {
             Some(Verb::Stop(_)) => vec![Deed::Stop],
             Some(Verb::Restart(_)) => vec![Deed::Stop, Deed::Start],
             Some(Verb::Signal(signal)) => vec![Deed::Signal(signal.signal)],
-            None => return Err(Failure::new(Exit::Usage, "nothing that a server can do")),
+            Some(
+                Verb::Update(_) | Verb::Reread(_) | Verb::Clear(_) | Verb::Add(_) | Verb::Remove(_),
+            )
+            | None => return Err(Failure::new(Exit::Usage, "nothing that a server can do")),
         };
         let (sender, events) = mpsc::channel(WAITING);
         let remote = self.clone();

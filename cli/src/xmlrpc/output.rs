@@ -172,7 +172,7 @@ impl Remote {
     ) -> Answer<Result<String, Refusal>> {
         let method = match channel {
             Channel::Stderr => "readProcessStderrLog",
-            Channel::Stdout | Channel::Unspecified => "readProcessStdoutLog",
+            Channel::Stdout | Channel::Unspecified | Channel::MainLog => "readProcessStdoutLog",
         };
         let mut params = vec![program.into()];
         params.extend(last(bytes));
@@ -191,7 +191,7 @@ impl Remote {
     async fn follow(&self, program: &str, channel: Channel, pieces: &Pieces) -> Answer<Ended> {
         let channel = match channel {
             Channel::Stderr => "stderr",
-            Channel::Stdout | Channel::Unspecified => "stdout",
+            Channel::Stdout | Channel::Unspecified | Channel::MainLog => "stdout",
         };
         let path = format!("/logtail/{}/{channel}", in_path(program));
         let mut body = match http::get(&self.endpoint, &path).await {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rsv_proto::wire::{
-    ActRequest, ActResponse, AddGroupRequest, AddGroupResponse, ClearLogsRequest,
+    self, ActRequest, ActResponse, AddGroupRequest, AddGroupResponse, ClearLogsRequest,
     ClearLogsResponse, ControlOperationRequest, ControlOperationResponse, CreateTokenRequest,
     CreateTokenResponse, GetOperationRequest, GetOperationResponse, GetStatusRequest,
     GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostStatus,
@@ -435,6 +435,15 @@ impl Fleet for Fake {
             .map(|(_, result)| result.clone())
             .collect();
         Ok(Response::new(ClearLogsResponse { results }))
+    }
+
+    type LookStream = Items<wire::LookResponse>;
+
+    async fn look(
+        &self,
+        _: Request<wire::LookRequest>,
+    ) -> Result<Response<Self::LookStream>, Status> {
+        Err(Status::unimplemented("not asked for here"))
     }
 
     async fn write_stdin(

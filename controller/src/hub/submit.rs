@@ -154,7 +154,7 @@ impl Hub {
             return Err(SubmitError::Count { found, expected });
         }
         let parts = selected.hosts.into_iter();
-        let parts = parts.map(|host| self.part(&host, &submission.programs));
+        let parts = parts.map(|host| self.part(&host, submission));
         let parts = parts.collect();
         self.begin_on(now, submission, parts, selected.missing)
     }
@@ -184,8 +184,8 @@ impl Hub {
         for (host, programs) in targets {
             if self.fleet.host(&host).is_none() {
                 missing.push(host.to_string());
-            } else if programs.is_empty() {
-                parts.push(self.part(&host, &submission.programs));
+            } else if programs.is_empty() || submission.deed.is_of_configuration() {
+                parts.push(self.part(&host, &submission));
             } else {
                 parts.push(Part {
                     away: self.fleet.unreachable(&host),
@@ -219,13 +219,16 @@ impl Hub {
     }
 
     /// A host's part: its programs as they are known now.
-    fn part(&self, host: &HostName, patterns: &[String]) -> Part {
+    fn part(&self, host: &HostName, submission: &Submission) -> Part {
         let away = self.fleet.unreachable(host);
+        if submission.deed.is_of_configuration() {
+            return part(host, &submission.programs, None, away);
+        }
         let known = self.fleet.host(host);
         // What a connected host had before its snapshot came is not what it has.
         let known = known.filter(|host| away.is_some() || host.is_live());
         let programs = known.and_then(|host| host.programs());
-        part(host, patterns, programs, away)
+        part(host, &submission.programs, programs, away)
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rsv_proto::{
     name::HostName,
-    wire::{Outcome, TargetResult},
+    wire::{Outcome, Step, TargetResult},
 };
 
 use super::{
-    Condition, Gate, Operation, Program, Row, What, World,
+    Condition, Deed, Gate, Operation, Program, Row, What, World,
     state::{Seen, Stage},
 };
 use crate::moment::Moment;
@@ -36,10 +36,11 @@ impl Operation {
         if self.plan.rollout.gate == Gate::None {
             return;
         }
+        let deed = self.plan.deed;
         let Some(Stage::Soaking { rows, is_late, .. }) = self.stage_mut(host) else {
             return;
         };
-        for (row, seen) in rows.iter_mut() {
+        for (row, seen) in rows.iter_mut().filter(|(row, _)| is_to_run(deed, row)) {
             let program = Program::from_shown(&row.program);
             match (world.condition(host, &program), &seen) {
                 (Condition::Up, Seen::Nothing) => *seen = Seen::Up,
@@ -57,6 +58,7 @@ impl Operation {
     /// The time of a host that has answered is over: says what became of its programs, if it can be seen.
     fn judge(&mut self, now: Moment, host: &HostName, world: &impl World) {
         let has_gate = self.plan.rollout.gate != Gate::None;
+        let deed = self.plan.deed;
         let limit = self.due(host);
         let Some(Stage::Soaking { rows, is_late, .. }) = self.stage_mut(host) else {
             return;
@@ -67,7 +69,7 @@ impl Operation {
             let program = Program::from_shown(&row.program);
             let is_done = row.outcome() == Outcome::Done;
             let fell = match (seen, world.condition(host, &program)) {
-                _ if !is_done || !has_gate => None,
+                _ if !is_done || !has_gate || !is_to_run(deed, row) => None,
                 (Seen::Fell(word), _) => Some(*word),
                 (_, Condition::Down(word)) => Some(word),
                 (_, Condition::Up) => None,
@@ -146,6 +148,11 @@ impl Operation {
         let rows = self.plan.parts[share.part].all(Outcome::Unreachable, &detail);
         self.note(now, What::Ended(host.clone(), rows));
     }
+}
+
+/// Whether the gate looks at a target: of an update those that it has started.
+fn is_to_run(deed: Deed, row: &Row) -> bool {
+    deed != Deed::Update || row.steps.contains(&i32::from(Step::Started))
 }
 
 /// A duration as precise as people want it.

@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use rsv_proto::wire::{Action, RestartAction, SignalAction, StartAction, StopAction, action::Verb};
+use rsv_proto::wire::{
+    Action, AddAction, ClearAction, RemoveAction, RereadAction, RestartAction, SignalAction,
+    StartAction, StopAction, UpdateAction, action::Verb,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Deed, Plan, from_milliseconds};
@@ -51,6 +54,11 @@ pub fn action(deed: Deed, signal: i32) -> Action {
         Deed::Stop => Verb::Stop(StopAction {}),
         Deed::Restart => Verb::Restart(RestartAction {}),
         Deed::Signal => Verb::Signal(SignalAction { signal }),
+        Deed::Update => Verb::Update(UpdateAction {}),
+        Deed::Reread => Verb::Reread(RereadAction {}),
+        Deed::Clear => Verb::Clear(ClearAction {}),
+        Deed::Add => Verb::Add(AddAction {}),
+        Deed::Remove => Verb::Remove(RemoveAction {}),
     };
     Action { verb: Some(verb) }
 }
@@ -62,5 +70,10 @@ pub fn deed(action: &Action) -> Option<(Deed, i32)> {
         Verb::Stop(_) => (Deed::Stop, 0),
         Verb::Restart(_) => (Deed::Restart, 0),
         Verb::Signal(signal) => (Deed::Signal, signal.signal),
+        Verb::Update(_) => (Deed::Update, 0),
+        Verb::Reread(_) => (Deed::Reread, 0),
+        Verb::Clear(_) => (Deed::Clear, 0),
+        Verb::Add(_) => (Deed::Add, 0),
+        Verb::Remove(_) => (Deed::Remove, 0),
     })
 }

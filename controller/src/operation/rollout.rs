@@ -62,6 +62,16 @@ pub enum Deed {
     Restart,
     /// Send a signal.
     Signal,
+    /// Bring groups in line with the configuration files.
+    Update,
+    /// Read the configuration files again.
+    Reread,
+    /// Empty log files.
+    Clear,
+    /// Begin to supervise groups.
+    Add,
+    /// Cease to supervise groups.
+    Remove,
 }
 
 /// How an operation goes about its hosts.
@@ -130,7 +140,12 @@ impl Share {
 impl Deed {
     /// Whether it takes a running program down, be it for a moment.
     pub fn takes_down(self) -> bool {
-        matches!(self, Self::Stop | Self::Restart)
+        matches!(self, Self::Stop | Self::Restart | Self::Update)
+    }
+
+    /// Whether the host alone knows what it is about: its configuration, and groups of it.
+    pub fn is_of_configuration(self) -> bool {
+        matches!(self, Self::Update | Self::Reread | Self::Add | Self::Remove)
     }
 
     /// What undoes it.
@@ -138,7 +153,13 @@ impl Deed {
         match self {
             Self::Start => Some(Self::Stop),
             Self::Stop => Some(Self::Start),
-            Self::Restart | Self::Signal => None,
+            Self::Restart
+            | Self::Signal
+            | Self::Update
+            | Self::Reread
+            | Self::Clear
+            | Self::Add
+            | Self::Remove => None,
         }
     }
 
@@ -149,6 +170,11 @@ impl Deed {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Signal => "signal",
+            Self::Update => "update",
+            Self::Reread => "reread",
+            Self::Clear => "clear",
+            Self::Add => "add",
+            Self::Remove => "remove",
         }
     }
 }
@@ -157,8 +183,10 @@ impl Gate {
     /// What an action has to pass when its caller does not say.
     pub fn of(deed: Deed) -> Self {
         match deed {
-            Deed::Start | Deed::Restart => Self::Running,
-            Deed::Stop | Deed::Signal => Self::None,
+            Deed::Start | Deed::Restart | Deed::Update => Self::Running,
+            Deed::Stop | Deed::Signal | Deed::Reread | Deed::Clear | Deed::Add | Deed::Remove => {
+                Self::None
+            }
         }
     }
 

@@ -255,6 +255,64 @@ fn too_many_failures_end_it_and_the_rest_is_not_attempted() {
     );
 }
 
+/// Hosts that alone know what an update is about there.
+fn update(hosts: &[&str], rollout: Rollout) -> Plan {
+    let whole = |host: &&str| Part {
+        programs: None,
+        ..part(host, &[])
+    };
+    Plan {
+        deed: Deed::Update,
+        parts: hosts.iter().map(whole).collect(),
+        ..plan(&[], rollout)
+    }
+}
+
+#[test]
+fn an_update_is_looked_at_where_it_started_something_and_only_there() {
+    let soaking = Rollout {
+        soak: Duration::from_secs(5),
+        ..rollout(1)
+    };
+    let removed = TargetResult {
+        steps: vec![Step::Removed.into()],
+        ..result("gone", Outcome::Done)
+    };
+    let nothing = TargetResult {
+        steps: Vec::new(),
+        ..result("", Outcome::Done)
+    };
+    for (answer, outcome) in [
+        (removed, "a gone Done"),
+        (nothing, "a  Done"),
+        (result("app", Outcome::Done), "a app Failed"),
+    ] {
+        let fleet = Fleet {
+            down: [(name("a"), "FATAL")].into(),
+            ..Fleet::default()
+        };
+        let mut story = Story::begin_in(fleet, update(&["a", "b"], soaking));
+        assert_eq!(story.asked(), "a");
+        story.feed(Input::Answered(name("a"), vec![answer]));
+        story.wait(5);
+        assert_eq!(story.outcomes()[0], outcome);
+        let goes_on = outcome.ends_with("Done");
+        assert_eq!(story.asked() == "b", goes_on, "{outcome}");
+    }
+}
+
+#[test]
+fn an_update_that_must_keep_programs_up_is_done_by_one_host_after_the_other() {
+    let careful = Rollout {
+        at_most_down: NonZeroU32::new(3),
+        ..Rollout::at_once(Deed::Update)
+    };
+    let mut story = Story::begin(update(&["a", "b"], careful));
+    assert_eq!(story.asked(), "a");
+    story.answer("a", Outcome::Done);
+    assert_eq!(story.asked(), "b");
+}
+
 #[test]
 fn a_larger_budget_takes_more_and_continue_takes_all() {
     for (max_fail, on_fail, asked) in [

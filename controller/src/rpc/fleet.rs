@@ -9,18 +9,19 @@ use rsv_proto::{
         ClearLogsResponse, ControlOperationRequest, ControlOperationResponse, GetOperationRequest,
         GetOperationResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest,
         GetVersionResponse, ListAvailableRequest, ListAvailableResponse, ListHostsRequest,
-        ListHostsResponse, ListOperationsRequest, ListOperationsResponse, ReloadRequest,
-        ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse,
-        RetryOperationRequest, SetDesiredRequest, SetDesiredResponse, ShutdownRequest,
-        ShutdownResponse, TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse,
-        UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
-        WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, fleet_server::Fleet,
+        ListHostsResponse, ListOperationsRequest, ListOperationsResponse, LookRequest,
+        LookResponse, ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse,
+        RereadRequest, RereadResponse, RetryOperationRequest, SetDesiredRequest,
+        SetDesiredResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
+        TailMainLogResponse, TailRequest, TailResponse, UpdateRequest, UpdateResponse,
+        WatchEventsRequest, WatchEventsResponse, WatchOperationRequest, WriteStdinRequest,
+        WriteStdinResponse, fleet_server::Fleet,
     },
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, act, desired, events, operations, selection, tail, view};
+use super::{Shared, act, desired, events, look, operations, selection, tail, view};
 use crate::{authz, targets::SelectionError};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -162,6 +163,16 @@ impl Fleet for FleetService {
         Ok(Response::new(Box::pin(pages)))
     }
 
+    type LookStream = Answers<LookResponse>;
+
+    async fn look(
+        &self,
+        request: Request<LookRequest>,
+    ) -> Result<Response<Self::LookStream>, Status> {
+        let answers = look::look(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(answers)))
+    }
+
     async fn shutdown(
         &self,
         _request: Request<ShutdownRequest>,
@@ -175,7 +186,7 @@ impl Fleet for FleetService {
         &self,
         _request: Request<RereadRequest>,
     ) -> Result<Response<RereadResponse>, Status> {
-        Err(on_the_host_itself("reread"))
+        Err(asked_otherwise("reread", "Act"))
     }
 
     type UpdateStream = Answers<UpdateResponse>;
@@ -184,21 +195,21 @@ impl Fleet for FleetService {
         &self,
         _request: Request<UpdateRequest>,
     ) -> Result<Response<Self::UpdateStream>, Status> {
-        Err(on_the_host_itself("update"))
+        Err(asked_otherwise("update", "Act"))
     }
 
     async fn add_group(
         &self,
         _request: Request<AddGroupRequest>,
     ) -> Result<Response<AddGroupResponse>, Status> {
-        Err(on_the_host_itself("add"))
+        Err(asked_otherwise("add", "Act"))
     }
 
     async fn remove_group(
         &self,
         _request: Request<RemoveGroupRequest>,
     ) -> Result<Response<RemoveGroupResponse>, Status> {
-        Err(on_the_host_itself("remove"))
+        Err(asked_otherwise("remove", "Act"))
     }
 
     async fn reload(
@@ -212,14 +223,14 @@ impl Fleet for FleetService {
         &self,
         _request: Request<ListAvailableRequest>,
     ) -> Result<Response<ListAvailableResponse>, Status> {
-        Err(on_the_host_itself("avail"))
+        Err(asked_otherwise("avail", "Look"))
     }
 
     async fn clear_logs(
         &self,
         _request: Request<ClearLogsRequest>,
     ) -> Result<Response<ClearLogsResponse>, Status> {
-        Err(on_the_host_itself("clear"))
+        Err(asked_otherwise("clear", "Act"))
     }
 
     async fn write_stdin(
@@ -235,11 +246,18 @@ impl Fleet for FleetService {
         &self,
         _request: Request<TailMainLogRequest>,
     ) -> Result<Response<Self::TailMainLogStream>, Status> {
-        Err(on_the_host_itself("maintail"))
+        Err(asked_otherwise("maintail", "Tail"))
     }
 }
 
 /// What concerns the configuration of a host is done there.
+/// These calls are of one host; a fleet has its own.
+fn asked_otherwise(verb: &str, call: &str) -> Status {
+    Status::failed_precondition(format!(
+        "this call of `{verb}` is for one host: a controller is asked by `{call}`"
+    ))
+}
+
 fn on_the_host_itself(verb: &str) -> Status {
     Status::failed_precondition(format!(
         "`{verb}` is done on the host itself: run `rsv {verb}` there"

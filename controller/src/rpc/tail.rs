@@ -9,8 +9,8 @@ use std::{pin::pin, time::Duration};
 use rsv_proto::{
     name::HostName,
     wire::{
-        HostState, OpenLog, Refusal, ServeLogRequest, TailRequest, TailResponse,
-        tail_response::{Away, Back, End, Event},
+        Channel, HostState, OpenLog, Refusal, ServeLogRequest, TailRequest, TailResponse,
+        tail_response::{Away, Back, End, Event, Gap},
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -49,8 +49,13 @@ pub(super) async fn tail(
     request: TailRequest,
 ) -> Result<ReceiverStream<Result<TailResponse, Status>>, Status> {
     let wanted = Wanted::parse(&request.programs)?;
-    if request.programs.is_empty() {
-        return Err(Status::invalid_argument("no program is named"));
+    if request.programs.is_empty() != is_main_log(&request) {
+        return Err(Status::invalid_argument(
+            match request.programs.is_empty() {
+                true => "no program is named",
+                false => "the agent's own log is of no program",
+            },
+        ));
     }
     let view = shared.hub.view(selection(request.hosts.clone())).await??;
     let mut sources = Vec::new();
@@ -112,6 +117,14 @@ fn plan(
         ends.push(end(name, "", &reason, Refusal::Unspecified));
         return;
     }
+    if is_main_log(request) {
+        let request = TailRequest {
+            hosts: None,
+            ..request.clone()
+        };
+        sources.push(Source::new(host.name.clone(), String::new(), request));
+        return;
+    }
     let Some(programs) = host.programs.as_deref() else {
         ends.push(end(
             name,
@@ -129,14 +142,7 @@ fn plan(
             ..request.clone()
         };
         let shown = rsv_proto::process::display_name(group, program);
-        let host = host.name.clone();
-        sources.push(Source {
-            host,
-            program: shown,
-            request,
-            seam: Seam::default(),
-            is_away: false,
-        });
+        sources.push(Source::new(host.name.clone(), shown, request));
     }
     for unmatched in wanted.unmatched(programs) {
         ends.push(end(name, &unmatched.pattern, "", unmatched.refusal()));
@@ -164,7 +170,22 @@ enum Ending {
     Broken(String, bool),
 }
 
+/// Whether it is the agents' own logs that are asked for.
+fn is_main_log(request: &TailRequest) -> bool {
+    request.channel() == Channel::MainLog
+}
+
 impl Source {
+    fn new(host: HostName, program: String, request: TailRequest) -> Self {
+        Self {
+            host,
+            program,
+            request,
+            seam: Seam::default(),
+            is_away: false,
+        }
+    }
+
     async fn run(mut self, shared: Shared, items: Items) {
         let stopping = shared.stopping.clone();
         if stopping
@@ -229,22 +250,42 @@ impl Source {
         if let Some(cursor) = self.seam.cursor() {
             request.from = Some(cursor.clone());
             (request.bytes, request.lines) = (None, None);
+        } else if self.is_away && is_main_log(&request) {
+            // It has no places: what was written meanwhile stays on the host.
+            request.bytes = Some(0);
         }
+        let wanted = OpenLog {
+            request: Some(request),
+            ..OpenLog::default()
+        };
         let Arrival {
             items: mut log,
             reader,
-        } = match open(hub, &self.host, request).await {
+        } = match open(hub, &self.host, wanted).await {
             Ok(arrival) => arrival,
             Err(reason) => return Ending::Broken(reason, false),
         };
-        if std::mem::take(&mut self.is_away) && self.say(items, Event::Back(Back {})).await.is_err()
-        {
+        if std::mem::take(&mut self.is_away) && self.is_back(items).await.is_err() {
             return Ending::Over;
         }
         let ending = self.forward(hub, &mut log, items).await;
         // The agent learns that nobody reads any more when this end is gone.
         drop::<oneshot::Sender<()>>(reader);
         ending
+    }
+
+    /// Tells the reader that the source goes on, and what it does not get.
+    async fn is_back(&self, items: &Items) -> Result<(), Gone> {
+        self.say(items, Event::Back(Back {})).await?;
+        if !is_main_log(&self.request) {
+            return Ok(());
+        }
+        let reason = "written while the host was away: it stands in the file".to_owned();
+        let gap = Gap {
+            reason,
+            ..Gap::default()
+        };
+        self.say(items, Event::Gap(gap)).await
     }
 
     /// Tells the reader; an error says that it has gone.
@@ -309,13 +350,14 @@ async fn lost(hub: HubHandle, host: HostName) -> String {
     }
 }
 
-/// Asks a host for a log and waits for it.
-async fn open(hub: &HubHandle, host: &HostName, request: TailRequest) -> Result<Arrival, String> {
+/// Asks a host for what is to be read there, and waits for it.
+pub(super) async fn open(
+    hub: &HubHandle,
+    host: &HostName,
+    open: OpenLog,
+) -> Result<Arrival, String> {
     let stream = Uuid::new_v4().simple().to_string();
-    let open = OpenLog {
-        stream,
-        request: Some(request),
-    };
+    let open = OpenLog { stream, ..open };
     let arrival = match hub.open_log(host.clone(), open).await {
         Ok(Ok(arrival)) => arrival,
         Ok(Err(unreachable)) => return Err(format!("the host is unreachable: {}", unreachable.0)),

@@ -23,7 +23,10 @@ impl Log {
     async fn serve(agent: &Agent, stream: String) -> Self {
         let (items, requests) = mpsc::channel(1);
         items
-            .send(ServeLogRequest { stream, item: None })
+            .send(ServeLogRequest {
+                stream,
+                ..Default::default()
+            })
             .await
             .unwrap();
         let mut client = agent.client.clone();
@@ -56,6 +59,7 @@ impl Log {
         let sent = self.items.send(ServeLogRequest {
             stream: String::new(),
             item: Some(item),
+            ..Default::default()
         });
         sent.await.is_ok()
     }

@@ -415,13 +415,9 @@ fn rollout(stage: &mut Stage, deed: Deed) -> Rollout {
     let dice = &mut stage.dice;
     let percent = |n| Share::Percent(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
     let is_stop = deed == Deed::Stop;
-    let on_fail = match deed {
-        Deed::Restart | Deed::Signal => {
-            dice.one_of(&[OnFail::Abort, OnFail::Pause, OnFail::Continue])
-        }
-        Deed::Start | Deed::Stop => {
-            dice.one_of(&[OnFail::Abort, OnFail::RollBack, OnFail::Continue])
-        }
+    let on_fail = match deed.inverse() {
+        None => dice.one_of(&[OnFail::Abort, OnFail::Pause, OnFail::Continue]),
+        Some(_) => dice.one_of(&[OnFail::Abort, OnFail::RollBack, OnFail::Continue]),
     };
     Rollout {
         batch: dice.one_of(&[percent(30), percent(50), percent(100)]),

@@ -117,7 +117,12 @@ impl Begun {
         match self.order()?.command.action?.verb? {
             Verb::Start(_) | Verb::Restart(_) => Some(true),
             Verb::Stop(_) => Some(false),
-            Verb::Signal(_) => None,
+            Verb::Signal(_)
+            | Verb::Update(_)
+            | Verb::Reread(_)
+            | Verb::Clear(_)
+            | Verb::Add(_)
+            | Verb::Remove(_) => None,
         }
     }
 

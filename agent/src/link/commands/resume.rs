@@ -20,34 +20,52 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::{
+    configuration::{self, Deed},
     ledger::{Begun, unknown_fate},
-    run::{collected, within_limits},
+    run::{self, collected, within_limits},
 };
 use crate::{
-    hub::{ActOn, HubGone, HubHandle},
-    link::{clock::tick, commands::late, session::Order},
+    hub::{ActOn, HubGone},
+    link::{Owners, clock::tick, commands::late, session::Order},
 };
 
 /// Begins to finish a command; the result goes to `finished`.
-pub(super) fn begin(hub: HubHandle, begun: Begun, finished: mpsc::Sender<wire::CommandResult>) {
+pub(super) fn begin(owners: Owners, begun: Begun, finished: mpsc::Sender<wire::CommandResult>) {
     tokio::spawn(async move {
         let Some(order) = begun.order() else {
             return;
         };
         let id = order.command.id.clone();
         info!(%id, op = %order.command.operation, "finishing what a former agent began");
-        let result = finish(&hub, &order, &begun).await;
+        let result = finish(&owners, &order, &begun).await;
         let result = result.unwrap_or_else(|HubGone| unknown_fate(&id));
         // The owner ends with the agent.
         finished.send(within_limits(result)).await.ok();
     });
 }
 
+/// The second time only what is left is a difference. Too late it is not done, and nobody can tell how
+/// far the first time came.
+async fn configure(owners: &Owners, order: &Order, deed: Deed) -> wire::CommandResult {
+    let id = order.command.id.clone();
+    if order.due.is_some_and(|due| due < tick()) {
+        return unknown_fate(&id);
+    }
+    let asked = run::request(&order.command).into();
+    let results = configuration::carry_out(owners, deed, asked).await;
+    wire::CommandResult { id, results }
+}
+
 async fn finish(
-    hub: &HubHandle,
+    owners: &Owners,
     order: &Order,
     begun: &Begun,
 ) -> Result<wire::CommandResult, HubGone> {
+    let hub = &owners.hub;
+    let action = order.command.action.unwrap_or_default();
+    if let Some(deed) = Deed::of(&action) {
+        return Ok(configure(owners, order, deed).await);
+    }
     let status = hub.status(&[]).await?;
     let resumption = Resumption::new(tick(), order, begun, &status);
     let mut under_way = Vec::new();
@@ -107,7 +125,8 @@ impl Resumption {
                 resumption.act(order, action, names.collect());
             }
             Some(Verb::Restart(_)) => resumption.restart(now, order, &own, status),
-            Some(Verb::Signal(_)) | None => {
+            // A signal, and what is not done to programs.
+            _ => {
                 resumption.results = unknown_fate(&order.command.id).results;
                 return resumption;
             }

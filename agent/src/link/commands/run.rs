@@ -6,17 +6,20 @@ use rsv_proto::{limits, process::display_name, telemetry};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span, info, info_span};
 
+use super::configuration::{self, Deed};
 use super::one_result;
 use crate::hub::{ActOn, HubHandle};
+use crate::link::Owners;
 
 /// Begins a command; returns when the hub has it, so that commands begin in the order in which they
 /// came. The result goes to `finished`.
 pub(super) async fn begin(
-    hub: HubHandle,
+    owners: Owners,
     command: wire::Command,
     finished: mpsc::Sender<wire::CommandResult>,
 ) {
     let request = request(&command);
+    let deed = Deed::of(&request.action);
     let wire::Command {
         id,
         traceparent,
@@ -26,7 +29,16 @@ pub(super) async fn begin(
     let span = action_span(&request.action, &request.programs);
     telemetry::set_parent(&span, telemetry::context_from(&traceparent, &tracestate));
     span.record("rsv.command.id", &id);
-    let begun = hub.act(request).instrument(span.clone()).await;
+    if let Some(deed) = deed {
+        let done = async move {
+            let results = configuration::carry_out(&owners, deed, request.into()).await;
+            end(wire::CommandResult { id, results }, finished).await;
+        };
+        // Its owners serve one after the other, also those who ask on the host itself.
+        tokio::spawn(done.instrument(span));
+        return;
+    }
+    let begun = owners.hub.act(request).instrument(span.clone()).await;
     let wait = async move {
         let result = match begun {
             Ok(results) => wire::CommandResult {
@@ -35,11 +47,15 @@ pub(super) async fn begin(
             },
             Err(gone) => one_result(&id, Outcome::Failed, gone.to_string()),
         };
-        info!(id = %result.id, n = result.results.len(), "command finished");
-        // The owner ends with the agent.
-        finished.send(within_limits(result)).await.ok();
+        end(result, finished).await;
     };
     tokio::spawn(wait.instrument(span));
+}
+
+async fn end(result: wire::CommandResult, finished: mpsc::Sender<wire::CommandResult>) {
+    info!(id = %result.id, n = result.results.len(), "command finished");
+    // The owner ends with the agent.
+    finished.send(within_limits(result)).await.ok();
 }
 
 /// What a command asks of the hub.
@@ -84,6 +100,11 @@ pub(crate) fn action_span(action: &wire::Action, programs: &[String]) -> Span {
         Some(Verb::Stop(_)) => "rsv.process.stop",
         Some(Verb::Restart(_)) => "rsv.process.restart",
         Some(Verb::Signal(_)) => "rsv.process.signal",
+        Some(Verb::Update(_)) => "rsv.config.apply",
+        Some(Verb::Reread(_)) => "rsv.config.read",
+        Some(Verb::Add(_)) => "rsv.config.add",
+        Some(Verb::Remove(_)) => "rsv.config.remove",
+        Some(Verb::Clear(_)) => "rsv.log.clear",
         None => "rsv.process.action",
     };
     info_span!(

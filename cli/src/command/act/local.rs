@@ -92,7 +92,13 @@ fn usage(invocation: &mut Invocation, asked: Asked) -> Result<Exit, Failure> {
     let word = asked.word();
     let (needs, form, exit) = match asked {
         Asked::Start => ("a process name", "NAME...", Exit::Usage),
-        Asked::Stop | Asked::Restart => ("a process name", "NAME...", Exit::Failed),
+        Asked::Stop
+        | Asked::Restart
+        | Asked::Update
+        | Asked::Reread
+        | Asked::Clear
+        | Asked::Add
+        | Asked::Remove => ("a process name", "NAME...", Exit::Failed),
         Asked::Signal(_) => (
             "a signal name and a process name",
             "SIGNAL NAME...",
@@ -236,6 +242,8 @@ fn line(asked: Asked, named: bool, result: &TargetResult) -> Option<Line> {
         Asked::Start => "started",
         Asked::Stop | Asked::Restart => "stopped",
         Asked::Signal(_) => "signalled",
+        // On this machine these are no actions.
+        Asked::Update | Asked::Reread | Asked::Clear | Asked::Add | Asked::Remove => "done",
     };
     let nothing_to_do = matches!(
         (asked, result.refusal()),

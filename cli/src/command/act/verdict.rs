@@ -47,7 +47,7 @@ pub(super) fn words(asked: Asked, result: &TargetResult) -> String {
 fn done_words(asked: Asked, result: &TargetResult) -> String {
     let steps = step_words(result);
     if !steps.is_empty() {
-        return steps.join(", ");
+        return with_detail(&steps.join(", "), &result.detail);
     }
     match (result.refusal(), asked) {
         (Refusal::AlreadyStarted, _) => "already started".to_owned(),
@@ -56,6 +56,13 @@ fn done_words(asked: Asked, result: &TargetResult) -> String {
         (_, Asked::Stop) => "stopped".to_owned(),
         (_, Asked::Restart) => "restarted".to_owned(),
         (_, Asked::Signal(_)) => "signalled".to_owned(),
+        // What is done without a step is said by the host.
+        (_, Asked::Update | Asked::Reread | Asked::Clear | Asked::Add | Asked::Remove) => {
+            match result.detail.as_str() {
+                "" => "done".to_owned(),
+                detail => detail.to_owned(),
+            }
+        }
     }
 }
 
@@ -75,6 +82,10 @@ fn step_words(result: &TargetResult) -> Vec<String> {
         Step::Stopped => Some("stopped"),
         Step::Started => Some("started"),
         Step::Signalled => Some("signalled"),
+        Step::Added => Some("added"),
+        Step::Removed => Some("removed"),
+        Step::Adjusted => Some("changed, not restarted"),
+        Step::Cleared => Some("cleared"),
         Step::Unspecified => None,
     });
     words.map(ToOwned::to_owned).collect()

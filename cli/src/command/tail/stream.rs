@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rsv_proto::wire::{
-    GetStatusRequest, HostStatus, TailRequest, TailResponse,
+    Channel, GetStatusRequest, HostStatus, TailRequest, TailResponse,
     tail_response::{End, Event},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -216,6 +216,15 @@ async fn resumed(
         Via::Controller => invocation.controller().await?.into(),
     };
     in_time(server.version()).await?;
+    if asked.request.channel() == Channel::MainLog {
+        // It has no places: what is written from now on.
+        let request = TailRequest {
+            bytes: Some(0),
+            ..asked.request.clone()
+        };
+        let events = in_time(server.tail(request)).await?;
+        return Ok(Feed::of_all(events, asked.request.follow));
+    }
     let requests = match asked.single {
         true => vec![places.resume_single(&asked.request)],
         false => {
