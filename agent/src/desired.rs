@@ -33,7 +33,10 @@ pub struct DesiredFile(PathBuf);
 
 /// Takes the controller's word in; the latest one counts.
 #[derive(Debug)]
-pub struct DesiredHandle(watch::Sender<wire::Desired>);
+pub struct DesiredHandle {
+    said: watch::Sender<wire::Desired>,
+    obeyed: watch::Receiver<u64>,
+}
 
 impl Desired {
     /// From the wire.
@@ -129,13 +132,21 @@ impl DesiredHandle {
     /// Starts the task that keeps what is wanted and has the hub obey it. It ends with the handle.
     pub fn start(file: DesiredFile, hub: HubHandle) -> Self {
         let (said, told) = watch::channel(wire::Desired::default());
-        tokio::spawn(obey(file, hub, told));
-        Self(said)
+        // What was kept is obeyed since the agent's start.
+        let kept = file.read().unwrap_or_default().generation;
+        let (obeys, obeyed) = watch::channel(kept);
+        tokio::spawn(obey(file, hub, told, obeys));
+        Self { said, obeyed }
+    }
+
+    /// The number of what is obeyed.
+    pub fn obeyed(&self) -> watch::Receiver<u64> {
+        self.obeyed.clone()
     }
 
     /// Takes in what the controller has said.
     pub fn told(&self, desired: wire::Desired) {
-        self.0.send_if_modified(|latest| {
+        self.said.send_if_modified(|latest| {
             let is_newer = desired.generation > latest.generation;
             if is_newer {
                 *latest = desired;
@@ -146,7 +157,12 @@ impl DesiredHandle {
 }
 
 /// To the disk first, so that nothing is obeyed that the next start would not know.
-async fn obey(file: DesiredFile, hub: HubHandle, mut told: watch::Receiver<wire::Desired>) {
+async fn obey(
+    file: DesiredFile,
+    hub: HubHandle,
+    mut told: watch::Receiver<wire::Desired>,
+    obeys: watch::Sender<u64>,
+) {
     while told.changed().await.is_ok() {
         let latest = told.borrow_and_update().clone();
         let desired = Desired::of(latest.clone());
@@ -171,6 +187,7 @@ async fn obey(file: DesiredFile, hub: HubHandle, mut told: watch::Receiver<wire:
                 if hub.desire(desired).await.is_err() {
                     return;
                 }
+                obeys.send_replace(generation);
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {

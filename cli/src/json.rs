@@ -29,6 +29,9 @@ pub(crate) struct StatusHost {
     pub(crate) state: &'static str,
     pub(crate) as_of: Option<String>,
     pub(crate) reason: Option<String>,
+    /// The number of what is wanted of it, and of what it has said it keeps to; null: not known.
+    pub(crate) desired_generation: u64,
+    pub(crate) obeyed_generation: Option<u64>,
 }
 
 /// A program in `status`.
@@ -128,6 +131,9 @@ pub(crate) struct Host {
     pub(crate) conflict: Option<String>,
     /// Who wants all of it to be down, and why; null when nobody does.
     pub(crate) drained: Option<Hold>,
+    /// The number of what is wanted of it, and of what it has said it keeps to; null: not known.
+    pub(crate) desired_generation: u64,
+    pub(crate) obeyed_generation: Option<u64>,
 }
 
 /// Why something is wanted to be down.

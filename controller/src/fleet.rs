@@ -92,6 +92,8 @@ pub enum Change {
     Down(HostName, String),
     /// A host answered a command.
     Answered(HostName, CommandResult),
+    /// A host keeps to what is wanted of it, up to this number.
+    Obeys(HostName, u64),
     /// A host's epoch is to be remembered.
     Epoch(HostName, u64),
     /// Something has happened to a program of a host.
@@ -361,6 +363,10 @@ impl Fleet {
                 let mut changes = vec![Change::Drop(id)];
                 changes.extend(self.down(host, plain(&goodbye.reason)));
                 return changes;
+            }
+            Word::Obeyed(obeyed) => {
+                known.obeys(obeyed.generation);
+                return vec![Change::Obeys(host, obeyed.generation)];
             }
             Word::Hello(_) => Verdict::Broken("a second greeting".into()),
         };

@@ -77,6 +77,8 @@ pub struct HostView {
     pub conflict: String,
     /// What is wanted of it.
     pub desired: Arc<HostDesired>,
+    /// The number of what it has said it keeps to; absent: not known.
+    pub obeyed: Option<u64>,
 }
 
 /// One enrolled host.
@@ -90,6 +92,7 @@ pub struct Host {
     version: String,
     rivals: Rivals,
     desired: Arc<HostDesired>,
+    obeyed: Option<u64>,
 }
 
 /// The link to a host.
@@ -143,6 +146,7 @@ impl Host {
             version: String::new(),
             rivals: Rivals::default(),
             desired: Arc::default(),
+            obeyed: None,
         }
     }
 
@@ -168,6 +172,16 @@ impl Host {
     /// What its agent is to be told is wanted; absent: nothing ever was.
     pub fn desired(&self) -> Option<Desired> {
         (self.desired.generation > 0).then(|| self.desired.to_wire())
+    }
+
+    /// Notes what it keeps to.
+    pub fn obeys(&mut self, generation: u64) {
+        self.obeyed = Some(generation);
+    }
+
+    /// The number of what it has said it keeps to; absent: not known.
+    pub fn obeyed(&self) -> Option<u64> {
+        self.obeyed
     }
 
     /// The open session.
@@ -218,6 +232,7 @@ impl Host {
             },
         });
         self.enrolment.last_epoch = Some(hello.epoch);
+        self.obeyed = hello.desired_generation;
         let labels = hello.labels.iter().take(MAX_LABELS);
         self.own_labels = labels
             .map(|(key, value)| (plain(key), plain(value)))
@@ -292,6 +307,7 @@ impl Host {
             reason: self.down_reason().unwrap_or_default().to_owned(),
             conflict: self.rivals.conflict(now),
             desired: Arc::clone(&self.desired),
+            obeyed: self.obeyed,
         }
     }
 

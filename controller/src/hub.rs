@@ -58,6 +58,8 @@ pub struct Hub {
     logs: HashMap<String, (HostName, oneshot::Sender<Arrival>)>,
     returns: HashMap<HostName, Vec<oneshot::Sender<()>>>,
     losses: HashMap<HostName, Vec<oneshot::Sender<String>>>,
+    /// Who waits until a host keeps to what is wanted of it, up to this number.
+    obeying: HashMap<HostName, Vec<(u64, oneshot::Sender<()>)>>,
     /// Epochs that are to be remembered over a restart.
     epochs: mpsc::Sender<(HostName, u64)>,
     /// Steps of operations that are to be written down, one batch at a time.
@@ -113,6 +115,7 @@ impl Hub {
             logs: HashMap::new(),
             returns: HashMap::new(),
             losses: HashMap::new(),
+            obeying: HashMap::new(),
             epochs: memory.epochs,
             steps: memory.steps,
             write_again: Duration::ZERO,
@@ -242,6 +245,7 @@ impl Hub {
                     reply(answer, "no connection".to_owned());
                 }
             }
+            Ask::WhenObeyed(host, generation, answer) => self.when_obeyed(host, generation, answer),
             Ask::Desire(desired, answer) => {
                 for (host, desired) in desired {
                     self.apply(now, Input::Desired(host, desired));
@@ -352,6 +356,7 @@ impl Hub {
                 Change::Down(host, reason) => {
                     tracing::info!(%host, %reason, "unreachable");
                     self.link_changed(now, &host, HostState::Unreachable, &reason);
+                    self.obeying.remove(&host);
                     let waiting = self.losses.remove(&host);
                     let waiting = waiting.into_iter().flatten();
                     waiting.for_each(|w| reply(w, reason.clone()));
@@ -364,11 +369,40 @@ impl Hub {
                     self.happened(now, Some(&host), what);
                     self.operations.changed(now, &self.fleet, &host);
                 }
+                Change::Obeys(host, generation) => self.obeyed(&host, generation),
                 Change::Epoch(host, epoch) => self.remember(host, epoch),
                 Change::Suspicious(host, reason) => {
                     tracing::warn!(%host, %reason, "suspicious session");
                 }
             }
+        }
+    }
+
+    /// Who waits for a host without a session learns it by being dropped.
+    fn when_obeyed(&mut self, host: HostName, generation: u64, answer: oneshot::Sender<()>) {
+        let known = self
+            .fleet
+            .host(&host)
+            .filter(|host| host.session().is_some());
+        let Some(known) = known else { return };
+        if known.obeyed().is_some_and(|obeyed| obeyed >= generation) {
+            return reply(answer, ());
+        }
+        let waiting = self.obeying.entry(host).or_default();
+        waiting.retain(|(_, answer)| !answer.is_closed());
+        waiting.push((generation, answer));
+    }
+
+    fn obeyed(&mut self, host: &HostName, generation: u64) {
+        let Some(waiting) = self.obeying.remove(host) else {
+            return;
+        };
+        let (done, rest): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(wanted, _)| *wanted <= generation);
+        done.into_iter().for_each(|(_, answer)| reply(answer, ()));
+        if !rest.is_empty() {
+            self.obeying.insert(host.clone(), rest);
         }
     }
 

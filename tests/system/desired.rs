@@ -1,5 +1,6 @@
 //! What is wanted of programs and hosts outlives every process: agents, keepers and the controller.
 
+use nix::sys::signal::Signal;
 use rsv_tests::{eventually::eventually, fleet::Fleet};
 
 /// `app` says in a file when it is started.
@@ -88,4 +89,55 @@ fn a_drained_host_stays_down_over_a_restart_of_the_controller_until_it_is_resume
     becomes(&mut fleet, "web01", "app", "RUNNING");
     assert_eq!(fleet.host("web01").state("side"), "STOPPED");
     assert_eq!(link(&fleet, "web01"), "connected");
+}
+
+/// The number of what is wanted of a host, and of what it keeps to.
+fn generations(fleet: &Fleet, host: &str) -> (Option<u64>, Option<u64>) {
+    let listed = fleet.rsv(["-H", host, "-o", "json", "host", "ls"]).json();
+    let number = |key: &str| listed["hosts"][0][key].as_u64();
+    (number("desired_generation"), number("obeyed_generation"))
+}
+
+#[test]
+fn done_means_that_the_host_has_said_it_keeps_to_it() {
+    let mut fleet = Fleet::start(&["web01", "web02"], PROGRAMS);
+    becomes(&mut fleet, "web01", "app", "RUNNING");
+    assert_eq!(generations(&fleet, "web01"), (Some(0), Some(0)));
+    let disabled = fleet.rsv(["-A", "disable", "app"]).expect_code(0);
+    assert!(
+        disabled.stdout.contains("web[01-02]  (2)  app: disabled"),
+        "{disabled:?}"
+    );
+    let (wanted, obeyed) = generations(&fleet, "web01");
+    assert!(wanted > Some(0), "{wanted:?}");
+    assert_eq!(wanted, obeyed);
+
+    // One that hears and does not act is no host that has done it.
+    fleet.host("web02").agent().signal(Signal::SIGSTOP);
+    let enabled = fleet.rsv(["-A", "enable", "app"]).expect_code(0);
+    assert!(
+        enabled.stdout.contains("web01  (1)  app: enabled"),
+        "{enabled:?}"
+    );
+    assert!(
+        enabled.stdout.contains("web02  (1)  app: will be enabled"),
+        "{enabled:?}"
+    );
+    let (wanted, obeyed) = generations(&fleet, "web02");
+    assert!(obeyed < wanted, "{obeyed:?} {wanted:?}");
+    let status = fleet.rsv(["-A", "-o", "wide", "status"]);
+    assert!(status.stdout.contains("web02: desired "), "{status:?}");
+    fleet.host("web02").agent().signal(Signal::SIGCONT);
+    eventually("it keeps to it", || {
+        let (wanted, obeyed) = generations(&fleet, "web02");
+        obeyed == wanted
+    });
+    becomes(&mut fleet, "web02", "app", "RUNNING");
+
+    // What it keeps to is told with each greeting.
+    fleet.controller().kill();
+    fleet.start_controller();
+    fleet.wait_connected(2);
+    let (wanted, obeyed) = generations(&fleet, "web01");
+    assert_eq!(wanted, obeyed);
 }

@@ -137,7 +137,7 @@ impl Core {
             as_of: Some(to_wire(SystemTime::now())),
             programs: programs.map(|slot| self.shown(slot)).collect(),
             unmatched,
-            reason: String::new(),
+            ..Default::default()
         }
     }
 

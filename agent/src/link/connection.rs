@@ -13,7 +13,7 @@ use rsv_proto::digest::DigestMirror;
 use rsv_proto::limits::{MESSAGE_BYTES, PROTOCOL};
 use rsv_proto::time::to_wire;
 use rsv_proto::wire::{self, agent_link_client::AgentLinkClient, agent_message::Message as Ours};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -78,6 +78,7 @@ struct Connection<'a> {
     snapshot: Option<Snapshotting<'a>>,
     results: Option<mpsc::Receiver<wire::CommandResult>>,
     commands: CommandsHandle,
+    obeyed: watch::Receiver<u64>,
     bulk: Bulk,
     renewal: JoinSet<Renewed>,
     was_open: bool,
@@ -93,6 +94,7 @@ enum Event {
     Snapshot(Result<Snapshot, HubGone>),
     Journal(Item),
     Outcome(wire::CommandResult),
+    Obeyed(u64),
     Renewed(Renewed),
     Leave(String),
     Elapsed,
@@ -108,8 +110,10 @@ pub(super) async fn attach(
 ) -> Outcome {
     let now = Moment::now();
     let (outgoing, queue) = mpsc::channel(IN_FLIGHT);
+    let mut obeyed = link.desired.obeyed();
+    let generation = *obeyed.borrow_and_update();
     let hello = wire::AgentMessage {
-        message: Some(Ours::Hello(hello(link, now))),
+        message: Some(Ours::Hello(hello(link, now, generation))),
     };
     // A fresh queue has room.
     outgoing.try_send(hello).ok();
@@ -146,6 +150,7 @@ pub(super) async fn attach(
         snapshot: None,
         results: None,
         commands: link.commands.clone(),
+        obeyed,
         bulk: Bulk::start(logs),
         renewal,
         was_open: false,
@@ -185,6 +190,9 @@ impl<'a> Connection<'a> {
             }
             // After the changes that led to it, so that nobody who has the result has an older view.
             Some(result) = received(&mut self.results), if is_idle => Event::Outcome(result),
+            generation = newly(&mut self.obeyed), if is_idle && self.was_open => {
+                Event::Obeyed(generation)
+            }
             Some(Ok(renewed)) = self.renewal.join_next() => Event::Renewed(renewed),
             () = tokio::time::sleep(pause) => Event::Elapsed,
         }
@@ -214,6 +222,7 @@ impl<'a> Connection<'a> {
             }
             Event::Journal(item) => Input::Journal(item),
             Event::Outcome(result) => Input::Outcome(result),
+            Event::Obeyed(generation) => Input::Obeyed(generation),
             Event::Renewed(renewed) => return Some(Over::Renewed(Box::new(renewed))),
             Event::Leave(reason) => {
                 self.part(reason).await;
@@ -321,9 +330,19 @@ impl<'a> Connection<'a> {
     }
 }
 
-fn hello(link: &Link, now: Moment) -> wire::Hello {
+/// The latest number, when it is another one. Safe to cancel.
+async fn newly(obeyed: &mut watch::Receiver<u64>) -> u64 {
+    match obeyed.changed().await {
+        Ok(()) => *obeyed.borrow_and_update(),
+        // Nobody obeys any more: the agent is being taken apart.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn hello(link: &Link, now: Moment, obeyed: u64) -> wire::Hello {
     let journal = link.owners.hub.journal();
     wire::Hello {
+        desired_generation: Some(obeyed),
         boot_id: link.facts.boot_id.clone(),
         epoch: journal.epoch(),
         protocol_min: *PROTOCOL.start(),

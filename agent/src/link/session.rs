@@ -36,6 +36,8 @@ pub enum Input {
     Journal(Item),
     /// A command has its results.
     Outcome(wire::CommandResult),
+    /// The host keeps to what is wanted of it, by this number.
+    Obeyed(u64),
     /// Time has passed.
     Elapsed,
 }
@@ -193,7 +195,11 @@ impl Session {
                 vec![Output::End(End::Silent(WELCOME_LIMIT))]
             }
             // The hub and the commands speak to an open session only.
-            Input::Elapsed | Input::Snapshot(_) | Input::Journal(_) | Input::Outcome(_) => vec![],
+            Input::Elapsed
+            | Input::Snapshot(_)
+            | Input::Journal(_)
+            | Input::Outcome(_)
+            | Input::Obeyed(_) => vec![],
         }
     }
 
@@ -242,6 +248,9 @@ impl Open {
             Input::Snapshot(snapshot) => self.snapshot(snapshot, mirror),
             Input::Journal(item) => self.journal(item, mirror),
             Input::Outcome(result) => vec![Output::Send(Ours::Result(result))],
+            Input::Obeyed(generation) => {
+                vec![Output::Send(Ours::Obeyed(wire::Obeyed { generation }))]
+            }
             Input::Elapsed => self.elapsed(now, mirror),
         }
     }

@@ -1,7 +1,7 @@
 //! `enable`, `disable`, `host drain`, `host resume`: what is wanted of programs and hosts from now on.
 //!
-//! Nothing is waited for: it is written down by the controller, and hosts that are away learn it when they
-//! return.
+//! It is written down by the controller, which waits for a while until the hosts have said that they keep to
+//! it; hosts that are away learn it when they return.
 
 use std::collections::BTreeSet;
 
@@ -189,7 +189,7 @@ fn words(wish: Wish, result: &TargetResult) -> String {
     let detail = result.detail.as_str();
     match result.outcome() {
         Outcome::Done if detail.is_empty() => done_word(wish).to_owned(),
-        Outcome::Done => format!("{}; {detail}", done_word(wish)),
+        Outcome::Done => format!("will be {}: {detail}", done_word(wish)),
         Outcome::NotAttempted => format!("not attempted: {detail}"),
         _ => format!(
             "ERROR ({})",
@@ -242,7 +242,7 @@ mod tests {
             (
                 Wish::Enable,
                 result(Outcome::Done, Refusal::Unspecified, "the host is away"),
-                "app: enabled; the host is away",
+                "app: will be enabled: the host is away",
             ),
             (
                 Wish::Disable,

@@ -75,12 +75,14 @@ fn row(host: &Host) -> json::Host {
         reason: json::text(&host.reason),
         conflict: json::text(&host.conflict),
         drained: host.drained.as_ref().map(json::Hold::of),
+        desired_generation: host.desired_generation,
+        obeyed_generation: host.obeyed_generation,
     }
 }
 
 const UNKNOWN: &str = "-";
 
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 10] = [
     "NAME",
     "STATE",
     "LAST SEEN",
@@ -89,6 +91,7 @@ const HEADER: [&str; 9] = [
     "PROGRAMS",
     "CERTIFICATE",
     "LABELS",
+    "DESIRED",
     "REASON",
 ];
 /// How many of these are shown unless more is wanted.
@@ -116,6 +119,10 @@ fn table(hosts: &[Host], now: SystemTime, is_wide: bool) -> Table {
             Cell::new(programs_words(host)),
             certificate_cell(host, now),
             Cell::new(labels_words(host)),
+            Cell::new(desired_words(
+                host.desired_generation,
+                host.obeyed_generation,
+            )),
             Cell::new(reason_words(host)),
         ];
         cells.truncate(columns);
@@ -130,6 +137,16 @@ fn reason_words(host: &Host) -> String {
     let reason = Some(host.reason.clone()).filter(|reason| !reason.is_empty());
     let said: Vec<String> = reason.into_iter().chain(drained).collect();
     said.join("; ")
+}
+
+/// The number of what is wanted, and how far the host keeps to it.
+pub(super) fn desired_words(wanted: u64, obeyed: Option<u64>) -> String {
+    match (wanted, obeyed) {
+        (0, _) => UNKNOWN.to_owned(),
+        (wanted, Some(obeyed)) if obeyed >= wanted => wanted.to_string(),
+        (wanted, Some(obeyed)) => format!("{wanted}, keeps to {obeyed}"),
+        (wanted, None) => format!("{wanted}, not known"),
+    }
 }
 
 fn labels_words(host: &Host) -> String {

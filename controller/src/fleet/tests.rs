@@ -161,6 +161,7 @@ fn words(changes: &[Change]) -> Vec<String> {
         Change::Up(_) => "up".into(),
         Change::Down(_, reason) => format!("down: {reason}"),
         Change::Answered(_, result) => format!("answered {}", result.id),
+        Change::Obeys(host, generation) => format!("{host} obeys {generation}"),
         Change::Epoch(_, epoch) => format!("epoch {epoch}"),
         Change::Suspicious(..) => "suspicious".into(),
         Change::Happened(_, What::Changed(changed)) => {

@@ -319,6 +319,8 @@ pub enum Ask {
     WhenLost(HostName, oneshot::Sender<String>),
     /// To have hosts do what is wanted of them, which has been written down.
     Desire(Vec<(HostName, HostDesired)>, oneshot::Sender<()>),
+    /// When a host keeps to what is wanted of it, by this number; dropped when it has no session.
+    WhenObeyed(HostName, u64, oneshot::Sender<()>),
     /// To end all sessions, for this reason.
     Close(String, oneshot::Sender<()>),
 }
@@ -449,6 +451,15 @@ impl HubHandle {
         let ask = Ask::Desire(desired, answer);
         self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
         told.await.map_err(|_| HubError::Stopped)
+    }
+
+    /// Waits until a host keeps to what is wanted of it, by this number; an error: it is away, or goes.
+    pub async fn when_obeyed(&self, host: HostName, generation: u64) -> Result<(), HubError> {
+        let (answer, obeyed) = oneshot::channel();
+        // It follows from what was let in already.
+        let ask = Ask::WhenObeyed(host, generation, answer);
+        self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
+        obeyed.await.map_err(|_| HubError::Stopped)
     }
 
     /// Waits until a host has a session.

@@ -1,7 +1,10 @@
 //! What is to be wanted of programs and hosts from now on: from the request to changes, and to what came
 //! of each target.
 
-use std::time::SystemTime;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use rsv_proto::{
     name::HostName,
@@ -9,6 +12,7 @@ use rsv_proto::{
     select::ProgramPattern,
     wire::{Outcome, Refusal, SetDesiredRequest, SetDesiredResponse, TargetResult, Wish},
 };
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::{Shared, selection, view::Wanted as Patterns};
@@ -24,6 +28,12 @@ const MAX_REASON: usize = 500;
 
 /// What is told of a host that does not know it yet.
 const LATER: &str = "the host is away and learns it when it returns";
+
+/// What is told of a host that knows it, and has not said that it keeps to it.
+const SILENT: &str = "the host was told and has not said yet that it keeps to it";
+
+/// How long hosts that are connected may take to say so: they write it to their disk first.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Carries a wish out: written down first, then told to the hosts that are connected.
 pub(super) async fn set(
@@ -51,7 +61,15 @@ pub(super) async fn set(
         changes.extend(change.map(|change| (host.name.clone(), change)));
     }
     if !request.dry_run && !changes.is_empty() {
-        carry_out(shared, actor, wish, changes, now).await?;
+        let silent = carry_out(shared, actor, wish, changes, now).await?;
+        let is_silent = |result: &&mut TargetResult| {
+            result.outcome() == Outcome::Done
+                && result.detail.is_empty()
+                && silent.contains(&result.host)
+        };
+        for result in results.iter_mut().filter(is_silent) {
+            result.detail = SILENT.to_owned();
+        }
     }
     Ok(SetDesiredResponse {
         results,
@@ -65,14 +83,33 @@ async fn carry_out(
     wish: Wish,
     changes: Vec<(HostName, Change)>,
     now: SystemTime,
-) -> Result<(), Status> {
+) -> Result<BTreeSet<String>, Status> {
     let n_hosts = changes.len();
     let archive = &shared.archive;
     let changed = archive
         .with(move |store| store.change_desired(changes, now))
         .await?;
     tracing::info!(actor, n_hosts, wish = wish.as_str_name(), "wanted");
-    Ok(shared.hub.desire(changed).await?)
+    let numbers: Vec<(HostName, u64)> = changed
+        .iter()
+        .map(|(host, desired)| (host.clone(), desired.generation))
+        .collect();
+    shared.hub.desire(changed).await?;
+    Ok(silent(shared, numbers).await)
+}
+
+/// The hosts that have not said in time that they keep to it. All of them have the same time, however many
+/// they are.
+async fn silent(shared: &Shared, numbers: Vec<(HostName, u64)>) -> BTreeSet<String> {
+    let end = Instant::now() + PATIENCE;
+    let mut silent = BTreeSet::new();
+    for (host, generation) in numbers {
+        let obeyed = shared.hub.when_obeyed(host.clone(), generation);
+        if !matches!(timeout_at(end, obeyed).await, Ok(Ok(()))) {
+            silent.insert(host.to_string());
+        }
+    }
+    silent
 }
 
 fn checked(request: &SetDesiredRequest) -> Result<Wish, Status> {

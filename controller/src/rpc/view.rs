@@ -155,6 +155,8 @@ pub(super) fn host(view: HostView) -> Host {
         reason: view.reason,
         conflict: view.conflict,
         drained: view.desired.drain(),
+        desired_generation: view.desired.generation,
+        obeyed_generation: view.obeyed,
     }
 }
 
@@ -174,6 +176,8 @@ fn status(view: &HostView, wanted: &Wanted) -> HostStatus {
             .map(|programs| wanted.unmatched(programs))
             .unwrap_or_default(),
         reason: view.reason.clone(),
+        desired_generation: view.desired.generation,
+        obeyed_generation: view.obeyed,
     }
 }
 

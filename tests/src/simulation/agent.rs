@@ -299,6 +299,7 @@ impl Host {
             timer: None,
         });
         let hello = wire::Hello {
+            desired_generation: Some(self.disk.desired.generation),
             boot_id,
             epoch: agent.journal.epoch(),
             protocol_min: *PROTOCOL.start(),

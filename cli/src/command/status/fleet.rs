@@ -15,6 +15,7 @@ use rsv_proto::{
 use super::{is_down, is_reachable, only, report, wide};
 use crate::{
     args::{Fold, Form, Output, StatusArgs},
+    command::host::desired_words,
     error::{Exit, Failure},
     fold::folded,
     invocation::{Invocation, no_hosts},
@@ -161,7 +162,17 @@ fn render(
     if !table.is_empty() {
         text.push_str(&table.render(color));
     }
+    if shape.is_wide {
+        text.extend(hosts.iter().filter_map(lagging).map(|line| line + "\n"));
+    }
     text
+}
+
+/// What is said of a host that does not keep, or is not known to, to what is wanted of it.
+fn lagging(host: &HostStatus) -> Option<String> {
+    let (wanted, obeyed) = (host.desired_generation, host.obeyed_generation);
+    let lags = wanted > obeyed.unwrap_or(0);
+    lags.then(|| format!("{}: desired {}", host.host, desired_words(wanted, obeyed)))
 }
 
 /// The answer to "is it fine?", and whether it is yes.
