@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rsv_proto::{dial, digest::DigestMirror, tls};
+use rsv_proto::{dial, digest::DigestMirror, telemetry::ClientCalls, tls};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -104,6 +104,7 @@ struct Link {
     owners: Owners,
     commands: CommandsHandle,
     desired: DesiredHandle,
+    calls: ClientCalls,
 }
 
 /// Tells the link when and why to leave.
@@ -129,6 +130,7 @@ pub fn start(options: LinkOptions) -> LinkHandle {
         owners,
         commands,
         desired,
+        calls: ClientCalls::new(),
     };
     let task = tokio::spawn(async move {
         let mut leave = Leave(told);

@@ -4,20 +4,32 @@
 //! reader's own thread. Series are bounded by what is configured: eight states for each process, and one for
 //! each exit code that it has had.
 
-use std::time::{Duration, SystemTime};
+mod usage;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Counter};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram};
 use rsv_proto::telemetry::meter;
 use rsv_proto::time::from_wire;
 use rsv_proto::wire::{ProcessState, ProcessStatus};
-use rsv_supervise::{Change, Entered, Exit, Failure, Reason};
+use rsv_supervise::{Change, Entered, Exit, Failure, Reason, State};
 use tokio::runtime::Handle;
 
 use crate::hub::{HubHandle, Key};
+use usage::{Units, Usage};
 
 /// How long the thread that reads metrics waits for the hub.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One look serves all that is read in so short a time: every instrument asks for itself.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Bounds for starts and stops, which take from milliseconds to minutes.
+const TURNS: [f64; 13] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+];
 
 /// Every state, by the name that it has for people and in metrics.
 const STATES: [(ProcessState, &str); 8] = [
@@ -36,6 +48,8 @@ const STATES: [(ProcessState, &str); 8] = [
 pub struct Metrics {
     restarts: Counter<u64>,
     exits: Counter<u64>,
+    starts: Histogram<f64>,
+    stops: Histogram<f64>,
 }
 
 impl Metrics {
@@ -55,11 +69,32 @@ impl Metrics {
                 .with_unit("{exit}")
                 .with_description("Ends of processes.")
                 .build(),
+            starts: meter
+                .f64_histogram("rsv.process.start.duration")
+                .with_unit("s")
+                .with_description("How long processes were STARTING, and what came of it.")
+                .with_boundaries(TURNS.to_vec())
+                .build(),
+            stops: meter
+                .f64_histogram("rsv.process.stop.duration")
+                .with_unit("s")
+                .with_description("How long processes were STOPPING, and what came of it.")
+                .with_boundaries(TURNS.to_vec())
+                .build(),
         }
     }
 
-    /// A process has changed its state.
-    pub(crate) fn note(&self, key: &Key, change: &Change) {
+    /// A process has changed its state, in which it had been for so long; absent: not known.
+    pub(crate) fn note(&self, key: &Key, change: &Change, spent: Option<Duration>) {
+        if let Some((spent, (turn, outcome))) = spent.zip(turn(change)) {
+            let mut attributes = names(&key.group, &key.name);
+            attributes.push(KeyValue::new("rsv.outcome", outcome));
+            let durations = match turn {
+                Turn::Start => &self.starts,
+                Turn::Stop => &self.stops,
+            };
+            durations.record(spent.as_secs_f64(), &attributes);
+        }
         if let Some(reason) = restart(change) {
             let mut attributes = names(&key.group, &key.name);
             attributes.push(KeyValue::new("rsv.restart.reason", reason));
@@ -80,44 +115,147 @@ impl Default for Metrics {
     }
 }
 
+/// Where each process stands and what it uses, looked at when somebody reads, on the reading thread, which
+/// is none of the runtime's.
+#[derive(Debug)]
+struct Looks {
+    hub: HubHandle,
+    runtime: Handle,
+    units: Units,
+    latest: Mutex<Option<(Instant, Arc<Vec<Seen>>)>>,
+}
+
+/// A process, and what it uses while it lives.
+type Seen = (ProcessStatus, Option<Usage>);
+
+impl Looks {
+    fn now(&self) -> Arc<Vec<Seen>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, seen)) = latest.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Arc::clone(seen);
+        }
+        let seen = Arc::new(self.look());
+        *latest = Some((Instant::now(), Arc::clone(&seen)));
+        seen
+    }
+
+    fn look(&self) -> Vec<Seen> {
+        let asked = async { tokio::time::timeout(PATIENCE, self.hub.snapshot()).await };
+        let programs = match self.runtime.block_on(asked) {
+            Ok(Ok(snapshot)) => snapshot.programs,
+            // At the end of the agent, or when it is too busy: the next reading has it.
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        let used = |program: &ProcessStatus| self.units.usage(program.pid?);
+        let seen = programs.into_iter().map(|program| {
+            let usage = used(&program);
+            (program, usage)
+        });
+        seen.collect()
+    }
+}
+
 /// Begins to measure where the processes stand. Inside the runtime, and only when somebody reads.
 pub fn watch(hub: &HubHandle) {
+    let looks = Arc::new(Looks {
+        hub: hub.clone(),
+        runtime: Handle::current(),
+        units: Units::of_this_kernel(),
+        latest: Mutex::new(None),
+    });
+    watch_states(&looks);
+    watch_usage(&looks);
+}
+
+fn watch_states(looks: &Arc<Looks>) {
     let meter = meter();
-    let (states, uptimes) = (hub.clone(), hub.clone());
-    let runtime = Handle::current();
-    let (for_states, for_uptimes) = (runtime.clone(), runtime);
+    let (states, uptimes) = (Arc::clone(looks), Arc::clone(looks));
     meter
         .i64_observable_up_down_counter("rsv.process.state")
         .with_unit("{process}")
         .with_description("1 for the state that a process is in, 0 for the others.")
-        .with_callback(move |observer| observe_states(&programs(&states, &for_states), observer))
+        .with_callback(move |observer| observe_states(&states.now(), observer))
         .build();
     meter
         .f64_observable_gauge("process.uptime")
         .with_unit("s")
         .with_description("How long a process has been up.")
         .with_callback(move |observer| {
-            observe_uptimes(
-                &programs(&uptimes, &for_uptimes),
-                SystemTime::now(),
-                observer,
-            );
+            observe_uptimes(&uptimes.now(), SystemTime::now(), observer);
         })
         .build();
 }
 
-/// Every process, as it is now. On the reading thread, which is none of the runtime's.
-fn programs(hub: &HubHandle, runtime: &Handle) -> Vec<ProcessStatus> {
-    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, hub.snapshot()).await });
-    match asked {
-        Ok(Ok(snapshot)) => snapshot.programs,
-        // At the end of the agent, or when it is too busy: the next reading has it.
-        Ok(Err(_)) | Err(_) => Vec::new(),
+fn watch_usage(looks: &Arc<Looks>) {
+    let meter = meter();
+    let times = Arc::clone(looks);
+    meter
+        .f64_observable_counter("process.cpu.time")
+        .with_unit("s")
+        .with_description("Processor time of a process itself.")
+        .with_callback(move |observer| observe_times(&times.now(), observer))
+        .build();
+    let amounts: [(&'static str, &'static str, &'static str, Amount); 4] = [
+        (
+            "process.memory.usage",
+            "By",
+            "Memory that a process has in use.",
+            |usage| Some(usage.resident),
+        ),
+        (
+            "process.memory.virtual",
+            "By",
+            "Address space of a process.",
+            |usage| Some(usage.addresses),
+        ),
+        (
+            "process.thread.count",
+            "{thread}",
+            "Threads of a process.",
+            |usage| Some(usage.threads),
+        ),
+        (
+            "process.unix.file_descriptor.count",
+            "{file_descriptor}",
+            "Open descriptors of a process.",
+            |usage| usage.descriptors,
+        ),
+    ];
+    for (name, unit, description, amount) in amounts {
+        let looks = Arc::clone(looks);
+        meter
+            .i64_observable_up_down_counter(name)
+            .with_unit(unit)
+            .with_description(description)
+            .with_callback(move |observer| observe_amounts(&looks.now(), amount, observer))
+            .build();
     }
 }
 
-fn observe_states(programs: &[ProcessStatus], observer: &dyn AsyncInstrument<i64>) {
-    for program in programs {
+/// One of the amounts that a process uses.
+type Amount = fn(&Usage) -> Option<i64>;
+
+fn observe_amounts(seen: &[Seen], amount: Amount, observer: &dyn AsyncInstrument<i64>) {
+    for (program, usage) in seen {
+        if let Some(amount) = usage.as_ref().and_then(amount) {
+            observer.observe(amount, &names(&program.group, &program.name));
+        }
+    }
+}
+
+fn observe_times(seen: &[Seen], observer: &dyn AsyncInstrument<f64>) {
+    for (program, usage) in seen {
+        let Some(usage) = usage else { continue };
+        for (mode, time) in [("user", usage.user), ("system", usage.system)] {
+            let mut attributes = names(&program.group, &program.name);
+            attributes.push(KeyValue::new("cpu.mode", mode));
+            observer.observe(time.as_secs_f64(), &attributes);
+        }
+    }
+}
+
+fn observe_states(seen: &[Seen], observer: &dyn AsyncInstrument<i64>) {
+    for (program, _) in seen {
         for (state, name) in STATES {
             let mut attributes = names(&program.group, &program.name);
             attributes.push(KeyValue::new("rsv.process.state", name));
@@ -126,12 +264,8 @@ fn observe_states(programs: &[ProcessStatus], observer: &dyn AsyncInstrument<i64
     }
 }
 
-fn observe_uptimes(
-    programs: &[ProcessStatus],
-    now: SystemTime,
-    observer: &dyn AsyncInstrument<f64>,
-) {
-    for program in programs {
+fn observe_uptimes(seen: &[Seen], now: SystemTime, observer: &dyn AsyncInstrument<f64>) {
+    for (program, _) in seen {
         let started = program.started_at.as_ref().and_then(from_wire);
         if let Some(started) = started.filter(|_| program.pid.is_some()) {
             let uptime = now.duration_since(started).unwrap_or_default();
@@ -145,6 +279,28 @@ fn names(group: &str, name: &str) -> Vec<KeyValue> {
         KeyValue::new("rsv.group.name", group.to_owned()),
         KeyValue::new("rsv.process.name", name.to_owned()),
     ]
+}
+
+/// What takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Start,
+    Stop,
+}
+
+/// The start or the stop that a change ends, and what came of it.
+fn turn(change: &Change) -> Option<(Turn, &'static str)> {
+    match (change.from, &change.to) {
+        (State::Starting, Entered::Running { .. }) => Some((Turn::Start, "running")),
+        (State::Starting, Entered::Stopping { .. } | Entered::Stopped { .. }) => {
+            Some((Turn::Start, "stopped"))
+        }
+        (State::Starting, _) => Some((Turn::Start, "failed")),
+        (State::Stopping, Entered::Stopped { .. }) => Some((Turn::Stop, "stopped")),
+        (State::Stopping, Entered::Starting { .. }) => Some((Turn::Stop, "restarted")),
+        (State::Stopping, _) => Some((Turn::Stop, "failed")),
+        _ => None,
+    }
 }
 
 /// Why it is started again, if that is what the change is.

@@ -85,8 +85,9 @@ fn outcome(counts: Counts) -> &'static str {
 }
 
 impl Watched {
-    /// Begins to measure. Inside the runtime.
-    pub fn start(hub: HubHandle) -> Self {
+    /// Begins to measure. Inside the runtime. A host that has missed a heartbeat, told to come this often, is
+    /// stale.
+    pub fn start(hub: HubHandle, heartbeat: Duration) -> Self {
         let shared: Shared = Arc::new(Mutex::new(Some((hub, Handle::current()))));
         let meter = meter();
         let hosts = Arc::clone(&shared);
@@ -94,7 +95,10 @@ impl Watched {
             .i64_observable_up_down_counter("rsv.controller.agents")
             .with_unit("{agent}")
             .with_description("Enrolled agents, by what is known of the link to them.")
-            .with_callback(move |observer| agents(&view(&hosts), observer))
+            .with_callback(move |observer| {
+                let stale = heartbeat + heartbeat / 2;
+                agents(&view(&hosts), SystemTime::now(), stale, observer);
+            })
             .build();
         let hosts = Arc::clone(&shared);
         meter
@@ -141,18 +145,29 @@ fn view(shared: &Shared) -> Vec<HostView> {
     }
 }
 
-fn agents(hosts: &[HostView], observer: &dyn AsyncInstrument<i64>) {
-    for (status, states) in [
-        (
-            "connected",
-            &[HostState::Connected, HostState::Draining][..],
-        ),
-        ("lost", &[HostState::Unreachable]),
-        ("never", &[HostState::Never]),
-    ] {
-        let hosts = hosts.iter().filter(|host| states.contains(&host.state));
+fn agents(
+    hosts: &[HostView],
+    now: SystemTime,
+    stale: Duration,
+    observer: &dyn AsyncInstrument<i64>,
+) {
+    for status in ["connected", "stale", "lost", "never"] {
+        let hosts = hosts.iter().filter(|host| link(host, now, stale) == status);
         let count = i64::try_from(hosts.count()).unwrap_or(i64::MAX);
         observer.observe(count, &[KeyValue::new("rsv.agent.status", status)]);
+    }
+}
+
+/// What is known of the link to a host; one of which a heartbeat is missing is stale before it is lost.
+fn link(host: &HostView, now: SystemTime, stale: Duration) -> &'static str {
+    let silence = host
+        .last_seen
+        .and_then(|seen| now.duration_since(seen).ok());
+    match host.state {
+        HostState::Connected | HostState::Draining if silence > Some(stale) => "stale",
+        HostState::Connected | HostState::Draining => "connected",
+        HostState::Unreachable => "lost",
+        HostState::Never | HostState::Unspecified => "never",
     }
 }
 

@@ -178,7 +178,7 @@ impl Controller {
             steps,
         };
         let hub = Hub::start(Clock::start(), fleet, memory, written);
-        let watched = Watched::start(hub.clone());
+        let watched = Watched::start(hub.clone(), settings.heartbeat);
         let shared = Shared {
             hub: hub.clone(),
             archive: self.archive,

@@ -28,7 +28,7 @@ use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::{Layer, filter::FilterFn, filter::Filtered, registry::LookupSpan};
 use uuid::Uuid;
 
-pub use calls::ServerCalls;
+pub use calls::{ClientCalls, ServerCalls};
 use signal::{Signal, is_wanted};
 
 /// Where the machine's identity is read from.

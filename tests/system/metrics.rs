@@ -94,11 +94,55 @@ fn a_fleet_measures_what_happens_to_it() {
         value("rsv.process.exits", &unexpected) >= Some(1.0)
     });
 
+    // How long starts and stops took, what the process uses, and the calls of its agent.
+    let started = with(("rsv.outcome", "running"));
+    eventually("starts and stops are measured", || {
+        let count =
+            |metric, with: &[(&str, &str)]| point(&collector, metric, with).map(|p| p.count);
+        count("rsv.process.start.duration", &started) >= Some(1)
+            && count("rsv.process.stop.duration", &process) >= Some(1)
+    });
+    assert_eq!(
+        shape("rsv.process.start.duration", &started),
+        agents("histogram", "s")
+    );
+    let user = with(("cpu.mode", "user"));
+    for (metric, attributes, kind, unit) in [
+        ("process.cpu.time", &user[..], "sum", "s"),
+        ("process.memory.usage", &process, "up-down", "By"),
+        ("process.memory.virtual", &process, "up-down", "By"),
+        ("process.thread.count", &process, "up-down", "{thread}"),
+        (
+            "process.unix.file_descriptor.count",
+            &process,
+            "up-down",
+            "{file_descriptor}",
+        ),
+    ] {
+        eventually(metric, || value(metric, attributes).is_some());
+        assert_eq!(shape(metric, attributes), agents(kind, unit), "{metric}");
+    }
+    assert!(value("process.memory.usage", &process) > Some(4096.0));
+    let attach = [
+        ("rpc.method", "rsv.v1.AgentLink/Attach"),
+        ("rpc.status_code", "OK"),
+    ];
+    assert_eq!(
+        shape("rpc.client.call.duration", &attach),
+        agents("histogram", "s")
+    );
+
     // The controller's side.
     let status = |status| value("rsv.controller.agents", &[("rsv.agent.status", status)]);
     eventually("agents are counted", || {
         status("connected") == Some(2.0) && status("lost") == Some(0.0)
     });
+    fleet.host("web02").agent().signal(Signal::SIGSTOP);
+    eventually("the silent one is stale before it is lost", || {
+        status("stale") == Some(1.0)
+    });
+    fleet.host("web02").agent().signal(Signal::SIGCONT);
+    eventually("it is heard again", || status("connected") == Some(2.0));
     let connected = [("rsv.agent.status", "connected")];
     assert_eq!(
         shape("rsv.controller.agents", &connected),

@@ -120,7 +120,8 @@ impl Gear {
         self.set_timer(slot);
         for effect in effects {
             words::log(&self.host, &slot.program.key, pid, effect);
-            self.tell_others(&slot.program.key, effect);
+            let spent = spent(slot, effect);
+            self.tell_others(&slot.program.key, effect, spent);
         }
         for status in shown {
             self.journal.publish(wire::delta::Change::Upsert(status));
@@ -131,14 +132,14 @@ impl Gear {
     }
 
     /// Tells whoever counts and whoever listens.
-    fn tell_others(&self, key: &Key, effect: &Effect) {
+    fn tell_others(&self, key: &Key, effect: &Effect, spent: Option<Duration>) {
         match effect {
             Effect::Spawned { attempt, .. } => self.listeners.tell(|| Notice::Spawned {
                 key: key.clone(),
                 attempt: attempt.get(),
             }),
             Effect::Transition(change) => {
-                self.metrics.note(key, change);
+                self.metrics.note(key, change, spent);
                 self.listeners.tell(|| Notice::Changed {
                     key: key.clone(),
                     change: change.clone(),
@@ -458,4 +459,13 @@ fn apply(slot: &mut Slot, effects: &[Effect]) -> Vec<wire::ProcessStatus> {
         }
     }
     shown
+}
+
+/// How long the slot was in the state that it leaves; absent: not known.
+fn spent(slot: &mut Slot, effect: &Effect) -> Option<Duration> {
+    let Effect::Transition(change) = effect else {
+        return None;
+    };
+    let entered = slot.entered.replace(change.at)?;
+    Some(change.at.since(entered))
 }

@@ -36,6 +36,8 @@ pub(super) struct Slot {
     pub(super) listening: Option<Noted>,
     /// The moment under which the slot stands in the hub's deadlines.
     pub(super) timer: Option<Tick>,
+    /// When its state last changed; absent: before this agent was there.
+    pub(super) entered: Option<Tick>,
     /// When logs that could not be opened, and have pipes waiting for them, are tried again.
     pub(super) reopen_at: Option<Tick>,
 }
@@ -120,6 +122,7 @@ impl Slot {
             started_as: None,
             listening: None,
             timer: None,
+            entered: None,
             reopen_at: None,
         }
     }

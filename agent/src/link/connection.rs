@@ -7,17 +7,18 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsv_proto::digest::DigestMirror;
 use rsv_proto::limits::{MESSAGE_BYTES, PROTOCOL};
+use rsv_proto::telemetry::ClientCalls;
 use rsv_proto::time::to_wire;
 use rsv_proto::wire::{self, agent_link_client::AgentLinkClient, agent_message::Message as Ours};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::bulk::{Bulk, LogSource};
@@ -58,6 +59,21 @@ pub(super) struct Outcome {
     /// Whether the controller had welcomed us.
     pub(super) was_open: bool,
     pub(super) over: Over,
+}
+
+const ATTACH: &str = "rsv.v1.AgentLink/Attach";
+
+/// Waits for the answer of a call, and notes how long that took.
+pub(super) async fn timed<T>(
+    calls: &ClientCalls,
+    method: &'static str,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let began = Instant::now();
+    let answered = call.await;
+    let code = answered.as_ref().map_or_else(Status::code, |_| Code::Ok);
+    calls.note(method, code, began.elapsed());
+    answered
 }
 
 /// Where to and as whom.
@@ -118,7 +134,11 @@ pub(super) async fn attach(
     // A fresh queue has room.
     outgoing.try_send(hello).ok();
     let mut client = AgentLinkClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
-    let call = client.attach(ReceiverStream::new(queue));
+    let call = timed(
+        &link.calls,
+        ATTACH,
+        client.attach(ReceiverStream::new(queue)),
+    );
     let incoming = tokio::select! {
         answered = tokio::time::timeout(WELCOME_LIMIT, call) => match answered {
             Ok(Ok(response)) => response.into_inner(),
@@ -139,6 +159,7 @@ pub(super) async fn attach(
         peer.address.clone(),
         peer.identity.clone(),
         state,
+        link.calls.clone(),
     ));
     let connection = Connection {
         link,

@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use rsv_proto::dial::{DialError, dial};
 use rsv_proto::limits::MESSAGE_BYTES;
+use rsv_proto::telemetry::ClientCalls;
 use rsv_proto::tls::{self, Credentials, TlsError};
 use rsv_proto::wire::{self, agent_link_client::AgentLinkClient};
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
+use super::connection::timed;
 use super::jitter;
 use crate::identity::request::{KeyError, KeyRequest};
 use crate::identity::{HostIdentity, StateDir, StateError};
@@ -50,6 +52,7 @@ pub(super) async fn renewed(
     address: String,
     identity: HostIdentity,
     state: StateDir,
+    calls: ClientCalls,
 ) -> Renewed {
     let Some(validity) = identity.validity() else {
         warn!("the certificate cannot be read: it will not be renewed");
@@ -64,7 +67,7 @@ pub(super) async fn renewed(
         .duration_since(validity.not_before)
         .unwrap_or_default();
     loop {
-        match renew(channel.clone(), &address, &identity, &state).await {
+        match renew(channel.clone(), &address, &identity, &state, &calls).await {
             Ok(renewed) => {
                 info!("certificate renewed");
                 return renewed;
@@ -87,10 +90,12 @@ async fn renew(
     address: &str,
     identity: &HostIdentity,
     state: &StateDir,
+    calls: &ClientCalls,
 ) -> Result<Renewed, RenewError> {
     let KeyRequest { key, csr } = KeyRequest::new()?;
     let mut client = AgentLinkClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
-    let answer = client.renew(wire::RenewRequest { csr }).await;
+    let call = client.renew(wire::RenewRequest { csr });
+    let answer = timed(calls, "rsv.v1.AgentLink/Renew", call).await;
     let chain = answer
         .map_err(|status| RenewError::Refused(Box::new(status)))?
         .into_inner()

@@ -1,4 +1,4 @@
-//! How long the calls of a server take.
+//! How long calls take: those that a server answers, and those that a client makes.
 
 use std::time::Duration;
 
@@ -25,16 +25,8 @@ impl ServerCalls {
 
     /// Notes one call. `method`: `package.Service/Method`, of a closed set.
     pub fn note(&self, method: &'static str, code: Code, elapsed: Duration) {
-        let status = code_name(code);
-        let mut attributes = vec![
-            KeyValue::new("rpc.system.name", "grpc"),
-            KeyValue::new("rpc.method", method),
-            KeyValue::new("rpc.status_code", status),
-        ];
-        if is_error(code) {
-            attributes.push(KeyValue::new("error.type", status));
-        }
-        self.0.record(elapsed.as_secs_f64(), &attributes);
+        let error = is_error(code).then(|| code_name(code));
+        record(&self.0, method, code, error, elapsed);
     }
 }
 
@@ -42,6 +34,51 @@ impl Default for ServerCalls {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// `rpc.client.call.duration` of one client.
+#[derive(Clone, Debug)]
+pub struct ClientCalls(Histogram<f64>);
+
+impl ClientCalls {
+    /// The instrument. After [`super::Telemetry::start`].
+    pub fn new() -> Self {
+        let meter = meter();
+        let calls = meter
+            .f64_histogram("rpc.client.call.duration")
+            .with_unit("s")
+            .with_description("How long calls of others take, to their answer or its first part.")
+            .with_boundaries(SECONDS.to_vec());
+        Self(calls.build())
+    }
+
+    /// Notes one call; to who called, whatever is not OK is an error.
+    pub fn note(&self, method: &'static str, code: Code, elapsed: Duration) {
+        let error = (code != Code::Ok).then(|| code_name(code));
+        record(&self.0, method, code, error, elapsed);
+    }
+}
+
+impl Default for ClientCalls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn record(
+    calls: &Histogram<f64>,
+    method: &'static str,
+    code: Code,
+    error: Option<&'static str>,
+    elapsed: Duration,
+) {
+    let mut attributes = vec![
+        KeyValue::new("rpc.system.name", "grpc"),
+        KeyValue::new("rpc.method", method),
+        KeyValue::new("rpc.status_code", code_name(code)),
+    ];
+    attributes.extend(error.map(|error| KeyValue::new("error.type", error)));
+    calls.record(elapsed.as_secs_f64(), &attributes);
 }
 
 /// What a server is to blame for.
