@@ -122,6 +122,7 @@ impl Keeper {
         let Some(run) = runs.into_iter().find(is_it) else {
             return;
         };
+        stage.witness.signalled(post.host, key, attempt.get());
         let exit = Exit::Signal {
             signal,
             core: false,

@@ -372,6 +372,9 @@ impl Watched {
     fn hear(&mut self, stage: &mut Stage, id: &str, page: Page) {
         for told in page.told {
             if let Told::Result(result) = &told {
+                if let Some(host) = number_of(&result.host) {
+                    stage.witness.told_of(id, host, result);
+                }
                 let target = (result.host.clone(), result.program.clone());
                 let shown = format!("{} {}", result.host, result.program);
                 if !self.ended.insert(target) {
@@ -389,6 +392,12 @@ impl Watched {
         }
         self.is_over |= page.end.is_some();
     }
+}
+
+/// Which host has this name.
+fn number_of(host: &str) -> Option<usize> {
+    let number: usize = host.strip_prefix('h')?.parse().ok()?;
+    number.checked_sub(1)
 }
 
 /// Some hosts.

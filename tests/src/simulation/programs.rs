@@ -384,6 +384,7 @@ impl Programs {
         if slot.phase.is_at_rest() {
             return;
         }
+        yard.stage.witness.may_go_down(yard.post.host, key);
         let answers = slot.waiters.overtake(key, Ask::Stop);
         yard.answers.extend(answers);
         self.feed(yard, key, Event::Asked(Ask::Stop));

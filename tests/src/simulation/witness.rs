@@ -4,7 +4,9 @@
 //! 2. A command id is begun at most once on a host, not after its deadline, and has one answer for ever.
 //! 3. A stop that was answered for is done, and stays done until somebody asks for something else.
 //! 4. What the fleet holds is not started.
-//! 5. What a controller shows of a connected host was so.
+//! 5. A command takes a program down at most once, however often it is asked for and resumed.
+//! 6. What is told of a target is what its host has answered, and one that was not attempted was not.
+//! 7. What a controller shows of a connected host was so.
 //!
 //! Those of operations are the operator's, who reads what is told of them.
 
@@ -16,7 +18,7 @@ use std::{
 use rsv_agent::hub::Key;
 use rsv_proto::{
     time::from_wire,
-    wire::{Command, CommandResult, Outcome, action::Verb},
+    wire::{Command, CommandResult, Outcome, TargetResult, action::Verb},
 };
 
 /// How wrong an agent may take the controller's clock: half of the time that a welcome may take.
@@ -39,6 +41,9 @@ pub(super) struct Witness {
     /// Programs whose stop was answered for, by which command.
     stopped: BTreeMap<Place, String>,
     held: BTreeSet<Place>,
+    leave: BTreeMap<Place, Leave>,
+    /// Commands of hosts that were told not to be attempted.
+    unattempted: BTreeMap<(usize, String), String>,
     /// Every state that a host was in, by epoch.
     shown: BTreeMap<usize, (u64, HashSet<u64>)>,
     /// Hosts of which something wrong was told.
@@ -53,6 +58,17 @@ struct Begun {
     programs: Vec<String>,
     command: Command,
     is_run: bool,
+}
+
+/// Leave to take a program down once.
+#[derive(Debug, Default)]
+struct Leave {
+    /// Of these commands, which are not finished.
+    commands: Vec<String>,
+    /// By the fleet.
+    holds: u32,
+    /// The attempt that was signalled last.
+    attempt: u64,
 }
 
 impl Witness {
@@ -99,6 +115,12 @@ impl Witness {
             return;
         };
         begun.is_run = true;
+        if takes_down(&begun.command) {
+            for program in &begun.programs {
+                let leave = self.leave.entry((host, program.clone())).or_default();
+                leave.commands.push(begun.command.id.clone());
+            }
+        }
         if brings_up(&begun.command) {
             for program in &begun.programs {
                 self.brought_up
@@ -128,6 +150,11 @@ impl Witness {
         let Some(begun) = self.begun.get(&name) else {
             return;
         };
+        for program in &begun.programs {
+            if let Some(leave) = self.leave.get_mut(&(host, program.clone())) {
+                leave.commands.retain(|id| *id != result.id);
+            }
+        }
         let verb = begun.command.action.and_then(|action| action.verb);
         if !matches!(verb, Some(Verb::Stop(_))) {
             return;
@@ -173,6 +200,55 @@ impl Witness {
         }
     }
 
+    /// A program is told to stop because the fleet holds it.
+    pub(super) fn may_go_down(&mut self, host: usize, key: &Key) {
+        let place = (host, key.to_string());
+        self.leave.entry(place).or_default().holds += 1;
+    }
+
+    /// A process gets a signal that is to end it, perhaps not for the first time.
+    pub(super) fn signalled(&mut self, host: usize, key: &Key, attempt: u64) {
+        let leave = self.leave.entry((host, key.to_string())).or_default();
+        if std::mem::replace(&mut leave.attempt, attempt) == attempt {
+            return;
+        }
+        if !leave.commands.is_empty() {
+            leave.commands.remove(0);
+        } else if leave.holds > 0 {
+            leave.holds -= 1;
+        } else {
+            self.breaks(|| format!("h{:02} takes {key} down and nobody wanted it", host + 1));
+        }
+    }
+
+    /// This is told of a target of an operation.
+    pub(super) fn told_of(&mut self, operation: &str, host: usize, result: &TargetResult) {
+        let name = (host, format!("{operation}.1"));
+        let shown = format!("h{:02} {} in {operation}", host + 1, result.program);
+        if result.outcome() == Outcome::NotAttempted {
+            self.unattempted.insert(name.clone(), shown.clone());
+        }
+        let answer = self.answers.get(&name);
+        let is_so = |answer: &CommandResult| {
+            let results = &mut answer.results.iter();
+            let is_it = |told: &TargetResult| {
+                told.outcome() == Outcome::Done
+                    && (told.program == result.program || result.program.is_empty())
+            };
+            results.any(is_it)
+        };
+        if result.outcome() == Outcome::Done && !answer.is_some_and(is_so) {
+            self.breaks(|| format!("{shown} is told to be done, and was not"));
+        }
+    }
+
+    /// A target that was told not to be attempted, and was.
+    pub(super) fn attempted(&self) -> Option<&String> {
+        let mut wrong = self.unattempted.iter();
+        let wrong = wrong.find(|(name, _)| self.begun.contains_key(*name));
+        wrong.map(|(_, shown)| shown)
+    }
+
     /// The fleet holds a program, or lets it go: then it may come up.
     pub(super) fn held(&mut self, host: usize, key: &Key, is_held: bool) {
         let place = (host, key.to_string());
@@ -196,6 +272,7 @@ impl Witness {
     /// After a boot what is configured to start starts.
     pub(super) fn rebooted(&mut self, host: usize) {
         self.stopped.retain(|(of, _), _| *of != host);
+        self.leave.retain(|(of, _), _| *of != host);
     }
 
     /// A host's programs are in a new state.
@@ -228,6 +305,15 @@ impl Witness {
 fn brings_up(command: &Command) -> bool {
     let verb = command.action.and_then(|action| action.verb);
     matches!(verb, Some(Verb::Start(_) | Verb::Restart(_)))
+}
+
+/// Whether a command ends processes.
+fn takes_down(command: &Command) -> bool {
+    let verb = command
+        .action
+        .as_ref()
+        .and_then(|action| action.verb.as_ref());
+    matches!(verb, Some(Verb::Stop(_) | Verb::Restart(_)))
 }
 
 fn key_of(shown: &str) -> Key {

@@ -335,6 +335,9 @@ impl World {
 
     /// Why they do not all agree; absent: they do.
     fn disagreement(&mut self) -> Option<String> {
+        if let Some(target) = self.stage.witness.attempted() {
+            return Some(format!("{target} was told not to be attempted, and was"));
+        }
         let now = self.stage.schedule.now();
         let what = match now > self.calm_since + GENTLE {
             true => Control::Cancel,
