@@ -50,6 +50,8 @@ impl Host {
             };
             let policy = Policy {
                 autostart: name != "web_1" || number.is_multiple_of(2),
+                // Commands for several programs are under way for a while.
+                startsecs: Duration::from_secs(if name == "web_0" { 5 } else { 1 }),
                 stopwaitsecs: Duration::from_secs(2),
                 ..Policy::default()
             };

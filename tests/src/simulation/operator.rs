@@ -211,7 +211,7 @@ impl Operator {
         };
         let mut changed = Vec::new();
         for _ in 0..=stage.dice.below(6) {
-            let host = &hosts[stage.dice.below(hosts.len())];
+            let host = &hosts[stage.dice.below(stage.focus)];
             let desired = controller.store.change(host, change.clone());
             changed.push((host.clone(), desired));
         }
@@ -402,16 +402,17 @@ fn number_of(host: &str) -> Option<usize> {
 
 /// Some hosts.
 fn selection(stage: &mut Stage) -> HostSelection {
+    let is_wide = stage.focus > 10;
     let include = match stage.dice.below(4) {
-        0 => {
+        0 if is_wide => {
             return HostSelection {
                 all: true,
                 ..Default::default()
             };
         }
-        1 => vec![format!("h{}*", stage.dice.below(5))],
+        1 if is_wide => vec![format!("h{}*", stage.dice.below(5))],
         _ => (0..=stage.dice.below(8))
-            .map(|_| format!("h{:02}", 1 + stage.dice.below(50)))
+            .map(|_| format!("h{:02}", 1 + stage.dice.below(stage.focus)))
             .collect(),
     };
     HostSelection {

@@ -257,6 +257,8 @@ impl Witness {
         } else {
             self.held.remove(&place);
             self.stopped.remove(&place);
+            self.n_begun += 1;
+            self.brought_up.insert(place, self.n_begun);
         }
     }
 

@@ -68,6 +68,8 @@ pub(super) struct Stage {
     pub(super) witness: Witness,
     pub(super) mischief: Mischief,
     pub(super) is_calm: bool,
+    /// At so many hosts, the first ones, things are done and break.
+    pub(super) focus: usize,
 }
 
 /// What a run came to.
@@ -161,6 +163,7 @@ impl World {
             disorder: dice.one_of(&[0, 20, 100]),
             lies: dice.one_of(&[0, 0, 30]),
         };
+        let focus = dice.one_of(&[HOSTS, HOSTS, 8, 2]);
         let mut stage = Stage {
             dice,
             schedule: Schedule::new(),
@@ -168,6 +171,7 @@ impl World {
             witness: Witness::default(),
             mischief,
             is_calm: false,
+            focus,
         };
         let hosts: Vec<Host> = (0..HOSTS).map(|n| Host::new(n, &mut stage)).collect();
         let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
@@ -281,7 +285,10 @@ impl World {
             return;
         }
         self.operator.act(stage, &mut self.controller, &self.names);
-        let pause = stage.dice.millis(500, 6000);
+        let pause = match stage.focus < HOSTS {
+            true => stage.dice.millis(100, 2000),
+            false => stage.dice.millis(500, 6000),
+        };
         stage.schedule.after(pause, Event::Act);
     }
 
@@ -292,7 +299,7 @@ impl World {
             return;
         }
         self.figures.faults += 1;
-        let number = stage.dice.below(HOSTS);
+        let number = stage.dice.below(stage.focus);
         let host = &mut self.hosts[number];
         match stage.dice.below(100) {
             0..35 => stage.cut_all(Some(number)),
@@ -310,7 +317,7 @@ impl World {
             85..90 => stage.cut_all(None),
             // A part of the fleet at once.
             _ => {
-                for host in 0..HOSTS {
+                for host in 0..stage.focus {
                     if stage.dice.chance(300) {
                         stage.cut_all(Some(host));
                     }
