@@ -214,7 +214,7 @@ impl Hub {
             let input = feeds.next(&core).await;
             core.handle(input);
             core.elapse();
-            core.advance();
+            core.advance(clock::now());
             core.gear.logs.go();
             core.gear.rest(clock::now());
             if let Course::Done(mode) = core.course {
@@ -229,7 +229,8 @@ impl Hub {
 impl Feeds {
     /// The next input. Reports come first: a crashed program waits for its restart.
     async fn next(&mut self, core: &Core) -> Input {
-        let deadline = core.gear.next_deadline().map(clock::instant);
+        let deadlines = [core.gear.next_deadline(), core.course.deadline()];
+        let deadline = deadlines.into_iter().flatten().min().map(clock::instant);
         let is_waiting = core.gear.outbox.is_waiting();
         let port = core.gear.outbox.port().clone();
         tokio::select! {

@@ -41,7 +41,7 @@ use task::Task;
 const INPUTS: usize = 4096;
 
 /// How long the listeners may take to hear of the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long somebody who wants to show the listeners waits for it.
 const VIEW: Duration = Duration::from_millis(200);
@@ -79,6 +79,8 @@ pub enum Notice {
     },
     /// Everything is about to be stopped.
     Stopping,
+    /// Listeners are about to be stopped: the hub is to be told when they have heard all there is.
+    LastWords,
     /// There is a process.
     Spawned {
         /// Whose.
@@ -169,6 +171,13 @@ impl Listeners {
         if let Err(mpsc::error::TrySendError::Full(_)) = sent {
             self.shared.missed.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Asks for [`HubHandle::listeners_heard`] when everything has been heard that was told before.
+    /// False: nobody is there to answer.
+    pub fn last_words(&self) -> bool {
+        let is_wanted = self.shared.is_wanted.load(Ordering::Relaxed);
+        is_wanted && self.inputs.try_send(Input::Hub(Notice::LastWords)).is_ok()
     }
 
     /// A group is about to be supervised. Returns when its pool, if it is one, hears everything.

@@ -369,6 +369,27 @@ fn who_listens_hears_of_the_end_before_it_is_stopped() {
     assert_eq!(names(&agent), TO_THE_END);
 }
 
+/// Also when they end at once, and have to be killed.
+#[test]
+fn who_listens_hears_how_every_program_has_ended() {
+    let programs = "[program:app]\ncommand=/bin/sleep 1000\nstartsecs=0\n\
+                    [program:hard]\ncommand=/bin/sh -c 'trap \"\" TERM; echo up; sleep 1000'\nstopwaitsecs=1\n\
+                    stdout_logfile={at}/hard.log\nstartsecs=0\n";
+    let mut agent = started("l", "PROCESS_STATE_STOPPED", programs);
+    eventually("it does not mind to be asked", || {
+        fs::read_to_string(agent.directory.path().join("hard.log")).is_ok_and(|log| !log.is_empty())
+    });
+    agent.call("shutdown", &[]);
+    eventually("the agent ends", || agent.ended());
+    let heard = heard(&agent, "l");
+    let of = |name: &str| format!("PROCESS_STATE_STOPPED processname:{name} ");
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(
+        heard[0].starts_with(&of("app")) && heard[1].starts_with(&of("hard")),
+        "{heard:?}"
+    );
+}
+
 #[test]
 fn who_listens_hears_of_an_end_by_a_signal() {
     let mut agent = at_rest();

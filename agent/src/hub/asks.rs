@@ -56,6 +56,7 @@ impl Core {
                 done.send(()).ok();
             }
             Ask::RestartRun { key, attempt } => self.restart_run(&key, attempt),
+            Ask::ListenersHeard => self.course.listeners_heard(),
             Ask::Shutdown { mode, done } => self.shut_down(mode, done),
         }
     }

@@ -100,7 +100,7 @@ fn answer(
         Ask::Desire { done, .. } => {
             done.send(()).ok();
         }
-        Ask::Listener { .. } | Ask::RestartRun { .. } => {}
+        Ask::Listener { .. } | Ask::RestartRun { .. } | Ask::ListenersHeard => {}
         Ask::Stdin { answer, .. } => drop(answer.send(Err(super::NoStdin::NoPipe))),
         Ask::Shutdown { done, .. } => {
             journal.end();

@@ -132,6 +132,8 @@ pub(super) enum Ask {
         key: Key,
         attempt: u64,
     },
+    /// The listeners have heard all that they are to hear before they are stopped.
+    ListenersHeard,
     Shutdown {
         mode: Shutdown,
         done: oneshot::Sender<()>,
@@ -285,6 +287,12 @@ impl HubHandle {
         let key = key.clone();
         // The only error is that the hub has gone.
         self.asks.send(Ask::RestartRun { key, attempt }).await.ok();
+    }
+
+    /// The answer to [`Notice::LastWords`](crate::listeners::Notice::LastWords).
+    pub async fn listeners_heard(&self) {
+        // The only error is that the hub has gone.
+        self.asks.send(Ask::ListenersHeard).await.ok();
     }
 
     /// Ends the hub; returns when that is done. A second call waits for the first one's end.

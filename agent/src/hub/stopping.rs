@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rsv_keeper::message::{Exit, Request, StopsAll};
-use rsv_supervise::{Ask, Event, Phase, State};
+use rsv_supervise::{Ask, Event, Phase, State, Tick};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::handle::Shutdown;
 use super::outbox::Outbox;
 use super::{Core, Feeds, Key, LAST_WORDS, verdicts};
+use crate::listeners::FAREWELL;
 
 /// What the hub is on.
 #[derive(Debug)]
@@ -29,9 +30,40 @@ pub(super) struct Stopping {
     levels: Vec<Vec<Key>>,
     /// Told to stop, and not yet at rest.
     waiting: BTreeSet<Key>,
+    last_words: LastWords,
+}
+
+/// What event listeners are told before their own level is stopped: how the programs before them have
+/// ended.
+#[derive(Debug, Clone, Copy)]
+enum LastWords {
+    Unsaid,
+    /// Not every listener has answered; at that moment they have had time enough.
+    SaidUntil(Tick),
+    Heard,
 }
 
 impl Course {
+    /// Notes that the listeners have heard what they were told.
+    pub(super) fn listeners_heard(&mut self) {
+        if let Self::Stopping(stopping) = self
+            && let LastWords::SaidUntil(_) = stopping.last_words
+        {
+            stopping.last_words = LastWords::Heard;
+        }
+    }
+
+    /// When the listeners are not waited for any longer.
+    pub(super) fn deadline(&self) -> Option<Tick> {
+        match self {
+            Self::Stopping(stopping) => match stopping.last_words {
+                LastWords::SaidUntil(at) => Some(at),
+                LastWords::Unsaid | LastWords::Heard => None,
+            },
+            Self::Serving | Self::Done(_) => None,
+        }
+    }
+
     /// Notes that a program may have come to rest.
     pub(super) fn at_rest(&mut self, key: &Key, phase: &Phase) {
         if let Self::Stopping(stopping) = self
@@ -72,6 +104,7 @@ impl Core {
         self.course = Course::Stopping(Stopping {
             levels,
             waiting: BTreeSet::new(),
+            last_words: LastWords::Unsaid,
         });
         self.tell_intent();
         for key in self.keys_in(State::Backoff) {
@@ -88,10 +121,24 @@ impl Core {
     }
 
     /// Goes on to the next level when one is at rest.
-    pub(super) fn advance(&mut self) {
+    pub(super) fn advance(&mut self, now: Tick) {
         while let Course::Stopping(stopping) = &mut self.course
             && stopping.waiting.is_empty()
         {
+            let is_listener = |key| self.slots.get(key).is_some_and(|s| s.listening.is_some());
+            let has_listeners = stopping
+                .levels
+                .last()
+                .is_some_and(|level| level.iter().any(is_listener));
+            match stopping.last_words {
+                LastWords::Unsaid if has_listeners && self.gear.listeners.last_words() => {
+                    stopping.last_words = LastWords::SaidUntil(now + FAREWELL);
+                    return;
+                }
+                LastWords::SaidUntil(at) if now < at => return,
+                LastWords::Unsaid | LastWords::SaidUntil(_) | LastWords::Heard => {}
+            }
+            stopping.last_words = LastWords::Unsaid;
             let Some(level) = stopping.levels.pop() else {
                 self.course = Course::Done(Shutdown::StopPrograms);
                 return;

@@ -58,6 +58,8 @@ pub(super) struct Task {
     ticks: Ticks,
     /// Who waits until the listeners have heard of the end.
     farewell: Option<oneshot::Sender<()>>,
+    /// The hub wants to know when all is heard.
+    is_awaited: bool,
 }
 
 impl Task {
@@ -72,6 +74,7 @@ impl Task {
             writes: JoinSet::new(),
             ticks: Ticks::new(since_epoch()),
             farewell: None,
+            is_awaited: false,
         }
     }
 
@@ -79,11 +82,8 @@ impl Task {
         loop {
             let effects = self.pools.advance(Instant::now());
             self.carry_out(effects).await;
-            if self.pools.is_quiet()
-                && let Some(farewell) = self.farewell.take()
-            {
-                // Whoever waits may have lost patience.
-                farewell.send(()).ok();
+            if self.pools.is_quiet() {
+                self.say_quiet().await;
             }
             let tick = tick::until_next(since_epoch(), |kind| self.pools.wants(kind));
             let wake = self.pools.next_wake().map(tokio::time::Instant::from_std);
@@ -101,6 +101,17 @@ impl Task {
                 () = sleep_until(wake) => Vec::new(),
             };
             self.carry_out(effects).await;
+        }
+    }
+
+    /// Tells whoever waits for it that everything has been heard.
+    async fn say_quiet(&mut self) {
+        if let Some(farewell) = self.farewell.take() {
+            // Whoever waits may have lost patience.
+            farewell.send(()).ok();
+        }
+        if std::mem::take(&mut self.is_awaited) {
+            self.hub.listeners_heard().await;
         }
     }
 
@@ -151,6 +162,10 @@ impl Task {
         let now = Instant::now();
         match notice {
             Notice::Stopping => self.pools.publish(Event::stopping()),
+            Notice::LastWords => {
+                self.is_awaited = true;
+                Vec::new()
+            }
             Notice::Adopted {
                 key,
                 attempt,
