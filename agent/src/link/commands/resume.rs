@@ -256,10 +256,12 @@ fn reach(now: &wire::HostStatus, name: &str, pid: u32) -> Reach {
         return Reach::Gone;
     };
     let is_same = program.pid.unwrap_or(0) == pid;
-    let is_on_its_way = matches!(
-        program.state(),
-        ProcessState::Stopping | ProcessState::Backoff
-    );
+    let is_on_its_way = match program.state() {
+        ProcessState::Stopping | ProcessState::Backoff => true,
+        // It is being spawned, and may well have been stopped for that.
+        ProcessState::Starting => program.pid.is_none(),
+        _ => false,
+    };
     match is_same && !is_on_its_way {
         true => Reach::Untouched,
         false => Reach::Touched,
@@ -310,6 +312,7 @@ mod tests {
             (Stopping, 7, 7, Reach::Touched),
             (Running, 8, 7, Reach::Touched),
             (Starting, 8, 0, Reach::Touched),
+            (Starting, 0, 0, Reach::Touched),
             (Stopped, 0, 7, Reach::Touched),
             (Backoff, 0, 0, Reach::Touched),
         ] {
