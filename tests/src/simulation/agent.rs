@@ -526,6 +526,7 @@ impl Host {
             return;
         };
         let status = agent.programs.status(&["all".to_owned()]);
+        stage.witness.resumed(self.number, &order.command.id);
         let resumption = Resumption::new(now, &order, begun, &status);
         let acts = resumption.acts().to_vec();
         self.run(stage, &order.command.id, &acts, Some(resumption));

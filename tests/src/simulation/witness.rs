@@ -111,7 +111,19 @@ impl Witness {
         if deadline.is_none_or(|deadline| deadline + TOLERANCE < now) {
             self.breaks(|| format!("h{:02} begins command {id} after its deadline", host + 1));
         }
-        let Some(begun) = self.begun.get_mut(&(host, id)) else {
+        self.runs(host, &id);
+    }
+
+    /// A host finishes a command that was noted: it may have been killed before it ran it.
+    pub(super) fn resumed(&mut self, host: usize, command: &str) {
+        let begun = self.begun.get(&(host, command.to_owned()));
+        if begun.is_some_and(|begun| !begun.is_run) {
+            self.runs(host, command);
+        }
+    }
+
+    fn runs(&mut self, host: usize, command: &str) {
+        let Some(begun) = self.begun.get_mut(&(host, command.to_owned())) else {
             return;
         };
         begun.is_run = true;
