@@ -14,6 +14,9 @@ needs() {
     command -v npm >/dev/null || echo npm
     command -v zsh >/dev/null || echo zsh
     command -v fish >/dev/null || echo fish
+    command -v ip >/dev/null || echo iproute2
+    command -v nft >/dev/null || echo nftables
+    command -v nsenter >/dev/null || echo util-linux
     command -v prometheus >/dev/null || echo prometheus
 }
 missing=$(needs)

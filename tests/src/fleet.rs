@@ -1,4 +1,4 @@
-//! A controller and hosts that have joined it, with real certificates on loopback.
+//! A controller and hosts that have joined it, with real certificates, on loopback or in namespaces.
 
 use std::{
     net::TcpListener,
@@ -14,10 +14,14 @@ use crate::{
     daemon::Daemon,
     eventually::{eventually, within},
     host::Host,
+    network::{CONTROLLER, Network},
 };
 
 /// How often sessions beat in tests: three missed ones take less than two seconds.
 const HEARTBEAT: &str = "500ms";
+
+/// Where a controller with a network namespace of its own listens.
+const PORT: u16 = 7443;
 
 /// A running fleet in one temporary directory.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Fleet {
     // Fields are dropped in this order: hosts leave before their controller goes.
     hosts: Vec<Host>,
     controller: Option<Daemon>,
+    network: Option<Network>,
+    name: String,
     address: String,
     directory: TempDir,
 }
@@ -51,21 +57,38 @@ impl Fleet {
     ///
     /// When any of it does not work.
     pub fn without_hosts() -> Self {
+        Self::at("localhost", format!("127.0.0.1:{}", free_port()), None)
+    }
+
+    /// As [`Fleet::start`], but the controller and each host have a network namespace of their own.
+    ///
+    /// # Panics
+    ///
+    /// When any of it does not work, such as without root.
+    pub fn apart(names: &[&str], programs: &str) -> Self {
+        let address = format!("{CONTROLLER}:{PORT}");
+        let mut fleet = Self::at(CONTROLLER, address, Some(Network::new()));
+        for name in names {
+            fleet.add(name, programs);
+        }
+        fleet.wait_connected(names.len());
+        fleet
+    }
+
+    fn at(name: &str, address: String, network: Option<Network>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("rsv")
             .tempdir()
             .expect("a directory");
-        let address = format!("127.0.0.1:{}", free_port());
-        let mut init = command(
-            "rsv-controller",
-            ["init", "--name", "localhost", "--state-dir"],
-        );
+        let mut init = command("rsv-controller", ["init", "--name", name, "--state-dir"]);
         init.arg(directory.path().join("ctl"))
             .args(["--listen", &address, "--admin", "admin"]);
         run(&mut init).expect_code(0);
         let mut fleet = Self {
             hosts: Vec::new(),
             controller: None,
+            network,
+            name: name.to_owned(),
             address,
             directory,
         };
@@ -85,7 +108,9 @@ impl Fleet {
         controller
             .arg(self.path().join("ctl"))
             .envs(environment.iter().copied());
-        self.controller = Some(Daemon::start(&mut controller, &self.path().join("ctl.out")));
+        let mut controller = self.here(controller);
+        let log = self.path().join("ctl.out");
+        self.controller = Some(Daemon::start(&mut controller, &log));
         eventually("the controller answers", || {
             self.rsv(["host", "ls"]).code == 0
         });
@@ -109,6 +134,10 @@ impl Fleet {
     /// When any of it does not work.
     pub fn add(&mut self, name: &str, programs: &str) {
         let mut host = Host::new(self.path(), name, &self.settings(), programs);
+        if let Some(network) = &mut self.network {
+            network.host(name);
+            host = host.in_namespace(network.namespace(name));
+        }
         self.join(&host, &self.token(name)).expect_code(0);
         host.start();
         self.hosts.push(host);
@@ -117,7 +146,8 @@ impl Fleet {
     /// The `[agent]` settings of a host of this fleet.
     pub fn settings(&self) -> String {
         format!(
-            "controller = localhost:{}\n",
+            "controller = {}:{}\n",
+            self.name,
             self.address.rsplit(':').next().unwrap_or_default()
         )
     }
@@ -141,7 +171,8 @@ impl Fleet {
     /// Lets a host join with a token.
     pub fn join(&self, host: &Host, token: &str) -> Ended {
         let mut join = command("rsv-agent", ["join", "-c"]);
-        run(join.arg(host.configuration()).args(["--token", token]))
+        join.arg(host.configuration()).args(["--token", token]);
+        run(&mut host.here(join))
     }
 
     /// A host by name.
@@ -160,7 +191,24 @@ impl Fleet {
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut rsv = command("rsv", arguments);
         rsv.env("RSV_CONTEXT", self.context());
-        rsv
+        self.here(rsv)
+    }
+
+    /// The network between the hosts.
+    ///
+    /// # Panics
+    ///
+    /// When the fleet is on loopback.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a fleet in namespaces")
+    }
+
+    /// A command as it runs where the controller does.
+    fn here(&self, command: Command) -> Command {
+        match &self.network {
+            Some(network) => network.inside("controller", &command),
+            None => command,
+        }
     }
 
     /// Runs the command line as the first admin.

@@ -3,12 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{
     command::{Ended, command, run},
     daemon::Daemon,
     eventually::{PATIENCE, eventually},
+    network::inside,
 };
 
 /// A host: a directory, a configuration, and the two processes.
@@ -16,6 +18,8 @@ use crate::{
 pub struct Host {
     name: String,
     directory: PathBuf,
+    /// The network namespace it is in; absent: the machine's.
+    namespace: Option<String>,
     // The agent goes first: it stops the programs in order.
     agent: Option<Daemon>,
     keeper: Option<Daemon>,
@@ -34,11 +38,27 @@ impl Host {
         let host = Self {
             name: name.to_owned(),
             directory,
+            namespace: None,
             agent: None,
             keeper: None,
         };
         host.configure(settings, programs);
         host
+    }
+
+    /// The same host in a network namespace, before it is started.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: String) -> Self {
+        self.namespace = Some(namespace);
+        self
+    }
+
+    /// A command as it runs on this host.
+    pub fn here(&self, command: Command) -> Command {
+        match &self.namespace {
+            Some(namespace) => inside(namespace, &command),
+            None => command,
+        }
     }
 
     /// Replaces the configuration.
@@ -84,7 +104,10 @@ impl Host {
         if self.keeper.is_none() {
             let mut keeper = command("rsv-keeper", ["--socket"]);
             keeper.arg(self.path("keeper.sock"));
-            self.keeper = Some(Daemon::start(&mut keeper, &self.path("keeper.out")));
+            self.keeper = Some(Daemon::start(
+                &mut self.here(keeper),
+                &self.path("keeper.out"),
+            ));
         }
         self.start_agent_with(environment);
         eventually("the agent answers", || self.rsv(["version"]).code == 0);
@@ -113,7 +136,10 @@ impl Host {
         agent
             .arg(self.configuration())
             .envs(environment.iter().copied());
-        self.agent = Some(Daemon::start(&mut agent, &self.path("agent.out")));
+        self.agent = Some(Daemon::start(
+            &mut self.here(agent),
+            &self.path("agent.out"),
+        ));
     }
 
     /// The agent's process.

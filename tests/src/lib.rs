@@ -7,6 +7,7 @@
 //! * [`daemon`]: a program that runs until it is told to stop
 //! * [`host`]: one keeper and one agent with a configuration of their own
 //! * [`fleet`]: a controller and hosts that have joined it
+//! * [`network`]: hosts in network namespaces, and what goes wrong between them
 //! * [`simulation`]: a fleet of pure machines, without a process
 //! * [`lines`]: numbered lines, and the log that must hold them
 //! * [`site`]: a daemon, ours or Supervisor's, with a configuration
@@ -21,6 +22,7 @@ pub mod eventually;
 pub mod fleet;
 pub mod host;
 pub mod lines;
+pub mod network;
 pub mod prometheus;
 pub mod python;
 pub mod simulation;
