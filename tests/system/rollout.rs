@@ -1,6 +1,6 @@
 //! An operation over many hosts, while the controller and an agent are killed under it.
 
-use rsv_tests::{eventually::eventually, fleet::Fleet};
+use rsv_tests::{eventually::eventually, fleet::Fleet, network::Fault};
 use serde_json::Value;
 
 /// `app` says in a file when it is started, and takes a moment until it counts as started, so that a
@@ -127,4 +127,64 @@ fn a_rollout_that_fails_stops_within_its_budget_and_says_so() {
     for name in ["h03", "h04"] {
         assert_eq!(fleet.host(name).lines("app.starts"), 1, "{name}");
     }
+}
+
+/// The storm in namespaces: two hosts are cut off, the controller dies twice and an agent once. Needs root.
+#[test]
+fn a_rollout_in_a_storm_restarts_each_program_once_and_reports_exactly_that() {
+    let mut fleet = Fleet::apart(&HOSTS, PROGRAMS);
+    for name in HOSTS {
+        eventually("app runs", || fleet.host(name).state("app") == "RUNNING");
+    }
+    let flags = ["--batch", "3", "--gate", "running", "--deadline", "90s"];
+    let restart = ["-A", "restart", "app", "--on-fail", "continue", "--detach"];
+    let begun = fleet.rsv(restart.into_iter().chain(flags)).expect_code(0);
+    let id = begun.stdout.trim().to_owned();
+
+    // One host is cut off while it restarts its program, another long before it is its turn.
+    eventually("h02 is under way", || {
+        fleet.host("h02").lines("app.starts") == 2
+    });
+    fleet.network().break_link("h02", Fault::Cut);
+    fleet.network().break_link("h08", Fault::Cut);
+    eventually("both are missed", || fleet.connected() == HOSTS.len() - 2);
+    assert_eq!(operation(&fleet, &id)["state"], "running");
+    fleet.controller().kill();
+    fleet.start_controller();
+    fleet.wait_connected(HOSTS.len() - 2);
+    assert!(touched(&mut fleet) <= 3, "h02 is still waited for");
+    fleet.network().heal("h02");
+
+    eventually("h05 is under way", || {
+        fleet.host("h05").lines("app.starts") == 2
+    });
+    fleet.host("h05").agent().kill();
+    fleet.controller().kill();
+    fleet.start_controller();
+    fleet.host("h05").start();
+
+    eventually("it is the turn of h08", || {
+        fleet.host("h07").lines("app.starts") == 2
+    });
+    assert_eq!(fleet.host("h08").lines("app.starts"), 1);
+    fleet.network().heal("h08");
+
+    let watched = fleet.rsv(["-o", "json", "op", "watch", &id]).expect_code(0);
+    let watched = watched.json();
+    let targets = watched["targets"].as_array().expect("a list of targets");
+    let mut reported: Vec<&str> = targets
+        .iter()
+        .filter(|target| target["program"] == "app" && target["outcome"] == "done")
+        .filter_map(|target| target["host"].as_str())
+        .collect();
+    reported.sort_unstable();
+    assert_eq!(reported, HOSTS, "{watched}");
+    assert_eq!(targets.len(), HOSTS.len(), "{watched}");
+    for name in HOSTS {
+        assert_eq!(fleet.host(name).lines("app.starts"), 2, "{name}");
+        assert_eq!(fleet.host(name).state("app"), "RUNNING", "{name}");
+    }
+    let shown = operation(&fleet, &id);
+    assert_eq!(shown["state"], "finished", "{shown}");
+    assert_eq!(shown["done"], 12, "{shown}");
 }
