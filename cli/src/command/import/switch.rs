@@ -79,7 +79,9 @@ impl Switch {
             (
                 "Or without systemd",
                 vec![
+                    format!("pid=$(supervisorctl -c {file} pid)"),
                     format!("supervisorctl -c {file} shutdown"),
+                    "while kill -0 \"$pid\" 2>/dev/null; do sleep 1; done".to_owned(),
                     format!("rsv-agent -c {file}"),
                 ],
             ),
