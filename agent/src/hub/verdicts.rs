@@ -1,6 +1,6 @@
 //! What came of an action, for whoever asked: who waits for which program, and what each is told.
 //!
-//! Pure but for [`send`]. Invariant: whoever asked is told exactly once for each program.
+//! Pure but for `send`. Invariant: whoever asked is told exactly once for each program.
 
 use rsv_proto::wire;
 use rsv_supervise::{Ask, Effect, Opened, Phase, Refusal, Step, Verdict, Wait};

@@ -2,9 +2,9 @@
 //!
 //! What the programs look like now, beside what they looked like before, tells how far it came. Starts
 //! and stops may be asked for again: the second time there is nothing left to be done. A restart that has
-//! not touched its program is run, if it is still in time; one that has is only waited for. A signal
+//! not touched its program is run; one that has is only waited for. A signal
 //! leaves no trace: its fate remains unknown. A program that a later command took the other way is that
-//! command's, and left alone. [`Resumption`] decides, and is pure.
+//! command's, and left alone. Nothing is begun after the deadline. [`Resumption`] decides, and is pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -120,9 +120,14 @@ impl Resumption {
             .partition(|(name, _)| begun.overtaken.contains(name));
         let action = order.command.action.unwrap_or_default();
         match action.verb {
-            Some(Verb::Start(_) | Verb::Stop(_)) => {
-                let names = own.into_iter().map(|(name, _)| name.clone());
-                resumption.act(order, action, names.collect());
+            Some(verb @ (Verb::Start(_) | Verb::Stop(_))) => {
+                let names = own.iter().map(|(name, _)| name.clone());
+                let (late, others) = match lateness(now, order) {
+                    Some(_) => names.partition(|name| is_to_be_done(status, name, verb)),
+                    None => (Vec::new(), names.collect()),
+                };
+                resumption.expire(now, order, late);
+                resumption.act(order, action, others);
             }
             Some(Verb::Restart(_)) => resumption.restart(now, order, &own, status),
             // A signal, and what is not done to programs.
@@ -177,19 +182,23 @@ impl Resumption {
             }
         }
         let touched = self.touched.iter().cloned().collect();
-        let lateness = order.due.and_then(|due| now.checked_sub(due));
-        match lateness {
-            Some(by) => self
-                .results
-                .extend(untouched.into_iter().map(|program| TargetResult {
-                    program,
-                    outcome: Outcome::Expired.into(),
-                    detail: late(by),
-                    ..Default::default()
-                })),
+        match lateness(now, order) {
+            Some(_) => self.expire(now, order, untouched),
             None => self.act(order, of(Verb::Restart(RestartAction {})), untouched),
         }
         self.act(order, of(Verb::Start(StartAction {})), touched);
+    }
+
+    /// It is too late for these programs.
+    fn expire(&mut self, now: Duration, order: &Order, names: Vec<String>) {
+        let detail = lateness(now, order).map(late).unwrap_or_default();
+        let expired = names.into_iter().map(|program| TargetResult {
+            program,
+            outcome: Outcome::Expired.into(),
+            detail: detail.clone(),
+            ..Default::default()
+        });
+        self.results.extend(expired);
     }
 
     /// Acts on exactly these programs.
@@ -249,10 +258,35 @@ fn of(verb: Verb) -> Action {
     Action { verb: Some(verb) }
 }
 
+/// By how much a deadline has passed; absent: it has not.
+fn lateness(now: Duration, order: &Order) -> Option<Duration> {
+    now.checked_sub(order.due?)
+}
+
+fn found<'a>(now: &'a wire::HostStatus, name: &str) -> Option<&'a wire::ProcessStatus> {
+    let mut programs = now.programs.iter();
+    programs.find(|p| display_name(&p.group, &p.name) == name)
+}
+
+/// Whether a start or a stop would change how a program is by now.
+fn is_to_be_done(now: &wire::HostStatus, name: &str, verb: Verb) -> bool {
+    let Some(program) = found(now, name) else {
+        return false;
+    };
+    let is_up = matches!(
+        program.state(),
+        ProcessState::Running | ProcessState::Starting | ProcessState::Backoff
+    );
+    match verb {
+        Verb::Stop(_) => is_up,
+        // A start of what is being stopped is done after the stop.
+        _ => !is_up,
+    }
+}
+
 /// How far the restart of a program came that had this process before.
 fn reach(now: &wire::HostStatus, name: &str, pid: u32) -> Reach {
-    let is_it = |p: &&wire::ProcessStatus| display_name(&p.group, &p.name) == name;
-    let Some(program) = now.programs.iter().find(is_it) else {
+    let Some(program) = found(now, name) else {
         return Reach::Gone;
     };
     let is_same = program.pid.unwrap_or(0) == pid;
@@ -362,6 +396,34 @@ mod tests {
             let results = resumption.finish(Vec::new()).results;
             let found = results.first().map(|r| (r.outcome(), r.refusal()));
             assert_eq!(found, expected, "{verb:?} {later:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_begun_in_time_is_not_begun_late() {
+        use ProcessState::{Backoff, Exited, Running, Stopped, Stopping};
+        let (start, stop) = (Verb::Start(StartAction {}), Verb::Stop(wire::StopAction {}));
+        for (verb, state, pid, expected) in [
+            (start, Stopped, 0, true),
+            (start, Exited, 0, true),
+            (start, Stopping, 7, true),
+            (start, Running, 7, false),
+            (stop, Running, 7, true),
+            (stop, Backoff, 0, true),
+            (stop, Stopping, 7, false),
+            (stop, Stopped, 0, false),
+        ] {
+            let order = order(verb);
+            let begun = Begun::new("boot", &order, vec![("app".to_owned(), pid)]);
+            for (at, is_late) in [(9, false), (12, true)] {
+                let status = now(state, pid);
+                let resumption = Resumption::new(Duration::from_secs(at), &order, &begun, &status);
+                let is_expired = resumption.acts().is_empty();
+                assert_eq!(is_expired, is_late && expected, "{verb:?} {state:?} {at}");
+                let results = resumption.finish(Vec::new()).results;
+                let expired = results.iter().map(TargetResult::outcome);
+                assert!(expired.eq(is_expired.then_some(Outcome::Expired)));
+            }
         }
     }
 
