@@ -54,8 +54,8 @@ pub(crate) fn record(span: &Span, exit: Exit) {
 /// Sends what there is, within [`FLUSH`].
 pub(crate) async fn finish(telemetry: Option<Telemetry>) {
     if let Some(telemetry) = telemetry {
-        let flushed = tokio::task::spawn_blocking(|| telemetry.shutdown());
+        let flushed = tokio::task::spawn_blocking(|| telemetry.shutdown(FLUSH));
         // What is not sent by then is given up.
-        let _late = tokio::time::timeout(FLUSH, flushed).await;
+        let _flushed = flushed.await;
     }
 }

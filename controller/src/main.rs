@@ -17,7 +17,7 @@ use rsv_controller::{
     status::chain,
     store::StoreError,
 };
-use rsv_proto::telemetry::Telemetry;
+use rsv_proto::telemetry::{FLUSH, Telemetry};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -117,7 +117,7 @@ async fn serve(
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopped");
     if let Some(telemetry) = telemetry {
-        drop(tokio::task::spawn_blocking(move || telemetry.shutdown()).await);
+        drop(tokio::task::spawn_blocking(move || telemetry.shutdown(FLUSH)).await);
     }
     served.map_err(|e| failed(&e, hint(&e).map(Into::into), FAILED))
 }

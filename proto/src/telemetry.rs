@@ -3,12 +3,13 @@
 //! Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or its `..._TRACES_...` or `..._METRICS_...` form) is set;
 //! the exporters then take every other standard variable too. Spans are queued with a bound and sent in the
 //! background, metrics are read now and then by a thread of their own: a slow or absent collector costs
-//! spans and points, never time.
+//! spans and points, never time. That it is absent is said once, and that it is there again.
 
 mod calls;
 mod signal;
+mod told;
 
-use std::{env, fmt};
+use std::{env, fmt, sync::mpsc, thread, time::Duration};
 
 use opentelemetry::{
     Context, KeyValue,
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 pub use calls::{ClientCalls, ServerCalls};
 use signal::{Signal, is_wanted};
+use told::Told;
 
 /// Where the machine's identity is read from.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -37,6 +39,9 @@ const MACHINE_ID: &str = "/etc/machine-id";
 /// The most series of one metric; what is more comes together under `otel.metric.overflow`. A host of two
 /// thousand programs has eight for each of their states.
 const SERIES: usize = 16 * 1024;
+
+/// How long a daemon that ends may go on sending what is queued.
+pub const FLUSH: Duration = Duration::from_secs(1);
 
 /// Bounds for durations in seconds: the SDK's own are meant for milliseconds.
 pub const SECONDS: [f64; 14] = [
@@ -115,17 +120,24 @@ impl Telemetry {
         Some(layer.with_filter(FilterFn::new(ours)))
     }
 
-    /// Sends what is queued and stops. Blocks: call it off the runtime's own threads.
-    pub fn shutdown(self) {
-        if let Some(traces) = self.traces
-            && let Err(error) = traces.shutdown()
-        {
-            tracing::debug!(%error, "traces were not all exported");
-        }
-        if let Some(metrics) = self.metrics
-            && let Err(error) = metrics.shutdown()
-        {
-            tracing::debug!(%error, "metrics were not all exported");
+    /// Sends what is queued and stops; a collector that does not answer within this time gets no more of
+    /// it. Blocks: call it off the runtime's own threads.
+    pub fn shutdown(self, limit: Duration) {
+        let (done, finished) = mpsc::channel();
+        let flush = move || {
+            if let Some(Err(error)) = self.traces.map(|traces| traces.shutdown()) {
+                tracing::debug!(%error, "traces were not all exported");
+            }
+            if let Some(Err(error)) = self.metrics.map(|metrics| metrics.shutdown()) {
+                tracing::debug!(%error, "metrics were not all exported");
+            }
+            // Nobody waits any more when the answer comes late.
+            done.send(()).ok();
+        };
+        // Without a thread nothing is sent. One that is still at it ends with the program.
+        let started = thread::Builder::new().name("flush".into()).spawn(flush);
+        if started.is_ok() && finished.recv_timeout(limit).is_err() {
+            tracing::warn!("the collector does not answer: traces or metrics are lost");
         }
     }
 }
@@ -143,7 +155,7 @@ fn traces(resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
         .with_tonic()
         .build()?;
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(Told::new(exporter, "traces"))
         .with_resource(resource)
         .build())
 }
@@ -159,7 +171,7 @@ fn metrics(resource: Resource) -> Result<SdkMeterProvider, TelemetryError> {
             .ok()
     };
     Ok(SdkMeterProvider::builder()
-        .with_periodic_exporter(exporter)
+        .with_periodic_exporter(Told::new(exporter, "metrics"))
         .with_resource(resource)
         .with_view(many)
         .build())

@@ -87,9 +87,18 @@ impl Collector {
     ///
     /// When no loopback port is to be had.
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    /// Starts a receiver at an address.
+    ///
+    /// # Panics
+    ///
+    /// When it is not to be had.
+    pub fn start_at(address: &str) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let listener = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .block_on(TcpListener::bind(address))
             .expect("a port");
         let address = listener
             .local_addr()

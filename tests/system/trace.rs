@@ -80,6 +80,65 @@ fn nothing_is_exported_and_nothing_waits_without_an_endpoint() {
     fleet.rsv(["-A", "restart", "app"]).expect_code(0);
 }
 
+/// What the daemons log by default of a collector, in order.
+fn told(fleet: &mut Fleet) -> Vec<String> {
+    let log = fleet.host("web01").path("log/agent.log");
+    let log = std::fs::read_to_string(log).expect("the agent's log");
+    let lines = log.lines().filter(|line| line.contains("the collector"));
+    let lines = lines.filter(|line| line.contains("signal=metrics"));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_collector_that_goes_and_comes_is_said_once_each() {
+    let collector = Collector::start();
+    let endpoint = collector.endpoint().to_owned();
+    let mut fleet = Fleet::start(&["web01"], PROGRAMS);
+    fleet.host("web01").agent().kill();
+    fleet.host("web01").start_with(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+    ]);
+    eventually("metrics come", || !collector.points().is_empty());
+    assert_eq!(told(&mut fleet), Vec::<String>::new());
+
+    drop(collector);
+    eventually("the loss is said", || !told(&mut fleet).is_empty());
+    let collector = Collector::start_at(endpoint.trim_start_matches("http://"));
+    eventually("the return is said", || told(&mut fleet).len() > 1);
+    eventually("metrics come again", || !collector.points().is_empty());
+    let lines = told(&mut fleet);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].contains("WARN the collector takes nothing"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains("INFO the collector takes them again"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_collector_that_hangs_holds_up_no_end() {
+    // It accepts connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let mut fleet = Fleet::start(&["web01"], PROGRAMS);
+    fleet.host("web01").agent().kill();
+    fleet
+        .host("web01")
+        .start_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+    fleet.host("web01").rsv(["restart", "app"]).expect_code(0);
+    let started = std::time::Instant::now();
+    fleet.host("web01").agent().terminate();
+    let took = started.elapsed();
+    assert!(took.as_secs() < 5, "it took {took:?}");
+    let log = fleet.host("web01").path("log/agent.log");
+    let log = std::fs::read_to_string(log).expect("the agent's log");
+    assert!(log.contains("WARN the collector does not answer"), "{log}");
+}
+
 #[test]
 fn a_collector_that_is_not_there_does_not_hold_up_a_command() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rsv_config::{Config, Loaded};
-use rsv_proto::telemetry::Telemetry;
+use rsv_proto::telemetry::{FLUSH, Telemetry};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -46,9 +46,6 @@ const CLIENTS: usize = 8;
 
 /// The kernel's id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-/// How long traces may take to leave at the end.
-const FLUSH: Duration = Duration::from_secs(3);
 
 /// Everything that runs.
 struct Running {
@@ -453,10 +450,8 @@ impl Running {
         self.front.stop().await;
         drop(self.leftovers);
         if let Some(telemetry) = self.telemetry {
-            let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown());
-            if tokio::time::timeout(FLUSH, flushed).await.is_err() {
-                info!("traces were not all exported");
-            }
+            let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown(FLUSH));
+            flushed.await.ok();
         }
         info!("ended");
         let log = self.log.clone();
