@@ -255,4 +255,38 @@ mod tests {
             assert_eq!(nearest(word, PROGRAM.iter().copied()), expected, "{word}");
         }
     }
+
+    /// The words between backticks.
+    fn quoted(text: &str) -> impl Iterator<Item = &str> {
+        text.split('`').skip(1).step_by(2)
+    }
+
+    #[test]
+    fn the_page_of_options_has_the_keys_that_are_read() {
+        let page = include_str!("../../COMPATIBILITY.md");
+        let (_, table) = page.split_once("\n## Options\n").unwrap();
+        let mut sections = Vec::new();
+        for row in table.lines().filter(|row| row.starts_with("| `[")) {
+            let columns: Vec<&str> = row.split(" | ").collect();
+            let section = quoted(columns[0]).next().unwrap();
+            let section = section.trim_start_matches('[').trim_end_matches(']');
+            sections.push(section.trim_end_matches('x'));
+            let lists = match known_keys(section) {
+                Known::Keys(lists, _) => lists,
+                Known::Any => &[],
+                Known::NoSuchSection => panic!("nothing reads [{section}]"),
+            };
+            let shared = columns[1].contains("the program's").then_some(PROGRAM);
+            let written = quoted(columns[1]).chain(shared.into_iter().flatten().copied());
+            let mut written: Vec<_> = written.filter(|key| *key != "rlimit_*").collect();
+            let mut read = lists.concat();
+            written.sort_unstable();
+            read.sort_unstable();
+            assert_eq!(written, read, "[{section}]");
+        }
+        let mut all = SECTIONS.to_vec();
+        sections.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(sections, all);
+    }
 }
