@@ -230,6 +230,28 @@ async fn a_keeper_is_started_when_none_answers_and_outlives_the_agent() {
 }
 
 #[tokio::test]
+async fn a_keeper_that_was_started_by_others_meanwhile_is_taken() {
+    let mut rig = Rig::new();
+    // Ends at once, as one does that finds another; and that one answers a moment later.
+    let late = rig.path("late-keeper");
+    let keeper = rig::keeper_binary();
+    let script = format!("#!/bin/sh\nsetsid {} \"$@\" &\nexit 1\n", keeper.display());
+    std::fs::write(&late, script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&late, executable).unwrap();
+    let options = KeeperOptions {
+        binary: KeeperBinary::File(late),
+        ..KeeperOptions::new(rig.socket())
+    };
+    let programs = vec![rig.program("app", "exec sleep 1000")];
+    let agent = rig.agent_with(programs, options, None).await.unwrap();
+    agent.until_state("app", ProcessState::Running).await;
+    agent.stop().await;
+    eventually("the keeper's end", || !rig.socket().exists()).await;
+    rig.forget_keeper();
+}
+
+#[tokio::test]
 async fn a_second_agent_is_told_who_is_there() {
     let rig = Rig::with_keeper();
     let agent = rig.agent(Vec::new()).await;

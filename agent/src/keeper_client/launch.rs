@@ -14,6 +14,10 @@ use super::{KeeperError, KeeperOptions};
 /// The pause between attempts to reach a keeper that is about to be there.
 pub(super) const RETRY: Duration = Duration::from_millis(1);
 
+/// How long another keeper may take to answer when the one that we started has ended at once: it ends when
+/// somebody else's was faster.
+const RIVAL: Duration = Duration::from_millis(500);
+
 /// What to start when no keeper answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeeperBinary {
@@ -33,6 +37,7 @@ pub(super) async fn connect_or_start(
     deadline: Instant,
 ) -> Result<OwnedFd, KeeperError> {
     let mut started = None;
+    let mut ended_at = None;
     loop {
         let source = match packet::connect(&options.socket) {
             Ok(socket) => return Ok(socket),
@@ -54,7 +59,9 @@ pub(super) async fn connect_or_start(
             *child = Some(start(&binary, &options.socket)?);
             started = Some(binary);
         }
-        if let (Some(binary), Some(status)) = (&started, ended(child)) {
+        if let (Some(binary), Some(status)) = (&started, ended(child))
+            && ended_at.get_or_insert_with(Instant::now).elapsed() >= RIVAL
+        {
             let (binary, socket) = (binary.clone(), options.socket.clone());
             return Err(KeeperError::Ended {
                 binary,
