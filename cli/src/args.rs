@@ -8,6 +8,7 @@ mod events;
 mod global;
 mod hosts;
 mod rollout;
+mod scripts;
 mod typed;
 mod watch;
 mod words;
@@ -23,6 +24,7 @@ pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
 pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs, UpdateArgs};
+pub(crate) use scripts::ForScripts;
 pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
 
 /// Programs on this machine, or on every machine of a fleet.

@@ -33,7 +33,7 @@ mod wait;
 use rsv_proto::wire::Wish;
 
 use crate::{
-    args::{ContextVerb, HostVerb, TokenVerb, Verb},
+    args::{ContextVerb, ForScripts, HostVerb, TokenVerb, Verb},
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
 };
@@ -42,6 +42,11 @@ pub(crate) use {op::control, open::is_server};
 
 /// Runs a verb.
 pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit, Failure> {
+    if let ForScripts::Refused { instead } = ForScripts::of(verb.name())
+        && !invocation.ui.output().is_text()
+    {
+        return Err(for_people(&format!("`{}`", verb.name()), instead));
+    }
     match verb {
         Verb::Status(args) => status::run(invocation, args).await,
         Verb::Start(args) => act::run(invocation, act::Asked::Start, args).await,
@@ -89,12 +94,21 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
     }
 }
 
+/// The refusal of what has no form for scripts.
+pub(crate) fn for_people(what: &str, instead: &str) -> Failure {
+    Failure::usage(format!("{what} has no form for scripts")).hint(instead)
+}
+
 /// A word that is no verb: in supervisorctl's manner on this machine, where scripts may try it.
 fn unknown(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
     let line = words.join(" ");
     match invocation.scope()? {
         // What ends supervisorctl's prompt, typed where there is none.
         Scope::Local if matches!(line.as_str(), "quit" | "exit" | "EOF") => {
+            if !invocation.ui.output().is_text() {
+                let what = format!("`{line}` ends a prompt, which");
+                return Err(for_people(&what, "`rsv help` lists what there is"));
+            }
             invocation.ui.line("")?;
             Ok(Exit::Done)
         }

@@ -3,12 +3,16 @@
 //! Hosts and programs are never folded, and every target is there with its outcome. Times are in
 //! RFC 3339; what is not known is null.
 
+mod about;
+
 use std::{collections::BTreeMap, time::SystemTime};
 
 use rsv_proto::{time::from_wire, wire};
 use serde::Serialize;
 
 use crate::{error::Failure, ui::Ui};
+
+pub(crate) use about::{Help, HelpVerb, Man};
 
 /// `status`.
 #[derive(Debug, Serialize)]
@@ -232,8 +236,26 @@ impl Operations {
     /// Of these operations.
     pub(crate) fn new(operations: Vec<Operation>) -> Self {
         Self {
-            schema: "rsv/op/v1",
+            schema: "rsv/op-ls/v1",
             operations,
+        }
+    }
+}
+
+/// `op show`, and the verbs that control one.
+#[derive(Debug, Serialize)]
+pub(crate) struct OneOperation {
+    schema: String,
+    #[serde(flatten)]
+    operation: Operation,
+}
+
+impl OneOperation {
+    /// As this verb shows it.
+    pub(crate) fn new(verb: &str, operation: Operation) -> Self {
+        Self {
+            schema: format!("rsv/{verb}/v1"),
+            operation,
         }
     }
 }
@@ -292,6 +314,8 @@ pub(crate) struct Pids<'a> {
     /// The agent's own, when no program was named.
     pub(crate) agent: Option<u32>,
     pub(crate) programs: &'a [Pid],
+    /// Each name that names nothing.
+    pub(crate) unmatched: &'a [String],
 }
 
 /// A program in `pid`.
@@ -451,15 +475,6 @@ pub(crate) struct AvailableProgram {
     pub(crate) priority: i64,
 }
 
-/// A piece of `maintail`, one a line.
-#[derive(Debug, Serialize)]
-pub(crate) struct MainLogPiece {
-    pub(crate) schema: &'static str,
-    pub(crate) data: String,
-    /// The file was emptied before this.
-    pub(crate) truncated: bool,
-}
-
 /// `ctx ls`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Contexts {
@@ -541,11 +556,12 @@ impl Token {
 }
 
 impl<'a> Pids<'a> {
-    pub(crate) fn new(agent: Option<u32>, programs: &'a [Pid]) -> Self {
+    pub(crate) fn new(agent: Option<u32>, programs: &'a [Pid], unmatched: &'a [String]) -> Self {
         Self {
             schema: "rsv/pid/v1",
             agent,
             programs,
+            unmatched,
         }
     }
 }

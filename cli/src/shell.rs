@@ -18,8 +18,8 @@ use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
 use tokio::runtime::Runtime;
 
 use crate::{
-    args::{Arguments, Global, Verb},
-    command::is_server,
+    args::{Arguments, Global, Output, Verb},
+    command::{for_people, is_server},
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     local::Unconnected,
@@ -65,6 +65,11 @@ struct Shell {
 /// Runs the prompt until its end; `flags` are the words that the process was started with.
 pub(crate) fn run(flags: Vec<OsString>, global: Global, runtime: Runtime) -> Exit {
     let mut ui = Ui::new(&global);
+    if !ui.output().is_text() {
+        let failure = for_people("a prompt", "`rsv -o json help` lists the verbs");
+        ui.failure(&failure);
+        return failure.exit;
+    }
     match Shell::new(flags, global, runtime) {
         Ok(Some(mut shell)) => {
             shell.go_on();
@@ -221,6 +226,7 @@ impl Shell {
             return;
         }
         if let Verb::Open(url) = &verb
+            && Output::from(arguments.global.output).is_text()
             && let Some(url) = url.words.first().filter(|url| is_server(url))
         {
             self.go_to(&[(flags::SERVER, url)]);

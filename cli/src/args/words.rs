@@ -52,8 +52,11 @@ Exit codes:
    18  update --dry-run: there is something to do
   130  interrupted
 
-With -o json every verb prints one object with \"schema\": \"rsv/VERB/v1\"; complaints go to
-standard error. A program that a signal has ended has exit_status -1 and its exit_signal.
+With -o json a verb prints one object with \"schema\": \"rsv/VERB/v1\", such as rsv/status/v1 or
+rsv/host-ls/v1; complaints go to standard error. What goes on prints one a line: status -w, events
+and tail -f for each piece of news; tail and maintail without -f one for each log. top, fg, open,
+completion and the prompt have no form for scripts and refuse it; `rsv -o json help` lists what
+each verb has. A program that a signal has ended has exit_status -1 and its exit_signal.
 -i is accepted as supervisorctl has it, and does nothing beside a verb; -r FILE is the prompt's history.
 
 Environment:
@@ -69,7 +72,7 @@ again. Only the latest events are kept; what is missing is said.
   rsv events -f                            this machine, as it happens
   rsv -A events -f --type fatal,exited     what goes wrong in the fleet
   rsv -H 'web*' events --since 10m app     one program of the last ten minutes
-  rsv -A -o json events -f                 one object a line, for scripts";
+  rsv -A -o json events -f                 one object for each event, one a line";
 
 pub(super) const OP: &str = "\
 An operation belongs to the controller: it goes on when the command line that began it has gone, and \
@@ -91,7 +94,8 @@ with 13, or with 11 when only hosts are missing that cannot be reached.
 
 pub(super) const TOP: &str = "\
 Keys: arrows or j/k move, / filters, o changes the order, r restarts, s stops, S starts, f follows the \
-output, Enter shows all that is known, ? explains the keys, q ends.
+output, Enter shows all that is known, ? explains the keys, q ends. It has no form for scripts: -o json \
+is refused.
 
   rsv top                                  programs of this machine
   rsv -A top                               the whole fleet, problems first";
@@ -162,6 +166,7 @@ Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is. 
 gives its bytes as they are; several give whole lines, each behind its host and program. Bytes
 that are lost to the reader are shown as a gap. With -f a host that goes away is said, and its
 output goes on where it was. --include and --exclude look at whole lines of what is read.
+With -o json without -f there is one object for each log, or for each mebibyte of it.
 
 Examples:
   rsv tail app
@@ -264,13 +269,16 @@ Examples:
 
 pub(super) const FG: &str = "\
 Shows standard output and standard error as they come, and writes each typed line to the program's \
-standard input. Ctrl-C, or the end of the input, leaves it; the program goes on.
+standard input. Ctrl-C, or the end of the input, leaves it; the program goes on. It has no form for \
+scripts: -o json is refused.
 
 Examples:
   rsv fg console
   rsv -s http://127.0.0.1:9001 fg app:console";
 
 pub(super) const OPEN: &str = "\
+It has no form for scripts: -o json is refused, and `rsv -s URL -o json status` has what it shows.
+
 Examples:
   rsv open http://127.0.0.1:9001
   rsv open unix:///run/supervisor.sock";
@@ -350,7 +358,7 @@ Examples:
 pub(super) const COMPLETION: &str = "\
 For bash, zsh and fish hosts, programs, groups, operations, labels and contexts are completed as well: \
 they are asked for at the key, of the agent, or of the controller that the line means. What is not \
-known within 0.15 seconds is not offered.
+known within 0.15 seconds is not offered. What it prints is a script already: -o json is refused.
 
 Examples:
   rsv completion bash > /etc/bash_completion.d/rsv

@@ -23,8 +23,7 @@ pub(super) async fn run(
     let server = here::agent(invocation, "clear").await?;
     if programs.is_empty() {
         let text = "Error: clear requires a process name\nclear NAME...\t\t\tempties the log files of programs";
-        invocation.ui.line(text)?;
-        return Ok(Exit::Failed);
+        return invocation.ui.complaint(text, Exit::Failed);
     }
     let names = match programs.iter().any(|name| name == "all") {
         true => vec!["all".to_owned()],

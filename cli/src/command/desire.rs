@@ -119,7 +119,7 @@ fn plan(
         invocation.ui.line(&line)?;
     } else {
         let plan = json::Plan {
-            schema: format!("rsv/{word}/v1"),
+            schema: schema(wish),
             dry_run: true,
             hosts,
             programs: programs.to_vec(),
@@ -153,7 +153,7 @@ fn show(
         }
         Output::Json => {
             let action = json::Action {
-                schema: format!("rsv/{}/v1", word(wish)),
+                schema: schema(wish),
                 operation: None,
                 outcome,
                 targets: targets(),
@@ -206,6 +206,14 @@ fn word(wish: Wish) -> &'static str {
         Wish::Drain => "drain",
         Wish::Resume | Wish::Unspecified => "resume",
     }
+}
+
+fn schema(wish: Wish) -> String {
+    let noun = match wish {
+        Wish::Enable | Wish::Disable => "",
+        Wish::Drain | Wish::Resume | Wish::Unspecified => "host-",
+    };
+    format!("rsv/{noun}{}/v1", word(wish))
 }
 
 fn done_word(wish: Wish) -> &'static str {

@@ -16,7 +16,7 @@ use tokio::time::interval;
 
 use super::{
     here,
-    tail::{Display, Filter},
+    tail::{Display, Filter, How},
 };
 use crate::{
     carrier::Carrier,
@@ -52,12 +52,6 @@ pub(super) async fn run(
     programs: Vec<String>,
 ) -> Result<Exit, Failure> {
     let carrier = here::agent(invocation, "fg").await?;
-    if !invocation.ui.output().is_text() {
-        return Err(
-            Failure::usage("`fg` is for people, and has no form for scripts")
-                .hint("`tail -f` has one"),
-        );
-    }
     let program = match programs.as_slice() {
         [program] => program,
         [] => {
@@ -103,7 +97,13 @@ async fn stay(
     let mut errors = Some(follow(carrier, program, Channel::Stderr).await?);
     let mut typing = Typing::begin();
     let mut looks = interval(LOOK);
-    let mut display = Display::new(&invocation.ui, true, false, Filter::default());
+    let how = How {
+        single: true,
+        raw: false,
+        follow: true,
+        schema: "",
+    };
+    let mut display = Display::new(&invocation.ui, how, Filter::default());
     loop {
         let turn = tokio::select! {
             piece = next(&mut output) => Turn::Output(piece),

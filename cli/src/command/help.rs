@@ -1,9 +1,12 @@
 //! `help`: the page of a verb, or of everything.
 
+use clap::{Command, builder::StyledStr};
+
 use crate::{
-    args::Arguments,
+    args::{Arguments, ForScripts},
     error::{Exit, Failure},
     invocation::Invocation,
+    json,
 };
 
 /// Prints a page. A word that is no verb is answered as supervisorctl does.
@@ -14,11 +17,13 @@ pub(super) fn run(invocation: &mut Invocation, verb: &[String]) -> Result<Exit, 
     for word in verb {
         match page.find_subcommand_mut(word) {
             Some(found) => page = found,
-            None => {
-                invocation.ui.line(&format!("*** No help on {word}"))?;
-                return Ok(Exit::Done);
-            }
+            None => return no_help(invocation, word),
         }
+    }
+    if !invocation.ui.output().is_text() {
+        let help = object(page, verb);
+        json::print(&mut invocation.ui, &help)?;
+        return Ok(Exit::Done);
     }
     let color = invocation.ui.color();
     let page = page.render_help();
@@ -28,4 +33,54 @@ pub(super) fn run(invocation: &mut Invocation, verb: &[String]) -> Result<Exit, 
     };
     invocation.ui.bytes(text.as_bytes())?;
     Ok(Exit::Done)
+}
+
+fn no_help(invocation: &mut Invocation, word: &str) -> Result<Exit, Failure> {
+    if !invocation.ui.output().is_text() {
+        return Err(Failure::usage(format!("no verb `{word}`"))
+            .hint("`rsv -o json help` lists what there is"));
+    }
+    invocation.ui.line(&format!("*** No help on {word}"))?;
+    Ok(Exit::Done)
+}
+
+/// The page for scripts.
+fn object(page: &mut Command, words: &[String]) -> json::Help {
+    let verb = words.join(" ");
+    let mut verbs = Vec::new();
+    for below in page.get_subcommands() {
+        add(below, &verb, &mut verbs);
+    }
+    json::Help {
+        schema: "rsv/help/v1",
+        verb: json::text(&verb),
+        about: about(page),
+        text: page.render_help().to_string(),
+        verbs,
+    }
+}
+
+/// Adds the verbs at and below a command, without those that nobody is told of.
+fn add(command: &Command, noun: &str, verbs: &mut Vec<json::HelpVerb>) {
+    if command.is_hide_set() {
+        return;
+    }
+    let verb = format!("{noun} {}", command.get_name());
+    let verb = verb.trim_start().to_owned();
+    if command.has_subcommands() {
+        for below in command.get_subcommands() {
+            add(below, &verb, verbs);
+        }
+        return;
+    }
+    verbs.push(json::HelpVerb {
+        about: about(command),
+        json: ForScripts::of(&verb).word(),
+        verb,
+    });
+}
+
+fn about(command: &Command) -> String {
+    let about = command.get_about();
+    about.map(StyledStr::to_string).unwrap_or_default()
 }

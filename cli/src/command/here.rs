@@ -50,8 +50,7 @@ pub(super) fn no_arguments(
         return Ok(None);
     }
     let text = format!("Error: {verb} accepts no arguments\n{verb}\t\t\t{about}");
-    invocation.ui.line(&text)?;
-    Ok(Some(Exit::Failed))
+    invocation.ui.complaint(&text, Exit::Failed).map(Some)
 }
 
 /// Supervisor's one line on a configuration that cannot be read.

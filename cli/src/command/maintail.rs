@@ -1,13 +1,15 @@
 //! `maintail`: the end of the agent's own log, and what comes after it.
 
-use rsv_proto::wire::{TailMainLogRequest, TailMainLogResponse};
+use rsv_proto::wire::{
+    TailMainLogRequest, TailMainLogResponse,
+    tail_response::{Chunk, Gap},
+};
 
-use super::tail;
+use super::tail::{self, Display, Filter, How};
 use crate::{
     args::{MainTail, Output},
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
-    json,
 };
 
 /// The last bytes that are shown, and those that following begins with, as with supervisorctl.
@@ -32,8 +34,8 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
     let bytes = match wanted(&args) {
         Ok(bytes) => bytes,
         Err(complaint) => {
-            invocation.ui.line(&format!("Error: {complaint}"))?;
-            return Ok(Exit::Failed);
+            let text = format!("Error: {complaint}");
+            return invocation.ui.complaint(&text, Exit::Failed);
         }
     };
     let is_text = invocation.ui.output() == Output::Table;
@@ -51,14 +53,26 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
             invocation.ui.say(&said);
             return Ok(Exit::Done);
         }
-        invocation.ui.line("supervisord: ERROR (no log file)")?;
-        return Ok(Exit::Failed);
+        let text = "supervisord: ERROR (no log file)";
+        return invocation.ui.complaint(text, Exit::Failed);
     };
+    let how = How {
+        single: true,
+        raw: false,
+        follow: args.follow,
+        schema: "rsv/maintail/v1",
+    };
+    let mut display = Display::new(&invocation.ui, how, Filter::default());
     while let Some(piece) = pieces.next().await? {
-        show(invocation, &piece)?;
+        match is_text {
+            true => show(invocation, &piece)?,
+            false => tell(invocation, &mut display, piece)?,
+        }
         invocation.ui.flush()?;
     }
-    if is_text && !args.follow {
+    if !is_text {
+        display.read_all(&mut invocation.ui, "", "")?;
+    } else if !args.follow {
         // supervisorctl ends what it shows with a newline of its own.
         invocation.ui.bytes(b"\n")?;
     }
@@ -66,22 +80,31 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
 }
 
 fn show(invocation: &mut Invocation, piece: &TailMainLogResponse) -> Result<(), Failure> {
+    if piece.truncated {
+        invocation.ui.line("==> File truncated <==")?;
+    }
+    invocation.ui.bytes(&piece.data)
+}
+
+/// For scripts, in the form that output of programs has.
+fn tell(
+    invocation: &mut Invocation,
+    display: &mut Display,
+    piece: TailMainLogResponse,
+) -> Result<(), Failure> {
     let ui = &mut invocation.ui;
-    if ui.output() == Output::Table {
-        if piece.truncated {
-            ui.line("==> File truncated <==")?;
-        }
-        return ui.bytes(&piece.data);
+    if piece.truncated {
+        let gap = Gap {
+            reason: "truncated".to_owned(),
+            ..Default::default()
+        };
+        display.gap(ui, "", "", &gap)?;
     }
-    if piece.data.is_empty() && !piece.truncated {
-        return Ok(());
-    }
-    let object = json::MainLogPiece {
-        schema: "rsv/maintail/v1",
-        data: String::from_utf8_lossy(&piece.data).into_owned(),
-        truncated: piece.truncated,
+    let chunk = Chunk {
+        at: None,
+        data: piece.data,
     };
-    json::print(ui, &object)
+    display.chunk(ui, "", "", &chunk)
 }
 
 /// How many bytes are asked for: `-BYTES`, of which `-0` is all there is.

@@ -12,6 +12,7 @@ use crate::{
     args::Arguments,
     error::{Exit, Failure},
     invocation::Invocation,
+    json,
 };
 
 /// Where commands of users are explained.
@@ -25,10 +26,15 @@ pub(super) fn run(invocation: &mut Invocation, directory: &Path) -> Result<Exit,
     })?;
     let mut root = Arguments::grammar();
     root.build();
+    let mut files = Vec::new();
     for (name, text) in pages(&root, "rsv").map_err(|error| unwritten(directory, &error))? {
         let path = directory.join(format!("{name}.{SECTION}"));
         fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
-        invocation.ui.line(&path.display().to_string())?;
+        files.push(path.display().to_string());
+    }
+    match invocation.ui.output().is_text() {
+        true => files.iter().try_for_each(|file| invocation.ui.line(file))?,
+        false => json::print(&mut invocation.ui, &json::Man::new(files))?,
     }
     Ok(Exit::Done)
 }

@@ -26,9 +26,9 @@ pub(super) async fn run(invocation: &mut Invocation, verb: OpVerb) -> Result<Exi
         OpVerb::Ls { active, lines } => list(invocation, active, lines).await,
         OpVerb::Show { id } => show(invocation, id).await,
         OpVerb::Watch { id } => watch(invocation, id, true).await,
-        OpVerb::Pause { id } => controlled(invocation, id, Control::Pause).await,
-        OpVerb::Resume { id } => controlled(invocation, id, Control::Resume).await,
-        OpVerb::Cancel { id } => controlled(invocation, id, Control::Cancel).await,
+        OpVerb::Pause { id } => controlled(invocation, id, "op-pause", Control::Pause).await,
+        OpVerb::Resume { id } => controlled(invocation, id, "op-resume", Control::Resume).await,
+        OpVerb::Cancel { id } => controlled(invocation, id, "op-cancel", Control::Cancel).await,
         OpVerb::Retry { id, failed } => retry(invocation, id, failed).await,
     }
 }
@@ -67,7 +67,8 @@ async fn show(invocation: &mut Invocation, id: String) -> Result<Exit, Failure> 
     let server = invocation.controller().await?;
     let operation = server.operation(id).await?;
     if !invocation.ui.output().is_text() {
-        json::print(&mut invocation.ui, &report(&operation))?;
+        let shown = json::OneOperation::new("op-show", report(&operation));
+        json::print(&mut invocation.ui, &shown)?;
         return Ok(Exit::Done);
     }
     for line in lines(&operation, SystemTime::now()) {
@@ -87,7 +88,7 @@ async fn watch(invocation: &mut Invocation, id: String, follow: bool) -> Result<
         follow,
     };
     let events = server.watch_operation(request).await?;
-    followed(invocation, events, follow).await
+    followed(invocation, "op-watch", events, follow).await
 }
 
 async fn retry(
@@ -103,15 +104,16 @@ async fn retry(
         detach: invocation.global.detach,
     };
     let events = server.retry_operation(request).await?;
-    followed(invocation, events, true).await
+    followed(invocation, "op-retry", events, true).await
 }
 
 async fn followed(
     invocation: &mut Invocation,
+    verb: &'static str,
     events: crate::client::Events<rsv_proto::wire::ActResponse>,
     to_the_end: bool,
 ) -> Result<Exit, Failure> {
-    let mut report = Report::of(None);
+    let mut report = Report::of_another(verb);
     let limit = invocation.global.wait;
     let watched = act::follow(invocation, events, &mut report, limit).await;
     let exit = act::show(invocation, &report)?;
@@ -125,13 +127,17 @@ async fn followed(
 async fn controlled(
     invocation: &mut Invocation,
     id: String,
+    verb: &str,
     control: Control,
 ) -> Result<Exit, Failure> {
     let server = invocation.controller().await?;
     let operation = server.control_operation(id, control).await?;
     match invocation.ui.output().is_text() {
         true => invocation.ui.line(&printable(&said(&operation)))?,
-        false => json::print(&mut invocation.ui, &report(&operation))?,
+        false => {
+            let controlled = json::OneOperation::new(verb, report(&operation));
+            json::print(&mut invocation.ui, &controlled)?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -54,6 +54,7 @@ async fn local(invocation: &mut Invocation, names: Vec<String>) -> Result<Exit, 
 struct Found {
     lines: Vec<String>,
     pids: Vec<json::Pid>,
+    unmatched: Vec<String>,
     exit: Option<Exit>,
 }
 
@@ -74,6 +75,7 @@ fn find(names: &[String], processes: &[&ProcessStatus]) -> Found {
         let matching: Vec<&&ProcessStatus> = matching.filter(|_| !is_group).collect();
         if matching.is_empty() {
             found.lines.push(format!("No such process {name}"));
+            found.unmatched.push(name.clone());
             found.exit = Some(Exit::Failed);
         }
         for process in matching {
@@ -108,7 +110,8 @@ fn show(invocation: &mut Invocation, agent: Option<u32>, found: &Found) -> Resul
         }
         Output::Jsonl if agent.is_none() => json::print_lines(&mut invocation.ui, &found.pids)?,
         Output::Json | Output::Jsonl => {
-            json::print(&mut invocation.ui, &json::Pids::new(agent, &found.pids))?;
+            let pids = json::Pids::new(agent, &found.pids, &found.unmatched);
+            json::print(&mut invocation.ui, &pids)?;
         }
     }
     Ok(exit)
@@ -137,7 +140,7 @@ async fn fleet(
             let text = table(&pids).render(invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
         }
-        Output::Json => json::print(&mut invocation.ui, &json::Pids::new(None, &pids))?,
+        Output::Json => json::print(&mut invocation.ui, &json::Pids::new(None, &pids, &[]))?,
         Output::Jsonl => json::print_lines(&mut invocation.ui, &pids)?,
     }
     let silent: Vec<String> = silent.into_iter().map(|host| host.host.clone()).collect();

@@ -9,11 +9,15 @@ mod feed;
 mod filter;
 mod neutral;
 mod order;
+mod pieces;
 mod places;
 mod stream;
 mod words;
 
-pub(super) use {display::Display, filter::Filter};
+pub(super) use {
+    display::{Display, How},
+    filter::Filter,
+};
 
 use rsv_proto::wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End};
 
@@ -67,7 +71,8 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
         request.bytes = Some(FOLLOW_BYTES);
     }
     let single = wanted.names_one();
-    let mut display = Display::new(&invocation.ui, single, args.raw, filter);
+    let how = how(&wanted, single, args.raw);
+    let mut display = Display::new(&invocation.ui, how, filter);
     let asked = Asked {
         via: Via::Agent,
         request,
@@ -114,7 +119,8 @@ async fn fleet(
         },
         single,
     };
-    let mut display = Display::new(&invocation.ui, single, args.raw, filter);
+    let how = how(&wanted, single, args.raw);
+    let mut display = Display::new(&invocation.ui, how, filter);
     let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
@@ -141,10 +147,25 @@ pub(super) async fn main_logs(
         request,
         single,
     };
-    let mut display = Display::new(&invocation.ui, single, false, Filter::new(&[], &[])?);
+    let how = How {
+        single,
+        raw: false,
+        follow,
+        schema: "rsv/maintail/v1",
+    };
+    let mut display = Display::new(&invocation.ui, how, Filter::default());
     let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
+}
+
+fn how(wanted: &Wanted, single: bool, raw: bool) -> How {
+    How {
+        single,
+        raw,
+        follow: wanted.follow,
+        schema: "rsv/tail/v1",
+    }
 }
 
 fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {

@@ -427,7 +427,7 @@ async fn events_are_lines_and_what_is_lost_is_said() {
     assert!(ran.err.contains("running, exited, fatal"), "{}", ran.err);
 }
 
-fn operation(state: OperationState) -> Operation {
+pub(crate) fn operation(state: OperationState) -> Operation {
     Operation {
         id: "01JDG7M2".into(),
         state: state.into(),
@@ -513,6 +513,7 @@ async fn operations_are_listed_watched_and_controlled() {
     assert!(ran.out.contains("01JDG7M2  paused"), "{}", ran.out);
     let ran = controller.rsv("-o json op ls").await;
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["schema"], "rsv/op-ls/v1");
     assert_eq!(value["operations"][0]["state"], "paused");
     let ran = controller.rsv("op watch 01JDG7M2").await;
     let line = "web01  (1)  app: stopped, started\n";

@@ -19,6 +19,7 @@ mod import;
 mod local;
 mod remote;
 mod run;
+mod scripts;
 mod shell;
 mod tail;
 mod xmlrpc;

@@ -41,7 +41,7 @@ pub(super) async fn act(
     }
     let request = with_care(invocation, &server, asked, request).await?;
     let limit = limit(invocation);
-    let mut report = Report::of(Some(asked));
+    let mut report = Report::of(asked);
     let events = server.act(request).await?;
     let watched = follow(invocation, events, &mut report, limit).await;
     if watched.is_ok() && report.hosts.is_empty() {

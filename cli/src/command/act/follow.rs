@@ -25,6 +25,8 @@ use crate::{
 /// What is known of an operation so far.
 #[derive(Debug, Default)]
 pub(in crate::command) struct Report {
+    /// The verb that it is told by, when that is not the action's own.
+    verb: Option<&'static str>,
     pub(super) asked: Option<Asked>,
     pub(super) operation: Option<String>,
     pub(super) hosts: Vec<String>,
@@ -45,9 +47,17 @@ struct End {
 
 impl Report {
     /// Of an action that is about to be asked for.
-    pub(in crate::command) fn of(asked: Option<Asked>) -> Self {
+    pub(in crate::command) fn of(asked: Asked) -> Self {
         Self {
-            asked,
+            asked: Some(asked),
+            ..Self::default()
+        }
+    }
+
+    /// Of an operation that somebody has begun, told by this verb.
+    pub(in crate::command) fn of_another(verb: &'static str) -> Self {
+        Self {
+            verb: Some(verb),
             ..Self::default()
         }
     }
@@ -270,7 +280,7 @@ pub(in crate::command) fn show(
     match invocation.ui.output() {
         Output::Json => {
             let action = json::Action {
-                schema: format!("rsv/{}/v1", asked.word()),
+                schema: format!("rsv/{}/v1", report.verb.unwrap_or(asked.word())),
                 operation: report.operation.clone(),
                 outcome,
                 targets: targets().collect(),

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
 use rsv_proto::wire::tail_response::{Chunk, Gap};
-use serde::Serialize;
 
-use super::{filter::Filter, neutral::Neutral, source_name};
+use super::{
+    filter::Filter,
+    neutral::Neutral,
+    pieces::{Piece, Pieces},
+    source_name,
+};
 use crate::{
+    args::Output,
     error::Failure,
     json,
     ui::{FAINT, Ui, printable},
@@ -36,49 +41,41 @@ pub(in crate::command) struct Display {
     filter: Filter,
 }
 
+/// How it is to be shown.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::command) struct How {
+    /// Whether there can only be one source.
+    pub(in crate::command) single: bool,
+    /// Whether control characters stay as they are on a terminal, too.
+    pub(in crate::command) raw: bool,
+    /// Whether it goes on as it is written.
+    pub(in crate::command) follow: bool,
+    /// What scripts know it by.
+    pub(in crate::command) schema: &'static str,
+}
+
 #[derive(Debug)]
 enum Form {
     /// One source, as it is.
     Raw(Neutral),
     /// Several sources by name: what of each is not yet a line.
     Lines(BTreeMap<String, Vec<u8>>),
-    /// One object for each piece.
-    Json,
-}
-
-/// A piece of output for scripts.
-#[derive(Debug, Serialize)]
-struct Piece<'a> {
-    schema: &'static str,
-    host: Option<String>,
-    program: &'a str,
-    log_id: &'a str,
-    offset: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gap: Option<Lost<'a>>,
-}
-
-/// Bytes that are lost to this reader.
-#[derive(Debug, Serialize)]
-struct Lost<'a> {
-    bytes: Option<u64>,
-    reason: &'a str,
+    /// Objects for scripts.
+    Json(Pieces),
 }
 
 impl Display {
-    /// For one source, or for several. On a terminal control characters are spelled out unless
-    /// they are wanted `raw`.
-    pub(in crate::command) fn new(ui: &Ui, single: bool, raw: bool, filter: Filter) -> Self {
-        let form = match (ui.output().is_text(), single) {
-            (false, _) => Form::Json,
-            (true, true) => Form::Raw(Neutral::default()),
-            (true, false) => Form::Lines(BTreeMap::new()),
+    /// On a terminal control characters are spelled out unless they are wanted as they are.
+    pub(in crate::command) fn new(ui: &Ui, how: How, filter: Filter) -> Self {
+        let form = match (ui.output(), how.single) {
+            (Output::Json, _) => Form::Json(Pieces::new(how.schema, !how.follow)),
+            (Output::Jsonl, _) => Form::Json(Pieces::new(how.schema, false)),
+            (Output::Table, true) => Form::Raw(Neutral::default()),
+            (Output::Table, false) => Form::Lines(BTreeMap::new()),
         };
         Self {
             form,
-            is_neutral: ui.out_is_terminal() && !raw,
+            is_neutral: ui.out_is_terminal() && !how.raw,
             filter,
         }
     }
@@ -127,21 +124,7 @@ impl Display {
                 let lines: Vec<u8> = rest.drain(..whole).collect();
                 show_lines(ui, &source, &lines, self.is_neutral)
             }
-            Form::Json => {
-                let at = chunk.at.as_ref();
-                json::print(
-                    ui,
-                    &Piece {
-                        schema: "rsv/tail/v1",
-                        host: json::text(host),
-                        program,
-                        log_id: at.map_or("", |at| at.log_id.as_str()),
-                        offset: at.map_or(0, |at| at.offset),
-                        text: Some(String::from_utf8_lossy(&chunk.data).into_owned()),
-                        gap: None,
-                    },
-                )
-            }
+            Form::Json(pieces) => print_piece(ui, pieces.pass(host, program, chunk)),
         }
     }
 
@@ -165,23 +148,9 @@ impl Display {
                 let line = prefix(ui, &source) + &ui.paint(FAINT, &gap_words(gap));
                 ui.line(&line)
             }
-            Form::Json => {
-                let at = gap.at.as_ref();
-                json::print(
-                    ui,
-                    &Piece {
-                        schema: "rsv/tail/v1",
-                        host: json::text(host),
-                        program,
-                        log_id: at.map_or("", |at| at.log_id.as_str()),
-                        offset: at.map_or(0, |at| at.offset),
-                        text: None,
-                        gap: Some(Lost {
-                            bytes: gap.bytes,
-                            reason: &gap.reason,
-                        }),
-                    },
-                )
+            Form::Json(pieces) => {
+                print_piece(ui, pieces.rest(host, program))?;
+                json::print(ui, &pieces.gap(host, program, gap))
             }
         }
     }
@@ -189,13 +158,29 @@ impl Display {
     /// Nothing more comes from a source, or not at this place: what there is of a line is shown.
     pub(super) fn end(&mut self, ui: &mut Ui, host: &str, program: &str) -> Result<(), Failure> {
         self.rest(ui, host, program)?;
-        let Form::Lines(pending) = &mut self.form else {
-            return Ok(());
-        };
-        let source = source_name(host, program);
-        match pending.remove(&source) {
-            Some(rest) => show_lines(ui, &source, &rest, self.is_neutral),
-            None => Ok(()),
+        match &mut self.form {
+            Form::Raw(_) => Ok(()),
+            Form::Lines(pending) => {
+                let source = source_name(host, program);
+                match pending.remove(&source) {
+                    Some(rest) => show_lines(ui, &source, &rest, self.is_neutral),
+                    None => Ok(()),
+                }
+            }
+            Form::Json(pieces) => print_piece(ui, pieces.rest(host, program)),
+        }
+    }
+
+    /// A source was read to its end; scripts hear of one that has nothing, too.
+    pub(in crate::command) fn read_all(
+        &mut self,
+        ui: &mut Ui,
+        host: &str,
+        program: &str,
+    ) -> Result<(), Failure> {
+        match &mut self.form {
+            Form::Raw(_) | Form::Lines(_) => Ok(()),
+            Form::Json(pieces) => print_piece(ui, pieces.end(host, program)),
         }
     }
 
@@ -212,14 +197,18 @@ impl Display {
         for (host, program, rest) in self.filter.finish() {
             self.show(ui, &host, &program, &rest)?;
         }
-        let Form::Lines(pending) = &mut self.form else {
-            return Ok(());
-        };
-        for (source, rest) in std::mem::take(pending) {
-            show_lines(ui, &source, &rest, self.is_neutral)?;
+        match &mut self.form {
+            Form::Raw(_) => Ok(()),
+            Form::Lines(pending) => std::mem::take(pending)
+                .into_iter()
+                .try_for_each(|(source, rest)| show_lines(ui, &source, &rest, self.is_neutral)),
+            Form::Json(pieces) => json::print_lines(ui, &pieces.finish()),
         }
-        Ok(())
     }
+}
+
+fn print_piece(ui: &mut Ui, piece: Option<Piece>) -> Result<(), Failure> {
+    piece.map_or(Ok(()), |piece| json::print(ui, &piece))
 }
 
 fn show_lines(ui: &mut Ui, source: &str, text: &[u8], is_neutral: bool) -> Result<(), Failure> {

@@ -160,6 +160,9 @@ impl Shown {
             Some(Event::End(end)) => {
                 self.away.is_back(&host, &program);
                 display.end(ui, &host, &program)?;
+                if is_clean(&end) {
+                    display.read_all(ui, &host, &program)?;
+                }
                 if !host.is_empty() && !is_clean(&end) {
                     let source = source_name(&host, &program);
                     ui.warning(&format!("{source}: {}", why(&end)));
