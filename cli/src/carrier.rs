@@ -2,10 +2,10 @@
 //! XML-RPC. The verbs ask in the same words and get the same answers.
 
 use rsv_proto::wire::{
-    ActRequest, ActResponse, AvailableProcess, GetStatusRequest, GetVersionResponse, GroupOutcome,
-    HostStatus, ReloadResponse, RereadResponse, TailMainLogRequest, TailMainLogResponse,
-    TailRequest, TailResponse, TargetResult, UpdateResponse, WatchEventsRequest,
-    WatchEventsResponse, WriteStdinRequest, WriteStdinResponse,
+    ActRequest, ActResponse, AvailableProcess, GetStatusRequest, GetStatusResponse,
+    GetVersionResponse, GroupOutcome, HostStatus, ReloadResponse, RereadResponse,
+    TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
+    UpdateResponse, WatchEventsRequest, WatchEventsResponse, WriteStdinRequest, WriteStdinResponse,
 };
 
 use crate::{
@@ -56,17 +56,20 @@ impl Carrier {
         &self,
         request: GetStatusRequest,
     ) -> Result<Vec<HostStatus>, Failure> {
-        Ok(self.status_and_notice(request).await?.0)
+        Ok(self.whole_status(request).await?.hosts)
     }
 
-    /// As [`Carrier::status`], with what the other side has to say to all who use it.
-    pub(crate) async fn status_and_notice(
+    /// As [`Carrier::status`], with what else the other side has to say.
+    pub(crate) async fn whole_status(
         &self,
         request: GetStatusRequest,
-    ) -> Result<(Vec<HostStatus>, String), Failure> {
+    ) -> Result<GetStatusResponse, Failure> {
         match self {
-            Self::Service(server) => server.status_and_notice(request).await,
-            Self::XmlRpc(remote) => Ok((remote.status(&request.programs).await?, String::new())),
+            Self::Service(server) => server.whole_status(request).await,
+            Self::XmlRpc(remote) => Ok(GetStatusResponse {
+                hosts: remote.status(&request.programs).await?,
+                ..GetStatusResponse::default()
+            }),
         }
     }
 

@@ -11,13 +11,14 @@ use rsv_proto::{
     wire::{
         ActRequest, ActResponse, AddGroupRequest, AvailableProcess, ClearLogsRequest,
         ControlOperationRequest, CreateTokenRequest, CreateTokenResponse, GetOperationRequest,
-        GetStatusRequest, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostSelection,
-        HostStatus, ListAvailableRequest, ListHostsRequest, ListOperationsRequest, LookRequest,
-        LookResponse, Operation, ReloadRequest, ReloadResponse, RemoveGroupRequest, RereadRequest,
-        RereadResponse, RetryOperationRequest, SetDesiredRequest, SetDesiredResponse,
-        ShutdownRequest, TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse,
-        TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
-        WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
+        GetStatusRequest, GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome,
+        Host, HostSelection, HostStatus, ListAvailableRequest, ListHostsRequest,
+        ListOperationsRequest, LookRequest, LookResponse, Operation, ReloadRequest, ReloadResponse,
+        RemoveGroupRequest, RereadRequest, RereadResponse, RetryOperationRequest,
+        SetDesiredRequest, SetDesiredResponse, ShutdownRequest, TailMainLogRequest,
+        TailMainLogResponse, TailRequest, TailResponse, TargetResult, UpdateRequest,
+        UpdateResponse, WatchEventsRequest, WatchEventsResponse, WatchOperationRequest,
+        WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
         control_operation_request::Control, fleet_client::FleetClient,
     },
 };
@@ -112,23 +113,24 @@ impl Server {
         &self,
         request: GetStatusRequest,
     ) -> Result<Vec<HostStatus>, Failure> {
-        Ok(self.status_and_notice(request).await?.0)
+        Ok(self.whole_status(request).await?.hosts)
     }
 
-    /// As [`Server::status`], with what the server has to say to all who use it.
-    pub(crate) async fn status_and_notice(
+    /// As [`Server::status`], with what else the server has to say.
+    pub(crate) async fn whole_status(
         &self,
         request: GetStatusRequest,
-    ) -> Result<(Vec<HostStatus>, String), Failure> {
+    ) -> Result<GetStatusResponse, Failure> {
         let mut client = self.fleet();
         let pages = async {
             let mut pages = client.get_status(request).await?.into_inner();
-            let (mut hosts, mut notice) = (Vec::new(), String::new());
+            let mut whole = GetStatusResponse::default();
             while let Some(page) = pages.message().await? {
-                hosts.extend(page.hosts);
-                notice = page.notice;
+                whole.hosts.extend(page.hosts);
+                whole.programs.extend(page.programs);
+                whole.notice = page.notice;
             }
-            Ok(Response::new((hosts, notice)))
+            Ok(Response::new(whole))
         };
         Ok(self.call("rsv.v1.Fleet/GetStatus", pages).await?.0)
     }

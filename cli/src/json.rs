@@ -109,6 +109,17 @@ pub(crate) struct Plan {
     pub(crate) dry_run: bool,
     pub(crate) hosts: Vec<String>,
     pub(crate) programs: Vec<String>,
+    /// Of the fleet: every program of every host that is meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) targets: Vec<PlannedTarget>,
+}
+
+/// A program that an action would reach.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlannedTarget {
+    pub(crate) host: String,
+    /// None: the host finds out by itself.
+    pub(crate) program: Option<String>,
 }
 
 /// `host ls`.

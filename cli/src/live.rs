@@ -7,9 +7,12 @@ mod picture;
 
 use std::time::Duration;
 
-use rsv_proto::wire::{
-    Event, GetStatusRequest, HostStatus, WatchEventsRequest, WatchEventsResponse,
-    watch_events_request::Begin,
+use rsv_proto::{
+    select::Settled,
+    wire::{
+        Event, GetStatusRequest, GetStatusResponse, WatchEventsRequest, WatchEventsResponse,
+        watch_events_request::Begin,
+    },
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -57,15 +60,15 @@ impl Live {
         invocation: &mut Invocation,
         scope: &Scope,
         programs: &[String],
-    ) -> Result<(Self, Vec<HostStatus>), Failure> {
+    ) -> Result<(Self, Picture), Failure> {
         let server = connect(invocation, scope).await?;
-        let (feed, hosts) = begin(&server, scope, programs).await?;
+        let (feed, picture) = begin(&server, scope, programs).await?;
         let live = Self {
             scope: scope.clone(),
             programs: programs.to_vec(),
             feed: Feed::Open(Box::new(feed)),
         };
-        Ok((live, hosts))
+        Ok((live, picture))
     }
 
     /// What happens next. Safe to cancel.
@@ -87,7 +90,7 @@ impl Live {
     }
 
     /// Takes the picture anew, over a new connection.
-    pub(crate) async fn again(&mut self, invocation: &mut Invocation) -> Option<Vec<HostStatus>> {
+    pub(crate) async fn again(&mut self, invocation: &mut Invocation) -> Option<Picture> {
         let server = match &self.scope {
             Scope::Fleet(_) => invocation.controller().await.ok().map(Carrier::from),
             Scope::Local => invocation.agent().await.ok().map(|agent| agent.carrier),
@@ -96,7 +99,7 @@ impl Live {
             Some(server) => begin(&server, &self.scope, &self.programs).await.ok(),
             None => None,
         };
-        let Some((feed, hosts)) = begun else {
+        let Some((feed, picture)) = begun else {
             let pause = match self.feed {
                 Feed::Lost { pause, .. } => (pause * 2).min(LONGEST_PAUSE),
                 Feed::Open(_) => PAUSE,
@@ -105,7 +108,7 @@ impl Live {
             return None;
         };
         self.feed = Feed::Open(Box::new(feed));
-        Some(hosts)
+        Some(picture)
     }
 
     fn lose(&mut self, pause: Duration) {
@@ -136,7 +139,7 @@ async fn begin(
     server: &Carrier,
     scope: &Scope,
     programs: &[String],
-) -> Result<(Events<WatchEventsResponse>, Vec<HostStatus>), Failure> {
+) -> Result<(Events<WatchEventsResponse>, Picture), Failure> {
     let hosts = match scope {
         Scope::Fleet(hosts) => Some(hosts.clone()),
         Scope::Local => None,
@@ -154,5 +157,18 @@ async fn begin(
         hosts,
         programs: programs.to_vec(),
     };
-    Ok((feed, server.status(request).await?))
+    let GetStatusResponse {
+        hosts,
+        programs: settled,
+        ..
+    } = server.whole_status(request).await?;
+    // Who knows of one host alone does not say how it has understood them.
+    let wanted = match settled.is_empty() {
+        true => programs
+            .iter()
+            .map(|text| Settled::everywhere(text))
+            .collect(),
+        false => settled.iter().map(|text| Settled::read(text)).collect(),
+    };
+    Ok((feed, Picture::new(hosts, wanted)))
 }

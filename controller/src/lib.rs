@@ -14,6 +14,7 @@
 //! * [`init`]: makes a new fleet
 //! * [`listener`]: connections, and who is at the other end
 //! * [`moment`]: the time of a decision, told from outside
+//! * [`operands`]: which programs are meant on which hosts; pure
 //! * [`operation`]: a verb on many hosts; pure
 //! * [`rpc`]: the services, between the wire and the hub
 //! * [`serve`]: the assembly
@@ -41,6 +42,7 @@ pub mod init;
 pub mod listener;
 pub mod metrics;
 pub mod moment;
+pub mod operands;
 pub mod operation;
 pub mod rpc;
 pub mod serve;

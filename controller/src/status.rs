@@ -10,6 +10,7 @@ use crate::{
     ca::CaError,
     fleet::Refused,
     hub::{HubError, OperationError, SubmitError},
+    operands::OperandError,
     store::{DesireError, JoinError, StoreError},
     targets::SelectionError,
     token::TokenRefused,
@@ -34,11 +35,24 @@ impl From<SelectionError> for Status {
     }
 }
 
+impl From<OperandError> for Status {
+    fn from(error: OperandError) -> Self {
+        let text = short(error.to_string());
+        match error {
+            OperandError::Pattern(..) | OperandError::Open { .. } => Self::invalid_argument(text),
+            OperandError::Neither(..) | OperandError::NotSelected(..) => {
+                Self::not_found(format!("{text}; see `rsv host ls`"))
+            }
+        }
+    }
+}
+
 impl From<SubmitError> for Status {
     fn from(error: SubmitError) -> Self {
         let text = error.to_string();
         match error {
             SubmitError::Selection(error) => error.into(),
+            SubmitError::Operand(error) => error.into(),
             SubmitError::Count { .. } => Self::failed_precondition(text),
             SubmitError::KeyReused(_) => Self::already_exists(text),
             SubmitError::Rollout(_) | SubmitError::TooManyTargets(_) => {

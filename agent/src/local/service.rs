@@ -116,6 +116,7 @@ impl Fleet for LocalFleet {
         let page = GetStatusResponse {
             hosts: vec![status],
             notice: self.notice(),
+            programs: Vec::new(),
         };
         Ok(Response::new(stream::iter([Ok(page)]).boxed()))
     }

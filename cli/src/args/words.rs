@@ -110,6 +110,7 @@ Examples:
   rsv status                     every program of this machine
   rsv status app 'web:*'         one program and one group
   rsv -A status                  the fleet
+  rsv -A status web1:app         one program of one host
   rsv -o wide status             also pid, uptime, latest exit, restarts
   rsv -H 'web*' -o json status   for scripts
 
@@ -142,7 +143,12 @@ Each agent restarts its own programs: the operation goes on when this command is
 Examples:
   rsv restart app
   rsv -H 'web*' restart app
-  rsv -A --dry-run restart app    only say which hosts would be reached
+  rsv -A restart web1:app 'db*:pg'   of each host its own programs
+  rsv -A --dry-run restart 'work*'   only say which programs of which hosts
+
+On the fleet PROGRAM may be of some hosts alone: HOST:PROGRAM, where HOST is a name, a glob or a
+set. What could be of a group as well is refused: HOST::PROGRAM is always of a host,
+'*:GROUP:NAME' always of a group.
 
 Exit codes on the fleet: 0 done everywhere; 10 some failed; 11 all that answered succeeded, but
 some hosts are unreachable. Outcomes of hosts that agree share a line: web[01-03]  (3)  app: ...";

@@ -7,6 +7,7 @@ pub(super) mod care;
 mod fleet;
 mod follow;
 mod local;
+pub(super) mod plan;
 pub(super) mod verdict;
 
 use rsv_config::Signal;

@@ -9,14 +9,13 @@ use rsv_proto::wire::{
     HostSelection, Outcome, SetDesiredRequest, SetDesiredResponse, TargetResult, Wish,
 };
 
-use super::act::{care, verdict};
+use super::act::{care, plan::Plan, verdict};
 use crate::{
     args::{DesireArgs, DrainArgs, Output},
     error::{Exit, Failure},
-    fold::{fold_lines, folded, render_lines},
+    fold::{fold_lines, render_lines},
     invocation::{Invocation, Scope, no_hosts},
     json,
-    ui::count,
 };
 
 /// Runs `enable` or `disable`.
@@ -76,7 +75,15 @@ async fn run(
             return Err(no_hosts(&hosts));
         }
         if is_dry {
-            return plan(invocation, wish, &request.programs, reached);
+            let done = would.results.into_iter();
+            let plan = Plan {
+                schema: schema(wish),
+                word: word(wish),
+                programs: request.programs,
+                hosts: reached,
+                targets: done.filter(|r| r.outcome() == Outcome::Done).collect(),
+            };
+            return plan.show(invocation);
         }
         if is_grave(wish, &request.programs, reached.len(), invocation)? {
             care::confirm(invocation, word(wish), &request.programs, reached.len())?;
@@ -95,7 +102,7 @@ fn is_grave(
     hosts: usize,
     invocation: &mut Invocation,
 ) -> Result<bool, Failure> {
-    let is_sweeping = wish == Wish::Disable && programs.iter().any(|program| program == "all");
+    let is_sweeping = wish == Wish::Disable && care::name_all(programs);
     Ok(is_sweeping || hosts > care::confirm_above(invocation)?)
 }
 
@@ -103,30 +110,6 @@ fn reached(answer: &SetDesiredResponse) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let hosts = answer.results.iter().map(|result| result.host.clone());
     hosts.filter(|host| seen.insert(host.clone())).collect()
-}
-
-fn plan(
-    invocation: &mut Invocation,
-    wish: Wish,
-    programs: &[String],
-    hosts: Vec<String>,
-) -> Result<Exit, Failure> {
-    let word = word(wish);
-    if invocation.ui.output().is_text() {
-        let what = [&[word.to_owned()][..], programs].concat().join(" ");
-        let many = count(hosts.len(), "host");
-        let line = format!("would {what} on {many}: {}", folded(&hosts));
-        invocation.ui.line(&line)?;
-    } else {
-        let plan = json::Plan {
-            schema: schema(wish),
-            dry_run: true,
-            hosts,
-            programs: programs.to_vec(),
-        };
-        json::print(&mut invocation.ui, &plan)?;
-    }
-    Ok(Exit::Done)
 }
 
 fn show(

@@ -12,9 +12,12 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event as TerminalEvent, KeyEventKind},
 };
-use rsv_proto::wire::{
-    ActRequest, ActResponse, HostSelection, TailRequest, TailResponse,
-    act_response::Event as Acted, tail_response::Event as Told,
+use rsv_proto::{
+    select::exactly,
+    wire::{
+        ActRequest, ActResponse, HostSelection, TailRequest, TailResponse,
+        act_response::Event as Acted, tail_response::Event as Told,
+    },
 };
 use tokio::{
     sync::mpsc,
@@ -48,9 +51,9 @@ pub(super) async fn run(invocation: &mut Invocation, args: TopArgs) -> Result<Ex
             .hint("`rsv status -w` and `rsv events -f` do without one"));
     }
     let scope = invocation.scope()?;
-    let (live, hosts) = Live::open(invocation, &scope, &args.programs).await?;
+    let (live, picture) = Live::open(invocation, &scope, &args.programs).await?;
     let server = connect(invocation, &scope).await?;
-    let mut model = Model::new(hosts, &args.programs, matches!(scope, Scope::Fleet(_)));
+    let mut model = Model::new(picture, matches!(scope, Scope::Fleet(_)));
     model.color = invocation.ui.color();
     let mut top = Top {
         live,
@@ -116,11 +119,11 @@ impl Top {
                 Turn::News(News::Happened(events)) => Input::Happened(events),
                 Turn::News(News::Lost(failure)) => Input::Lost(failure.to_string()),
                 Turn::News(News::Missed | News::Retry) => {
-                    let Some(hosts) = self.live.again(invocation).await else {
+                    let Some(picture) = self.live.again(invocation).await else {
                         continue;
                     };
                     self.server = connect(invocation, &invocation.scope()?).await?;
-                    Input::Whole(hosts)
+                    Input::Whole(picture)
                 }
                 Turn::Acted(acted) => self.acted(acted),
                 Turn::Told(told) => self.told(told),
@@ -129,8 +132,8 @@ impl Top {
                 match asked {
                     Asked::Quit => return Ok(()),
                     Asked::Again => {
-                        if let Some(hosts) = self.live.again(invocation).await {
-                            self.model.handle(Input::Whole(hosts));
+                        if let Some(picture) = self.live.again(invocation).await {
+                            self.model.handle(Input::Whole(picture));
                         }
                     }
                     Asked::Act(place, verb) => self.act(place, verb).await,
@@ -144,7 +147,7 @@ impl Top {
     async fn act(&mut self, place: Place, verb: act::Asked) {
         let request = ActRequest {
             hosts: place.selection(),
-            programs: vec![place.program],
+            programs: vec![place.operand()],
             action: Some(verb.action()),
             ..Default::default()
         };
@@ -178,7 +181,7 @@ impl Top {
     async fn follow(&mut self, place: Place) {
         let request = TailRequest {
             hosts: place.selection(),
-            programs: vec![place.program],
+            programs: vec![place.operand()],
             follow: true,
             bytes: Some(FOLLOW_BYTES),
             ..Default::default()
@@ -223,6 +226,14 @@ impl Place {
             include: vec![host],
             ..Default::default()
         })
+    }
+
+    /// The program, as a controller takes it for nothing else.
+    fn operand(&self) -> String {
+        match self.host {
+            Some(_) => exactly(&self.program),
+            None => self.program.clone(),
+        }
     }
 }
 

@@ -6,17 +6,18 @@ use std::time::SystemTime;
 
 use rsv_proto::{
     process::{display_name, state_word},
+    select::Settled,
     wire::{HostStatus, ProcessState},
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::status::is_reachable;
+use super::status::{is_reachable, named_nowhere};
 use crate::{
     args::{WaitArgs, WaitFor},
     error::{Exit, Failure},
     invocation::Invocation,
     json,
-    live::{Effect, Live, News, Picture},
+    live::{Effect, Live, News},
     ui::{count, printable},
 };
 
@@ -30,12 +31,11 @@ pub(super) async fn run(invocation: &mut Invocation, args: WaitArgs) -> Result<E
         .global
         .timeout
         .map(|timeout| Instant::now() + timeout);
-    let (mut live, hosts) = Live::open(invocation, &scope, &args.programs).await?;
+    let (mut live, mut picture) = Live::open(invocation, &scope, &args.programs).await?;
     let goal = Goal {
         state: args.state,
         is_any: args.any,
     };
-    let mut picture = Picture::new(hosts, &args.programs);
     loop {
         let now = SystemTime::now();
         let standing = goal.standing(picture.hosts(now));
@@ -60,8 +60,8 @@ pub(super) async fn run(invocation: &mut Invocation, args: WaitArgs) -> Result<E
                 false
             }
         };
-        if is_stale && let Some(hosts) = live.again(invocation).await {
-            picture = Picture::new(hosts, &args.programs);
+        if is_stale && let Some(whole) = live.again(invocation).await {
+            picture = whole;
         }
     }
 }
@@ -147,9 +147,11 @@ impl Goal {
                 standing.is_hopeless |= self.is_hopeless(program.state());
             }
             for unmatched in &host.unmatched {
+                let pattern = Settled::read(&unmatched.pattern);
+                let pattern = pattern.program();
                 standing
                     .missing
-                    .push(place(format!("{}: no such program", unmatched.pattern)));
+                    .push(place(format!("{pattern}: no such program")));
             }
         }
         standing
@@ -174,17 +176,8 @@ impl Goal {
 
 /// Whether a name means nothing on any host that answers: it was mistyped.
 fn names_nothing(hosts: &[HostStatus]) -> bool {
-    let answering: Vec<&HostStatus> = hosts.iter().filter(|h| is_reachable(h.state())).collect();
-    let Some(first) = answering.first() else {
-        return false;
-    };
-    let lacks = |host: &HostStatus, pattern: &str| {
-        host.unmatched
-            .iter()
-            .any(|unmatched| unmatched.pattern == pattern)
-    };
-    let mut patterns = first.unmatched.iter().map(|unmatched| &unmatched.pattern);
-    patterns.any(|pattern| answering.iter().all(|host| lacks(host, pattern)))
+    let answering = hosts.iter().filter(|h| is_reachable(h.state()));
+    !named_nowhere(&answering.collect::<Vec<_>>()).is_empty()
 }
 
 impl Standing {

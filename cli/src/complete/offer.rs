@@ -3,16 +3,17 @@
 //! A shell puts what is offered into its line as it is. A name that it would read as anything but a name is
 //! therefore never offered, whoever has made it up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rsv_proto::{
     name::natural_order,
+    select::HostPattern,
     wire::{Host, HostState},
 };
 
 use super::{
     grammar::{Place, Wanted},
-    names::Names,
+    names::{Described, Names},
 };
 
 /// The most that is offered at a time: more than anybody reads.
@@ -39,7 +40,7 @@ pub(super) fn offers(place: &Place, names: &Names) -> Vec<Offer> {
         Wanted::List(words) => (up_to(word, &[',']), words.clone()),
         Wanted::Hosts => (up_to(word, &JOINS), hosts(&names.hosts, word)),
         Wanted::Labels => (up_to(word, &[',']), labels(&names.hosts)),
-        Wanted::Processes => ("", others(&names.processes, &place.before)),
+        Wanted::Processes => programs(names, word, &place.before),
         Wanted::Groups => ("", others(&names.groups, &place.before)),
         Wanted::Operations => ("", names.operations.clone()),
         Wanted::Contexts => ("", names.contexts.clone()),
@@ -68,6 +69,45 @@ fn up_to<'a>(word: &'a str, joins: &[char]) -> &'a str {
 fn is_plain(name: &str) -> bool {
     let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@%+=,*".contains(letter);
     !name.is_empty() && name.chars().all(plain)
+}
+
+/// Programs, and `HOST:` once something has been typed; behind the colon those that the hosts have.
+fn programs<'a>(names: &Names, word: &'a str, before: &[String]) -> (&'a str, Described) {
+    let mut programs = others(&names.processes, before);
+    let Some((typed, _)) = word.split_once(':') else {
+        if !word.is_empty() {
+            let hosts = names.by_host.iter();
+            programs.extend(hosts.map(|(host, _)| (format!("{}:", host.name), about(host))));
+        }
+        return ("", programs);
+    };
+    let pattern: Option<HostPattern> = typed.parse().ok();
+    let is_meant = |host: &Host| pattern.as_ref().is_some_and(|p| p.matches(&host.name));
+    let own = names.by_host.iter().filter(|(host, _)| is_meant(host));
+    let own: Vec<&Described> = own.map(|(_, processes)| processes).collect();
+    if own.is_empty() {
+        return ("", programs);
+    }
+    let kept = &word[..=typed.len()];
+    // What a group of this name has stays an offer.
+    let of_group = programs.iter().filter_map(|(name, about)| {
+        let name = name.strip_prefix(kept)?;
+        Some((name.to_owned(), about.clone()))
+    });
+    let mut offered: BTreeMap<String, String> = of_group.collect();
+    for (name, about) in own.into_iter().flatten() {
+        if !before.contains(&format!("{kept}{name}")) {
+            offered.entry(name.clone()).or_insert_with(|| about.clone());
+        }
+    }
+    (kept, offered.into_iter().collect())
+}
+
+fn about(host: &Host) -> String {
+    match state(host) {
+        "" => "a host".to_owned(),
+        state => format!("a host, {state}"),
+    }
 }
 
 /// Without those that are in the line already.
@@ -181,6 +221,37 @@ mod tests {
         };
         assert_eq!(offered("rsv start ", &names), ["app", "side", "web:*"]);
         assert_eq!(offered("rsv start app ", &names), ["side", "web:*"]);
+    }
+
+    #[test]
+    fn hosts_stand_before_a_colon_and_what_they_have_behind_it() {
+        let on = |name: &str, processes: &[&str]| (host(name, &[]), described(processes));
+        let names = Names {
+            processes: described(&["app", "pg", "web:*", "web:a"]),
+            by_host: vec![
+                on("web1", &["app", "web:*", "web:a"]),
+                on("web2", &["app"]),
+                on("db1", &["pg", "x;y"]),
+            ],
+            ..Names::default()
+        };
+        for (line, expected) in [
+            ("rsv -A start ", &["app", "pg", "web:*", "web:a"][..]),
+            ("rsv -A start w", &["web:*", "web:a", "web1:", "web2:"]),
+            ("rsv -A start web:", &["web:*", "web:a"]),
+            (
+                "rsv -A start web1:",
+                &["web1:app", "web1:web:*", "web1:web:a"],
+            ),
+            ("rsv -A start web1:web:a", &["web1:web:a"]),
+            ("rsv -A start db1:", &["db1:pg"]),
+            ("rsv -A start 'web*:a", &["web*:app"]),
+            ("rsv -A start 'web[1-2]:a", &["web[1-2]:app"]),
+            ("rsv -A start web2:app web2:", &[]),
+            ("rsv -A start x9:", &[]),
+        ] {
+            assert_eq!(offered(line, &names), expected, "{line}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rsv_proto::{
-    select::ProgramPattern,
+    select::{ProgramPattern, Settled},
     time::to_wire,
     wire::{Event, HostState, HostStatus, ProcessStatus, event::What},
 };
@@ -12,7 +12,7 @@ use rsv_proto::{
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Picture {
     hosts: Vec<HostStatus>,
-    wanted: Vec<ProgramPattern>,
+    wanted: Vec<Settled>,
 }
 
 /// What an event means for a picture.
@@ -27,13 +27,9 @@ pub(crate) enum Effect {
 }
 
 impl Picture {
-    /// Of these hosts, and of these programs: patterns as they are typed; none: all.
-    pub(crate) fn new(hosts: Vec<HostStatus>, programs: &[String]) -> Self {
-        let wanted = programs.iter().map(|text| ProgramPattern::parse(text));
-        Self {
-            hosts,
-            wanted: wanted.collect(),
-        }
+    /// Of these hosts, and of these programs; none: all.
+    pub(crate) fn new(hosts: Vec<HostStatus>, wanted: Vec<Settled>) -> Self {
+        Self { hosts, wanted }
     }
 
     /// The hosts as they are now: what is reachable is true at this moment.
@@ -58,11 +54,16 @@ impl Picture {
             return Effect::None;
         }
         let Some(known) = self.hosts.iter_mut().find(|known| known.host == host) else {
-            return Effect::Unknown;
+            return match is_wanted(&self.wanted, &host, |_| true) {
+                true => Effect::Unknown,
+                false => Effect::None,
+            };
         };
         match what {
             What::Changed(changed) => match changed.now {
-                Some(now) if is_wanted(&self.wanted, &now.group, &now.name) => {
+                Some(now)
+                    if is_wanted(&self.wanted, &host, |p| p.matches(&now.group, &now.name)) =>
+                {
                     put(&mut known.programs, now);
                     Effect::Changed
                 }
@@ -89,8 +90,9 @@ impl Picture {
     }
 }
 
-fn is_wanted(wanted: &[ProgramPattern], group: &str, name: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|pattern| pattern.matches(group, name))
+/// Whether something is wanted of a host that fulfils this.
+fn is_wanted(wanted: &[Settled], host: &str, is: impl Fn(&ProgramPattern) -> bool) -> bool {
+    wanted.is_empty() || wanted.iter().any(|one| one.on_host(host).is_some_and(&is))
 }
 
 /// Replaces a program, or puts it into its place in the order.
@@ -142,8 +144,8 @@ mod tests {
             programs: vec![program("b", ProcessState::Running)],
             ..Default::default()
         };
-        let programs: Vec<String> = programs.iter().map(ToString::to_string).collect();
-        Picture::new(vec![host("web1"), host("web2")], &programs)
+        let wanted = programs.iter().map(|text| Settled::read(text)).collect();
+        Picture::new(vec![host("web1"), host("web2")], wanted)
     }
 
     fn shown(picture: &mut Picture) -> String {
@@ -189,5 +191,20 @@ mod tests {
         let stranger = changed("web9", "b", ProcessState::Fatal);
         assert_eq!(picture.apply(stranger), Effect::Unknown);
         assert_eq!(picture, some(&["b"]));
+    }
+
+    #[test]
+    fn programs_of_some_hosts_are_nothing_to_the_others() {
+        let wanted = ["web1::b", "web[2-3]::a"];
+        for (host, name, effect) in [
+            ("web1", "b", Effect::Changed),
+            ("web1", "a", Effect::None),
+            ("web2", "a", Effect::Changed),
+            ("web3", "a", Effect::Unknown),
+            ("web9", "b", Effect::None),
+        ] {
+            let event = changed(host, name, ProcessState::Fatal);
+            assert_eq!(some(&wanted).apply(event), effect, "{host} {name}");
+        }
     }
 }

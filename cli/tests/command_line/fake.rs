@@ -224,6 +224,7 @@ impl Fleet for Fake {
         let page = |host: &HostStatus| GetStatusResponse {
             hosts: vec![host.clone()],
             notice: self.answers.notice.clone(),
+            programs: Vec::new(),
         };
         Ok(items(self.answers.status.iter().map(page).collect(), false))
     }

@@ -191,6 +191,42 @@ async fn many_hosts_are_confirmed_or_counted() {
 }
 
 #[tokio::test]
+async fn a_dry_run_says_which_programs_of_which_hosts() {
+    let target = |host: &str, program: &str| TargetResult {
+        host: host.into(),
+        program: program.into(),
+        ..Default::default()
+    };
+    let controller = Controller::with(Answers {
+        reached: reached(&["db1", "web1", "web2"]),
+        accepted: Accepted {
+            programs: vec!["web*::app".into(), "db*::pg".into()],
+            targets: vec![
+                target("db1", ""),
+                target("web1", "app"),
+                target("web2", "app"),
+            ],
+            ..Default::default()
+        },
+        ..Default::default()
+    })
+    .await;
+    let line = "-A -n restart web*:app db*:pg";
+    let ran = controller.rsv(line).await;
+    let expected = "would restart web*::app db*::pg on 3 hosts: db1,web[1-2]\n\
+                    db1       (1)  what it has of them: its programs are not known now\n\
+                    web[1-2]  (2)  app\n";
+    assert_eq!(ran.result(), (expected, 0), "{}", ran.err);
+    let ran = controller
+        .rsv("-o json -A -n restart web*:app db*:pg")
+        .await;
+    let plan: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(plan["targets"][0]["program"], serde_json::Value::Null);
+    assert_eq!(plan["targets"][2]["host"], "web2");
+    assert_eq!(plan["targets"][2]["program"], "app");
+}
+
+#[tokio::test]
 async fn status_shows_silent_hosts_with_what_was_last_known() {
     let controller = Controller::with(Answers {
         status: vec![

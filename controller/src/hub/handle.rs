@@ -85,7 +85,7 @@ pub struct Arrival {
 }
 
 /// Hosts as they are to be shown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct View {
     /// In natural order.
     pub hosts: Vec<HostView>,
@@ -102,7 +102,7 @@ pub struct Submission {
     pub actor: String,
     /// Of which hosts.
     pub selection: HostSelection,
-    /// Of which programs.
+    /// Of which programs, as they were typed.
     pub programs: Vec<String>,
     /// What.
     pub deed: Deed,
@@ -200,7 +200,11 @@ pub struct Submitted {
 
 impl Submitted {
     /// Of a submission that is only resolved.
-    pub(super) fn only_resolved(submission: &Submission, plan: &Plan) -> Self {
+    pub(super) fn only_resolved(
+        submission: &Submission,
+        programs: Vec<String>,
+        plan: &Plan,
+    ) -> Self {
         let asked = plan.parts.iter().filter(|part| part.away.is_none());
         let asked: Vec<HostName> = asked.map(|part| part.host.clone()).collect();
         let targets = plan.parts.iter().flat_map(|part| match &part.programs {
@@ -219,7 +223,7 @@ impl Submitted {
                 rollout: plan.rollout,
                 budget: plan.rollout.max_fail.of(targets.len()),
                 action: action(plan.deed, submission.signal),
-                programs: submission.programs.clone(),
+                programs,
                 targets,
             },
             told: 0,
@@ -239,7 +243,7 @@ pub struct Brief {
     pub budget: usize,
     /// What is done.
     pub action: Action,
-    /// Of which programs, as they were said.
+    /// Of which programs, as they are understood.
     pub programs: Vec<String>,
     /// The exact targets, for a dry run.
     pub targets: Vec<TargetResult>,

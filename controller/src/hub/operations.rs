@@ -160,6 +160,7 @@ impl Operations {
         now: Moment,
         fleet: &Fleet,
         submission: &Submission,
+        programs: Vec<String>,
         plan: Plan,
     ) -> Result<(), SubmitError> {
         self.forget(now);
@@ -171,7 +172,7 @@ impl Operations {
             actor: submission.actor.clone(),
             key: submission.key.clone(),
             request: submission.digest(),
-            programs: submission.programs.clone(),
+            programs,
             signal: submission.signal,
             trace: submission.trace.clone(),
             retry_of: submission.retry_of.clone(),

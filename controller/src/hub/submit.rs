@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rsv_proto::{
     name::HostName,
+    select::Settled,
     wire::{TargetResult, event::What},
 };
 use tokio::sync::oneshot;
@@ -17,8 +18,10 @@ use super::{
     reply,
 };
 use crate::{
+    host::Programs,
     moment::Moment,
-    operation::{Part, part},
+    operands::{Kind, OperandError, concern, of_host, settle},
+    operation::{Deed, Part, part},
     targets::select,
 };
 
@@ -148,15 +151,32 @@ impl Hub {
         if let Some(id) = self.operations.find(submission)? {
             return self.followed(&id);
         }
-        let selected = select(&submission.selection, &self.inventory())?;
+        let mut selected = select(&submission.selection, &self.inventory())?;
+        let programs = self.settled(&selected.hosts, submission)?;
+        selected.hosts.retain(|host| concern(&programs, host));
+        let programs: Vec<String> = programs.iter().map(ToString::to_string).collect();
         let found = selected.hosts.len();
         if let Some(expected) = submission.expect_hosts.filter(|&n| n as usize != found) {
             return Err(SubmitError::Count { found, expected });
         }
         let parts = selected.hosts.into_iter();
-        let parts = parts.map(|host| self.part(&host, submission));
+        let parts = parts.map(|host| self.part(&host, submission.deed, &programs));
         let parts = parts.collect();
-        self.begin_on(now, submission, parts, selected.missing)
+        self.begin_on(now, submission, programs, parts, selected.missing)
+    }
+
+    /// The programs as they are meant on these hosts.
+    fn settled(
+        &self,
+        hosts: &[HostName],
+        submission: &Submission,
+    ) -> Result<Vec<Settled>, OperandError> {
+        let kind = match submission.deed.is_of_configuration() {
+            true => Kind::Groups,
+            false => Kind::Processes,
+        };
+        let known = hosts.iter().map(|host| (host, self.known(host)));
+        settle(&submission.programs, kind, known)
     }
 
     fn begun_again(&mut self, now: Moment, retry: Retry) -> Result<Submitted, SubmitError> {
@@ -185,7 +205,7 @@ impl Hub {
             if self.fleet.host(&host).is_none() {
                 missing.push(host.to_string());
             } else if programs.is_empty() || submission.deed.is_of_configuration() {
-                parts.push(self.part(&host, &submission));
+                parts.push(self.part(&host, submission.deed, &submission.programs));
             } else {
                 parts.push(Part {
                     away: self.fleet.unreachable(&host),
@@ -195,21 +215,24 @@ impl Hub {
                 });
             }
         }
-        self.begin_on(now, &submission, parts, missing)
+        let programs = submission.programs.clone();
+        self.begin_on(now, &submission, programs, parts, missing)
     }
 
     fn begin_on(
         &mut self,
         now: Moment,
         submission: &Submission,
+        programs: Vec<String>,
         parts: Vec<Part>,
         missing: Vec<String>,
     ) -> Result<Submitted, SubmitError> {
         let plan = Operations::plan(submission, parts, missing)?;
         if submission.is_dry_run {
-            return Ok(Submitted::only_resolved(submission, &plan));
+            return Ok(Submitted::only_resolved(submission, programs, &plan));
         }
-        self.operations.submit(now, &self.fleet, submission, plan)?;
+        self.operations
+            .submit(now, &self.fleet, submission, programs, plan)?;
         self.followed(&submission.id)
     }
 
@@ -219,16 +242,20 @@ impl Hub {
     }
 
     /// A host's part: its programs as they are known now.
-    fn part(&self, host: &HostName, submission: &Submission) -> Part {
+    fn part(&self, host: &HostName, deed: Deed, programs: &[String]) -> Part {
         let away = self.fleet.unreachable(host);
-        if submission.deed.is_of_configuration() {
-            return part(host, &submission.programs, None, away);
-        }
-        let known = self.fleet.host(host);
+        let own = of_host(programs, host);
+        let known = self.known(host).filter(|_| !deed.is_of_configuration());
+        part(host, &own, known, away)
+    }
+
+    /// The programs of a host; absent: they are not known.
+    fn known(&self, host: &HostName) -> Option<&Programs> {
+        let is_away = self.fleet.unreachable(host).is_some();
         // What a connected host had before its snapshot came is not what it has.
-        let known = known.filter(|host| away.is_some() || host.is_live());
-        let programs = known.and_then(|host| host.programs());
-        part(host, &submission.programs, programs, away)
+        let known = self.fleet.host(host);
+        let known = known.filter(|host| is_away || host.is_live());
+        known.and_then(|host| host.programs())
     }
 }
 

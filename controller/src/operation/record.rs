@@ -23,7 +23,7 @@ pub struct Record {
     pub key: String,
     /// The same for submissions that ask for the same.
     pub request: String,
-    /// Which programs, as they were said.
+    /// Which programs, as they are understood: a [`Settled`](rsv_proto::select::Settled) each.
     pub programs: Vec<String>,
     /// The signal, if that is what is sent.
     pub signal: i32,

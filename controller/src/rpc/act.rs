@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::{Shared, selection, view::Wanted};
+use super::{Shared, selection, view::check_patterns};
 use crate::{
     hub::{HubError, Retry, Submission, Submitted, new_id},
     operation::{
@@ -318,7 +318,7 @@ fn submission(actor: &Identity, request: ActRequest) -> Result<Submission, Statu
             "no programs are named; every program is said as `all`",
         ));
     }
-    Wanted::parse(&request.programs)?;
+    check_patterns(&request.programs)?;
     let action = request.action.unwrap_or_default();
     let (deed, signal) =
         deed(&action).ok_or_else(|| wrong("no action that this controller knows"))?;

@@ -15,11 +15,15 @@ use rsv_proto::{
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use super::{Shared, selection, view::Wanted as Patterns};
+use super::{
+    Shared, selection,
+    view::{Wanted as Patterns, check_patterns},
+};
 use crate::{
     desired::{Change, Program, Wanted},
     host::{HostView, is_connected},
     hub::SubmitError,
+    operands::of_host as own,
     token::seconds,
 };
 
@@ -48,7 +52,8 @@ pub(super) async fn set(
         actor: actor.to_owned(),
         since: seconds(now),
     };
-    let found = shared.hub.view(selection(request.hosts)).await??;
+    let mut found = shared.hub.view(selection(request.hosts)).await??;
+    let patterns = Patterns::settle(&request.programs, &mut found)?.texts();
     let n_found = found.hosts.len();
     if let Some(expected) = request.expect_hosts.filter(|&n| n as usize != n_found) {
         let found = n_found;
@@ -56,7 +61,7 @@ pub(super) async fn set(
     }
     let (mut changes, mut results) = (Vec::new(), Vec::new());
     for host in &found.hosts {
-        let (change, targets) = of_host(host, wish, &request.programs, &wanted);
+        let (change, targets) = of_host(host, wish, &own(&patterns, &host.name), &wanted);
         results.extend(targets);
         changes.extend(change.map(|change| (host.name.clone(), change)));
     }
@@ -118,7 +123,7 @@ fn checked(request: &SetDesiredRequest) -> Result<Wish, Status> {
         let text = format!("a reason has at most {MAX_REASON} characters, on one line");
         return Err(Status::invalid_argument(text));
     }
-    Patterns::parse(&request.programs)?;
+    check_patterns(&request.programs)?;
     match (request.wish(), request.programs.is_empty()) {
         (Wish::Unspecified, _) => wrong("it is not said what is wanted"),
         (Wish::Enable | Wish::Disable, true) => wrong("no program is named"),

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{Shared, view::Wanted};
-use crate::hub::HubError;
+use crate::hub::{HubError, View};
 
 /// Pages that wait for one reader. When full the events wait where they are kept; a reader that is slower
 /// than the fleet falls behind what is kept, and is told.
@@ -41,20 +41,7 @@ pub(super) async fn watch(
     shared: &Shared,
     request: WatchEventsRequest,
 ) -> Result<ReceiverStream<Result<WatchEventsResponse, Status>>, Status> {
-    let hosts = match request.hosts.clone() {
-        None => None,
-        Some(hosts) if hosts == HostSelection::default() => None,
-        Some(hosts) => {
-            let is_all = HostSelection {
-                all: true,
-                ..Default::default()
-            } == hosts;
-            let view = shared.hub.view(hosts).await??;
-            let names = view.hosts.iter().map(|host| host.name.to_string());
-            (!is_all).then(|| names.collect())
-        }
-    };
-    let filter = Filter::new(hosts, &request)?;
+    let filter = Filter::of(shared, &request).await?;
     let (pages, stream) = mpsc::channel(PAGES);
     let shared = shared.clone();
     tokio::spawn(async move {
@@ -144,17 +131,39 @@ async fn first(shared: &Shared, filter: &Filter, begin: Option<&Begin>) -> Resul
 }
 
 impl Filter {
-    fn new(hosts: Option<HashSet<String>>, request: &WatchEventsRequest) -> Result<Self, Status> {
-        let programs = match request.programs.is_empty() {
-            true => None,
-            false => Some(Wanted::parse(&request.programs)?),
+    /// What a request asks for, with the hosts as they are now.
+    async fn of(shared: &Shared, request: &WatchEventsRequest) -> Result<Self, Status> {
+        let all = HostSelection {
+            all: true,
+            ..Default::default()
         };
-        Ok(Self {
+        let selection = request.hosts.clone().unwrap_or_default();
+        let is_said = selection != HostSelection::default();
+        // Without a host nobody has to be known.
+        let is_of_hosts = request.programs.iter().any(|text| text.contains(':'));
+        let is_all = !is_said || selection == all;
+        let mut view = match is_said || is_of_hosts {
+            true if is_all => shared.hub.view(all).await??,
+            true => shared.hub.view(selection).await??,
+            false => View::default(),
+        };
+        let hosts: HashSet<String> = view.hosts.iter().map(|h| h.name.to_string()).collect();
+        let programs = Wanted::settle(&request.programs, &mut view)?;
+        let programs = (!request.programs.is_empty()).then_some(programs);
+        Ok(Self::new((!is_all).then_some(hosts), programs, request))
+    }
+
+    fn new(
+        hosts: Option<HashSet<String>>,
+        programs: Option<Wanted>,
+        request: &WatchEventsRequest,
+    ) -> Self {
+        Self {
             hosts,
             programs,
             kinds: request.kinds().collect(),
             states: request.states().collect(),
-        })
+        }
     }
 
     fn wants(&self, event: &Arc<Event>) -> bool {
@@ -173,8 +182,9 @@ impl Filter {
             None => return false,
         };
         let of_hosts = |hosts: &HashSet<String>| hosts.contains(&event.host);
-        let of_programs =
-            |programs: &Wanted| program.is_some_and(|(group, name)| programs.matches(group, name));
+        let of_programs = |programs: &Wanted| {
+            program.is_some_and(|(group, name)| programs.matches(&event.host, group, name))
+        };
         self.hosts.as_ref().is_none_or(of_hosts)
             && self.programs.as_ref().is_none_or(of_programs)
             && (self.kinds.is_empty() || self.kinds.contains(&kind))
@@ -226,7 +236,9 @@ mod tests {
         let all = [&exited, &running, &link, &removed];
         let check = |hosts: Option<&str>, request: WatchEventsRequest| {
             let hosts = hosts.map(|host| HashSet::from([host.to_owned()]));
-            let filter = Filter::new(hosts, &request).unwrap();
+            let wanted = Wanted::settle(&request.programs, &mut View::default()).unwrap();
+            let wanted = (!request.programs.is_empty()).then_some(wanted);
+            let filter = Filter::new(hosts, wanted, &request);
             all.map(|event| filter.wants(event))
         };
         let request = WatchEventsRequest::default;

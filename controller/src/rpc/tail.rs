@@ -48,7 +48,6 @@ pub(super) async fn tail(
     shared: &Shared,
     request: TailRequest,
 ) -> Result<ReceiverStream<Result<TailResponse, Status>>, Status> {
-    let wanted = Wanted::parse(&request.programs)?;
     if request.programs.is_empty() != is_main_log(&request) {
         return Err(Status::invalid_argument(
             match request.programs.is_empty() {
@@ -57,7 +56,8 @@ pub(super) async fn tail(
             },
         ));
     }
-    let view = shared.hub.view(selection(request.hosts.clone())).await??;
+    let mut view = shared.hub.view(selection(request.hosts.clone())).await??;
+    let wanted = Wanted::settle(&request.programs, &mut view)?;
     let mut sources = Vec::new();
     let mut ends = Vec::new();
     for host in &view.hosts {
@@ -134,7 +134,7 @@ fn plan(
         ));
         return;
     };
-    for (group, program) in programs.keys().filter(|(g, p)| wanted.matches(g, p)) {
+    for (group, program) in programs.keys().filter(|(g, p)| wanted.matches(name, g, p)) {
         let exact = format!("{group}:{program}");
         let request = TailRequest {
             hosts: None,
@@ -144,8 +144,8 @@ fn plan(
         let shown = rsv_proto::process::display_name(group, program);
         sources.push(Source::new(host.name.clone(), shown, request));
     }
-    for unmatched in wanted.unmatched(programs) {
-        ends.push(end(name, &unmatched.pattern, "", unmatched.refusal()));
+    for (pattern, refusal) in wanted.unmatched(name, programs) {
+        ends.push(end(name, pattern.program(), "", refusal));
     }
 }
 

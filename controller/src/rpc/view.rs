@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use rsv_proto::{
-    select::ProgramPattern,
+    select::{ProgramPattern, Settled},
     time::{duration_to_wire, to_wire},
     wire::{
         GetStatusResponse, Host, HostState, HostStatus, ProcessState, ProcessStatus, Refusal,
@@ -14,6 +14,7 @@ use tonic::Status;
 use crate::{
     host::{HostView, Programs, is_connected},
     hub::View,
+    operands::{Kind, concern, settle},
 };
 
 /// A page is closed when it has grown to this size: a quarter of the limit of a message, so that one
@@ -23,68 +24,83 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The most program patterns in one request.
 const MAX_PATTERNS: usize = 1000;
 
-/// The longest program pattern: two names and a colon.
-const MAX_PATTERN: usize = 511;
+/// The longest program pattern: a pattern of hosts, two names and their colons.
+const MAX_PATTERN: usize = 1024;
 
-/// Program patterns of a request; none means every program.
+/// Program patterns of a request, settled on its hosts; none means every program.
 #[derive(Debug)]
-pub(super) struct Wanted(Vec<(String, ProgramPattern)>);
+pub(super) struct Wanted(Vec<Settled>);
+
+/// Whether the patterns of a request could be some.
+pub(super) fn check_patterns(patterns: &[String]) -> Result<(), Status> {
+    if patterns.len() > MAX_PATTERNS {
+        let text = format!(
+            "{} program patterns, {MAX_PATTERNS} are accepted",
+            patterns.len()
+        );
+        return Err(Status::invalid_argument(text));
+    }
+    if let Some(long) = patterns.iter().find(|p| p.len() > MAX_PATTERN) {
+        let text = format!(
+            "a program pattern of {} characters, {MAX_PATTERN} are accepted",
+            long.len()
+        );
+        return Err(Status::invalid_argument(text));
+    }
+    let is_bad = |p: &&String| p.is_empty() || p.contains(char::is_control);
+    match patterns.iter().find(is_bad) {
+        Some(bad) => {
+            let text = format!("`{}` is not a program pattern", bad.escape_debug());
+            Err(Status::invalid_argument(text))
+        }
+        None => Ok(()),
+    }
+}
 
 impl Wanted {
-    /// Reads the patterns of a request.
-    pub(super) fn parse(patterns: &[String]) -> Result<Self, Status> {
-        if patterns.len() > MAX_PATTERNS {
-            let text = format!(
-                "{} program patterns, {MAX_PATTERNS} are accepted",
-                patterns.len()
-            );
-            return Err(Status::invalid_argument(text));
+    /// Settles the patterns of a request on the hosts of a view, and leaves in it those that are meant.
+    pub(super) fn settle(patterns: &[String], view: &mut View) -> Result<Self, Status> {
+        check_patterns(patterns)?;
+        let hosts = view.hosts.iter();
+        let known = hosts.map(|host| (&host.name, host.programs.as_deref()));
+        let settled = settle(patterns, Kind::Processes, known)?;
+        if !settled.is_empty() {
+            view.hosts.retain(|host| concern(&settled, &host.name));
         }
-        if let Some(long) = patterns.iter().find(|p| p.len() > MAX_PATTERN) {
-            let text = format!(
-                "a program pattern of {} characters, {MAX_PATTERN} are accepted",
-                long.len()
-            );
-            return Err(Status::invalid_argument(text));
-        }
-        if let Some(bad) = patterns
-            .iter()
-            .find(|p| p.is_empty() || p.contains(char::is_control))
-        {
-            let text = format!("`{}` is not a program pattern", bad.escape_debug());
-            return Err(Status::invalid_argument(text));
-        }
-        Ok(Self(
-            patterns
-                .iter()
-                .map(|p| (p.clone(), ProgramPattern::parse(p)))
-                .collect(),
-        ))
+        Ok(Self(settled))
     }
 
-    /// Whether a program is wanted.
-    pub(super) fn matches(&self, group: &str, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|(_, p)| p.matches(group, name))
+    /// As they are understood.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
     }
 
-    /// Patterns that name no program of a host.
-    pub(super) fn unmatched(&self, programs: &Programs) -> Vec<UnmatchedProgram> {
+    /// Whether a program of a host is wanted.
+    pub(super) fn matches(&self, host: &str, group: &str, name: &str) -> bool {
+        let means = |one: &Settled| one.on_host(host).is_some_and(|p| p.matches(group, name));
+        self.0.is_empty() || self.0.iter().any(means)
+    }
+
+    /// Patterns that name no program of a host, which has these.
+    pub(super) fn unmatched(&self, host: &str, programs: &Programs) -> Vec<(&Settled, Refusal)> {
+        let own = self.0.iter();
+        let own = own.filter_map(|one| Some((one, one.on_host(host)?)));
         let is_unmatched = |pattern: &ProgramPattern| {
             *pattern != ProgramPattern::All
                 && !programs
                     .keys()
                     .any(|(group, name)| pattern.matches(group, name))
         };
-        let unmatched = self.0.iter().filter(|(_, pattern)| is_unmatched(pattern));
+        let unmatched = own.filter(|(_, pattern)| is_unmatched(pattern));
         unmatched
-            .map(|(text, pattern)| UnmatchedProgram {
-                pattern: text.clone(),
-                refusal: match pattern {
-                    ProgramPattern::Group(_) => Refusal::NoSuchGroup.into(),
+            .map(|(one, pattern)| {
+                let refusal = match pattern {
+                    ProgramPattern::Group(_) => Refusal::NoSuchGroup,
                     ProgramPattern::All
                     | ProgramPattern::Exact { .. }
-                    | ProgramPattern::Glob(_) => Refusal::NoSuchProcess.into(),
-                },
+                    | ProgramPattern::Glob(_) => Refusal::NoSuchProcess,
+                };
+                (one, refusal)
             })
             .collect()
     }
@@ -101,11 +117,12 @@ pub(super) struct StatusPages {
 
 impl StatusPages {
     /// Of these hosts, these programs.
-    pub(super) fn new(view: View, programs: &[String]) -> Result<Self, Status> {
+    pub(super) fn new(mut view: View, programs: &[String]) -> Result<Self, Status> {
+        let wanted = Wanted::settle(programs, &mut view)?;
         Ok(Self {
             hosts: view.hosts.into_iter(),
             missing: view.missing.into_iter(),
-            wanted: Wanted::parse(programs)?,
+            wanted,
             is_first: true,
         })
     }
@@ -129,6 +146,9 @@ impl Iterator for StatusPages {
             page.hosts.push(host);
         }
         let is_first = std::mem::take(&mut self.is_first);
+        if is_first {
+            page.programs = self.wanted.texts();
+        }
         (is_first || !page.hosts.is_empty()).then_some(page)
     }
 }
@@ -163,18 +183,25 @@ pub(super) fn host(view: HostView) -> Host {
 fn status(view: &HostView, wanted: &Wanted) -> HostStatus {
     let known = view.programs.as_deref();
     let programs = known.into_iter().flatten();
+    let name = view.name.as_str();
     HostStatus {
         host: view.name.to_string(),
         state: view.state.into(),
         as_of: view.as_of.map(to_wire),
         programs: programs
-            .filter(|((group, name), _)| wanted.matches(group, name))
+            .filter(|((group, program), _)| wanted.matches(name, group, program))
             .map(|(_, program)| shown(view, program))
             .collect(),
         // Of a host whose programs are not known nothing can be said to be missing.
         unmatched: known
-            .map(|programs| wanted.unmatched(programs))
-            .unwrap_or_default(),
+            .map(|programs| wanted.unmatched(name, programs))
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(pattern, refusal)| UnmatchedProgram {
+                pattern: pattern.to_string(),
+                refusal: refusal.into(),
+            })
+            .collect(),
         reason: view.reason.clone(),
         desired_generation: view.desired.generation,
         obeyed_generation: view.obeyed,

@@ -6,5 +6,6 @@ mod authz;
 mod desired;
 mod harness;
 mod join;
+mod operands;
 mod session;
 mod tail;

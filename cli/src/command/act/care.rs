@@ -1,6 +1,6 @@
 //! Care with many hosts: when an action on the fleet has to be confirmed, and how.
 
-use rsv_proto::select::HostSelector;
+use rsv_proto::select::{HostSelector, ProgramOperand};
 use rsv_proto::wire::{HostSelection, host_limit::Size};
 
 use super::Asked;
@@ -40,7 +40,13 @@ pub(super) fn is_grave(asked: Asked, programs: &[String], hosts: usize, above: u
 
 /// Whether the action has to be confirmed however few hosts it reaches.
 fn is_sweeping(asked: Asked, programs: &[String]) -> bool {
-    asked == Asked::Stop && programs.iter().any(|program| program == "all")
+    asked == Asked::Stop && name_all(programs)
+}
+
+/// Whether everything is meant, be it of some hosts.
+pub(in crate::command) fn name_all(programs: &[String]) -> bool {
+    let is_all = |operand: ProgramOperand| operand.program() == "all";
+    programs.iter().any(|text| text.parse().is_ok_and(is_all))
 }
 
 /// Whether the number of hosts must be known before anything is done. Plain names of few hosts
@@ -112,6 +118,8 @@ mod tests {
         assert!(is_grave(Asked::Stop, &all, 1, 20));
         assert!(!is_grave(Asked::Restart, &all, 20, 20));
         assert!(is_grave(Asked::Restart, &app, 21, 20));
+        let all_of_a_host = ["web1:all".to_owned()];
+        assert!(is_grave(Asked::Stop, &all_of_a_host, 1, 20));
     }
 
     #[test]

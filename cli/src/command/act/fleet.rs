@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use rsv_proto::wire::{ActRequest, HostSelection, act_response::Event};
+use rsv_proto::wire::{
+    ActRequest, HostSelection,
+    act_response::{Accepted, Event},
+};
 
-use super::{Asked, Report, care, follow, show};
+use super::{Asked, Report, care, follow, plan::Plan, show};
 use crate::{
     args::RolloutArgs,
     client::Server,
     error::{Exit, Failure},
-    fold::folded,
     invocation::{GRACE, Invocation, no_hosts},
-    json,
-    ui::count,
 };
 
 /// Does it, and shows what came of it.
@@ -60,7 +60,7 @@ fn limit(invocation: &Invocation) -> Option<Duration> {
         .or(global.timeout.map(|timeout| timeout + GRACE))
 }
 
-/// Only says which hosts would be reached.
+/// Only says what would be reached.
 async fn plan(
     invocation: &mut Invocation,
     server: &Server,
@@ -68,42 +68,37 @@ async fn plan(
     request: ActRequest,
 ) -> Result<Exit, Failure> {
     let selection = request.hosts.clone().unwrap_or_default();
-    let programs = request.programs.clone();
-    let hosts = resolve(server, request).await?;
-    if hosts.is_empty() {
+    let accepted = resolve(server, request).await?;
+    if accepted.hosts.is_empty() {
         return Err(no_hosts(&selection));
     }
-    let word = asked.word();
-    if !invocation.ui.output().is_text() {
-        let plan = json::Plan {
-            schema: format!("rsv/{word}/v1"),
-            dry_run: true,
-            hosts,
-            programs,
-        };
-        json::print(&mut invocation.ui, &plan)?;
-        return Ok(Exit::Done);
-    }
-    let what = programs.join(" ");
-    let many = count(hosts.len(), "host");
-    let line = format!("would {word} {what} on {many}: {}", folded(&hosts));
-    invocation.ui.line(&line)?;
-    Ok(Exit::Done)
+    let plan = Plan {
+        schema: format!("rsv/{}/v1", asked.word()),
+        word: asked.word(),
+        programs: accepted.programs,
+        hosts: accepted.hosts,
+        targets: accepted.targets,
+    };
+    plan.show(invocation)
 }
 
-/// The hosts that a request reaches.
-async fn resolve(server: &Server, request: ActRequest) -> Result<Vec<String>, Failure> {
+/// What a request reaches.
+async fn resolve(server: &Server, request: ActRequest) -> Result<Accepted, Failure> {
+    let programs = request.programs.clone();
     let dry = ActRequest {
         dry_run: true,
         ..request
     };
     let mut events = server.act(dry).await?;
     while let Some(response) = events.next().await? {
-        if let Some(Event::Accepted(accepted)) = response.event {
-            return Ok(accepted.hosts);
+        if let Some(Event::Accepted(mut accepted)) = response.event {
+            if accepted.programs.is_empty() {
+                accepted.programs = programs;
+            }
+            return Ok(accepted);
         }
     }
-    Ok(Vec::new())
+    Ok(Accepted::default())
 }
 
 /// Confirms what has to be confirmed, and then holds the operation to the confirmed number.
@@ -122,7 +117,7 @@ async fn with_care(
     if !care::must_count(asked, &request.programs, &selection, above) {
         return Ok(request);
     }
-    let hosts = resolve(server, request.clone()).await?;
+    let hosts = resolve(server, request.clone()).await?.hosts;
     if hosts.is_empty() {
         return Err(no_hosts(&selection));
     }

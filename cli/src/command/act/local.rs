@@ -41,6 +41,7 @@ pub(super) async fn act(
             dry_run: true,
             hosts: Vec::new(),
             programs: names,
+            targets: Vec::new(),
         };
         json::print(&mut invocation.ui, &plan)?;
         return Ok(Exit::Done);

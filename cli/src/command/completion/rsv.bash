@@ -14,5 +14,7 @@ _rsv() {
     while IFS=$'\t' read -r offer _; do
         [[ -n $offer ]] && COMPREPLY+=("${offer#"$lead"}")
     done <<<"$known"
+    # What ends in a colon goes on behind it.
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *: ]] && compopt -o nospace 2>/dev/null
 }
 complete -o nosort -F _rsv rsv 2>/dev/null || complete -F _rsv rsv

@@ -3,7 +3,7 @@
 //! A host that cannot be reached is always shown, with what was last known of it and how old that
 //! is; it is never shown as if it were so now.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::time::SystemTime;
 
 use jiff::{Timestamp, tz::TimeZone};
 use rsv_proto::{
@@ -12,7 +12,7 @@ use rsv_proto::{
     wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::{is_down, is_reachable, only, report, wide};
+use super::{is_down, is_reachable, named_nowhere, only, report, wide};
 use crate::{
     args::{Fold, Form, Output, StatusArgs},
     command::host::desired_words,
@@ -40,7 +40,8 @@ pub(super) async fn status(
         return Err(no_hosts(&selection));
     }
     let now = SystemTime::now();
-    let nowhere = named_nowhere(&hosts);
+    let known = hosts.iter().filter(|host| host.as_of.is_some());
+    let nowhere = named_nowhere(&known.collect::<Vec<_>>());
     let summary = headline(&hosts);
     only(&mut hosts, &args.states);
     match invocation.ui.output() {
@@ -83,19 +84,6 @@ pub(super) async fn status(
         invocation.ui.warning(&line);
     }
     Ok(exit_of(&hosts, !nowhere.is_empty()))
-}
-
-/// The patterns that name nothing on any host that could be asked.
-fn named_nowhere(hosts: &[HostStatus]) -> BTreeSet<String> {
-    let known: Vec<&HostStatus> = hosts.iter().filter(|host| host.as_of.is_some()).collect();
-    let Some((first, rest)) = known.split_first() else {
-        return BTreeSet::new();
-    };
-    let patterns = |host: &HostStatus| -> BTreeSet<String> {
-        host.unmatched.iter().map(|u| u.pattern.clone()).collect()
-    };
-    rest.iter()
-        .fold(patterns(first), |nowhere, host| &nowhere & &patterns(host))
 }
 
 /// A program that is down outweighs a name that means nothing, and that a host which is silent.

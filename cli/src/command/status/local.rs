@@ -5,7 +5,9 @@ use std::{fmt::Write as _, time::SystemTime};
 use rsv_proto::{
     process::{description, display_name, hold_words, state_word},
     select::ProgramPattern,
-    wire::{GetStatusRequest, HostStatus, ListenerStage, ProcessState, ProcessStatus},
+    wire::{
+        GetStatusRequest, GetStatusResponse, HostStatus, ListenerStage, ProcessState, ProcessStatus,
+    },
 };
 
 use super::{fleet::headline, is_down, only, report, wide};
@@ -35,7 +37,7 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         hosts: None,
         programs: names.clone(),
     };
-    let (hosts, notice) = agent.carrier.status_and_notice(request).await?;
+    let GetStatusResponse { hosts, notice, .. } = agent.carrier.whole_status(request).await?;
     if !notice.is_empty() {
         invocation.ui.warning(&notice);
     }

@@ -14,7 +14,7 @@ use crate::{
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     json,
-    live::{Effect, Live, News, Picture},
+    live::{Effect, Live, News},
     ui::{BAD, paint},
 };
 
@@ -30,8 +30,7 @@ pub(super) async fn watch(
     scope: Scope,
     args: StatusArgs,
 ) -> Result<Exit, Failure> {
-    let (mut live, hosts) = Live::open(invocation, &scope, &args.programs).await?;
-    let mut picture = Picture::new(hosts, &args.programs);
+    let (mut live, mut picture) = Live::open(invocation, &scope, &args.programs).await?;
     let mut lost: Option<(String, Instant)> = None;
     let is_terminal = invocation.ui.out_is_terminal() && invocation.ui.output().is_text();
     let mut due = Some(Instant::now());
@@ -69,8 +68,8 @@ pub(super) async fn watch(
                 false
             }
         };
-        if is_stale && let Some(hosts) = live.again(invocation).await {
-            picture = Picture::new(hosts, &args.programs);
+        if is_stale && let Some(whole) = live.again(invocation).await {
+            picture = whole;
             lost = None;
             due = Some(Instant::now());
         }

@@ -7,6 +7,7 @@ use std::{
 
 use rsv_proto::{
     process::display_name,
+    select::exactly,
     wire::{Cursor, HostSelection, HostStatus, TailRequest, TailResponse, tail_response::Event},
 };
 
@@ -78,7 +79,10 @@ impl Places {
                         include: vec![host.clone()],
                         ..Default::default()
                     }),
-                    programs: vec![program.clone()],
+                    programs: vec![match host.is_empty() {
+                        true => program.clone(),
+                        false => exactly(program),
+                    }],
                     ..request.clone()
                 };
                 self.placed(&one, self.places.get(source))

@@ -24,7 +24,6 @@ const MAX_LINE: usize = 4096;
 /// Everything that is shown.
 pub(super) struct Model {
     picture: Picture,
-    wanted: Vec<String>,
     pub(super) is_fleet: bool,
     pub(super) color: bool,
     pub(super) mode: Mode,
@@ -85,7 +84,7 @@ pub(super) struct Output {
 /// Something that happened.
 pub(super) enum Input {
     Key(KeyEvent),
-    Whole(Vec<HostStatus>),
+    Whole(Picture),
     Happened(Vec<Event>),
     Lost(String),
     /// What came of an action.
@@ -120,10 +119,9 @@ pub(super) struct Row {
 }
 
 impl Model {
-    pub(super) fn new(hosts: Vec<HostStatus>, wanted: &[String], is_fleet: bool) -> Self {
+    pub(super) fn new(picture: Picture, is_fleet: bool) -> Self {
         Self {
-            picture: Picture::new(hosts, wanted),
-            wanted: wanted.to_vec(),
+            picture,
             is_fleet,
             color: true,
             mode: Mode::Table,
@@ -146,8 +144,8 @@ impl Model {
     pub(super) fn handle(&mut self, input: Input) -> Vec<Asked> {
         match input {
             Input::Key(key) => self.key(key),
-            Input::Whole(hosts) => {
-                self.picture = Picture::new(hosts, &self.wanted);
+            Input::Whole(picture) => {
+                self.picture = picture;
                 self.lost = None;
                 Vec::new()
             }
@@ -466,7 +464,7 @@ pub(super) mod tests {
                 vec![program("app", ProcessState::Running, 600, 0)],
             ),
         ];
-        Model::new(hosts, &[], true)
+        Model::new(Picture::new(hosts, Vec::new()), true)
     }
 
     fn press(model: &mut Model, keys: &str) -> Vec<Asked> {

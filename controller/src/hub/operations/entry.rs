@@ -14,6 +14,7 @@ use crate::{
     audit,
     hub::handle::new_id,
     moment::Moment,
+    operands::of_host,
     operation::{
         Gate, OnFail, Told, milliseconds,
         wire::{counts, write},
@@ -117,7 +118,7 @@ impl Entry {
             operation: self.id().to_owned(),
             deadline: Some(to_wire(deadline)),
             action: Some(self.record.action()),
-            programs: self.record.programs.clone(),
+            programs: of_host(&self.record.programs, host).into_owned(),
             actor: self.record.actor.clone(),
             traceparent: self.record.trace.0.clone(),
             tracestate: self.record.trace.1.clone(),

@@ -1,7 +1,7 @@
 //! Why an operation was not begun, not found, or not controlled.
 
 use super::{MOST, MOST_TARGETS};
-use crate::{operation::RolloutError, targets::SelectionError};
+use crate::{operands::OperandError, operation::RolloutError, targets::SelectionError};
 
 /// Why nothing was begun.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +9,9 @@ pub enum SubmitError {
     /// The selection.
     #[error(transparent)]
     Selection(#[from] SelectionError),
+    /// The programs.
+    #[error(transparent)]
+    Operand(#[from] OperandError),
     /// The rollout.
     #[error(transparent)]
     Rollout(#[from] RolloutError),

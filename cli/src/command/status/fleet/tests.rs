@@ -2,10 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use rsv_proto::{
-    time::to_wire,
-    wire::{Refusal, UnmatchedProgram},
-};
+use rsv_proto::time::to_wire;
 
 use super::*;
 
@@ -188,20 +185,4 @@ fn the_exit_code_tells_trouble_before_silence() {
     ] {
         assert_eq!(exit_of(&hosts, unknown) as u8, exit, "{hosts:?}");
     }
-}
-
-#[test]
-fn a_program_counts_as_unknown_only_when_no_host_has_it() {
-    let lacking = |name: &str, patterns: &[&str]| HostStatus {
-        unmatched: patterns
-            .iter()
-            .map(|pattern| UnmatchedProgram {
-                pattern: pattern.to_string(),
-                refusal: Refusal::NoSuchProcess.into(),
-            })
-            .collect(),
-        ..host(name, HostState::Connected, 0, Vec::new())
-    };
-    let hosts = [lacking("a", &["x", "y"]), lacking("b", &["y"])];
-    assert_eq!(named_nowhere(&hosts), BTreeSet::from(["y".to_owned()]));
 }
