@@ -1,0 +1,154 @@
+//! Who is asked, and when: batches, updates, and how many may be down.
+
+use super::*;
+
+#[test]
+fn all_hosts_are_asked_at_once_unless_batches_are_wanted() {
+    let mut story = Story::begin(plan(&["a", "b"], Rollout::at_once(Deed::Restart)));
+    assert_eq!(story.asked(), "a b");
+    story.now = 2;
+    story.answer("b", Outcome::Done);
+    assert_eq!(story.operation.finished(), None);
+    story.answer("a", Outcome::Done);
+    assert_eq!(story.outcomes(), ["b app Done", "a app Done"]);
+    assert_eq!(story.operation.finished(), Some(Duration::from_secs(2)));
+    assert_eq!(story.operation.deadline(), None);
+    assert_eq!(*story.operation.phase(), Phase::Over(None));
+}
+
+#[test]
+fn a_batch_begins_when_the_one_before_has_ended() {
+    let canary = Rollout {
+        canary: 1,
+        ..rollout(2)
+    };
+    let mut story = Story::begin(plan(&["a", "b", "c", "d"], canary));
+    assert_eq!(story.asked(), "a");
+    story.answer("a", Outcome::Done);
+    assert_eq!(story.asked(), "b c");
+    story.answer("c", Outcome::Done);
+    assert_eq!(story.asked(), "", "b has not answered");
+    story.now = 3;
+    story.answer("b", Outcome::Done);
+    assert_eq!(story.asked(), "d");
+    let told: Vec<String> = story
+        .operation
+        .story()
+        .iter()
+        .filter_map(|told| match told {
+            Told::BatchBegun { number, .. } => Some(format!("begun {number}")),
+            Told::BatchEnded {
+                number,
+                counts,
+                elapsed,
+                ..
+            } => Some(format!("ended {number} ok {} {elapsed:?}", counts.done)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        "begun 0",
+        "ended 0 ok 1 0ns",
+        "begun 1",
+        "ended 1 ok 2 3s",
+        "begun 2",
+    ];
+    assert_eq!(told, expected);
+}
+
+/// Hosts that alone know what an update is about there.
+fn update(hosts: &[&str], rollout: Rollout) -> Plan {
+    let whole = |host: &&str| Part {
+        programs: None,
+        ..part(host, &[])
+    };
+    Plan {
+        deed: Deed::Update,
+        parts: hosts.iter().map(whole).collect(),
+        ..plan(&[], rollout)
+    }
+}
+
+#[test]
+fn an_update_is_looked_at_where_it_started_something_and_only_there() {
+    let soaking = Rollout {
+        soak: Duration::from_secs(5),
+        ..rollout(1)
+    };
+    let removed = TargetResult {
+        steps: vec![Step::Removed.into()],
+        ..result("gone", Outcome::Done)
+    };
+    let nothing = TargetResult {
+        steps: Vec::new(),
+        ..result("", Outcome::Done)
+    };
+    for (answer, outcome) in [
+        (removed, "a gone Done"),
+        (nothing, "a  Done"),
+        (result("app", Outcome::Done), "a app Failed"),
+    ] {
+        let fleet = Fleet {
+            down: [(name("a"), "FATAL")].into(),
+            ..Fleet::default()
+        };
+        let mut story = Story::begin_in(fleet, update(&["a", "b"], soaking));
+        assert_eq!(story.asked(), "a");
+        story.feed(Input::Answered(name("a"), vec![answer]));
+        story.wait(5);
+        assert_eq!(story.outcomes()[0], outcome);
+        let goes_on = outcome.ends_with("Done");
+        assert_eq!(story.asked() == "b", goes_on, "{outcome}");
+    }
+}
+
+#[test]
+fn an_update_that_must_keep_programs_up_is_done_by_one_host_after_the_other() {
+    let careful = Rollout {
+        at_most_down: NonZeroU32::new(3),
+        ..Rollout::at_once(Deed::Update)
+    };
+    let mut story = Story::begin(update(&["a", "b"], careful));
+    assert_eq!(story.asked(), "a");
+    story.answer("a", Outcome::Done);
+    assert_eq!(story.asked(), "b");
+}
+
+#[test]
+fn no_more_than_k_are_down_whoever_took_them_down() {
+    let guarded = Rollout {
+        at_most_down: NonZeroU32::new(2),
+        ..rollout(4)
+    };
+    let mut fleet = Fleet::default();
+    fleet.down.insert(name("d"), "FATAL");
+    let hosts = ["a", "b", "c", "d"];
+    let mut story = Story::begin_in(fleet, plan(&hosts, guarded));
+    assert_eq!(story.asked(), "a d", "d is down already and takes no room");
+    assert!(story.operation.is_held());
+    story.answer("a", Outcome::Done);
+    assert_eq!(story.asked(), "b");
+    story.fleet.others.push(name("x"));
+    story.answer("b", Outcome::Done);
+    assert_eq!(story.asked(), "", "another operation is acting on x");
+    story.fleet.others.clear();
+    story.feed(Input::Changed(name("x")));
+    assert_eq!(story.asked(), "c");
+    assert!(!story.operation.is_held());
+}
+
+#[test]
+fn a_stop_that_would_keep_too_many_down_is_refused() {
+    let guarded = Rollout {
+        at_most_down: NonZeroU32::new(1),
+        ..Rollout::at_once(Deed::Stop)
+    };
+    let mut stop = plan(&["a", "b"], guarded);
+    stop.deed = Deed::Stop;
+    assert!(matches!(
+        stop.check(),
+        Err(RolloutError::StopsTooMany { targets: 2, .. })
+    ));
+    stop.parts.pop();
+    assert_eq!(stop.check(), Ok(()));
+}
