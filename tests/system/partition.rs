@@ -278,3 +278,82 @@ fn a_command_over_a_line_that_loses_a_fifth_ends_once_and_the_view_is_right_afte
     eventually("web02 is right again", || is_seen(&fleet, "web02"));
     assert_eq!(starts(&fleet, "web02"), 2);
 }
+
+/// Hosts of which the last but one is cut off.
+const MANY: [&str; 6] = ["h01", "h02", "h03", "h04", "h05", "h06"];
+const AWAY: &str = "h05";
+
+/// Restarts `app` on all of `hosts`, of which `away` cannot be asked in time: the others are done, it is
+/// unreachable, and that is what the command line ends with. Its program is not touched.
+#[track_caller]
+fn assert_given_up(fleet: &mut Fleet, hosts: &[&str], away: &str, flags: &[&str]) {
+    let restart = ["-A", "-o", "json", "restart", "app"];
+    let ended = fleet.rsv(restart.iter().chain(flags).copied());
+    let ended = ended.expect_code(11).json();
+    let id = ended["operation"].as_str().expect("an operation");
+    let outcome = |host: &&str| match *host == away {
+        true => ((*host).to_owned(), "unreachable".to_owned()),
+        false => ((*host).to_owned(), "done".to_owned()),
+    };
+    let expected: BTreeMap<String, String> = hosts.iter().map(outcome).collect();
+    assert_eq!(outcomes(fleet, id), expected, "{ended}");
+    for host in hosts {
+        let expected = if *host == away { 1 } else { 2 };
+        assert_eq!(starts(fleet, host), expected, "{host}");
+    }
+}
+
+/// A host that is heard again is not asked for what it was not asked in time.
+#[track_caller]
+fn assert_left_alone(fleet: &mut Fleet, hosts: &[&str], away: &str, pid: i32) {
+    fleet.wait_connected(hosts.len());
+    // Commands come in order: what was still on its way would have been begun before this one.
+    fleet.rsv(["-H", away, "restart", "side"]).expect_code(0);
+    assert_eq!(starts(fleet, away), 1, "it was restarted late");
+    assert_eq!(fleet.host(away).pid("app"), pid);
+    let rows = rows(fleet, away);
+    assert!(rows.iter().all(|row| row["state"] == "RUNNING"), "{rows:?}");
+}
+
+#[test]
+fn a_host_that_is_cut_off_until_after_its_deadline_is_passed_over_and_not_restarted_later() {
+    let mut fleet = Fleet::apart(&MANY, PROGRAMS);
+    for name in MANY {
+        eventually("app runs", || fleet.host(name).state("app") == "RUNNING");
+    }
+    let pid = fleet.host(AWAY).pid("app");
+    fleet.network().break_link(AWAY, Fault::Cut);
+    // It is missed by the time of its turn, and waited for.
+    let flags = ["--batch", "2", "--gate", "running", "--deadline", "4s"];
+    assert_given_up(&mut fleet, &MANY, AWAY, &flags);
+    fleet.network().heal(AWAY);
+    assert_left_alone(&mut fleet, &MANY, AWAY, pid);
+}
+
+/// `web02` gets a restart with a deadline that passes before it can answer.
+fn asked_in_vain(harm: impl FnOnce(&mut Fleet), heal: impl FnOnce(&mut Fleet)) {
+    const HOSTS: [&str; 2] = ["web01", "web02"];
+    let mut fleet = pair();
+    let pid = fleet.host("web02").pid("app");
+    harm(&mut fleet);
+    let flags = ["--batch", "100%", "--deadline", "1s"];
+    assert_given_up(&mut fleet, &HOSTS, "web02", &flags);
+    heal(&mut fleet);
+    assert_left_alone(&mut fleet, &HOSTS, "web02", pid);
+}
+
+#[test]
+fn a_command_that_was_sent_into_a_cut_line_is_not_run_after_its_deadline() {
+    asked_in_vain(
+        |fleet| fleet.network().break_link("web02", Fault::Cut),
+        |fleet| fleet.network().heal("web02"),
+    );
+}
+
+#[test]
+fn a_command_that_a_frozen_agent_finds_after_its_deadline_is_not_run() {
+    asked_in_vain(
+        |fleet| fleet.host("web02").agent().signal(Signal::SIGSTOP),
+        |fleet| fleet.host("web02").agent().signal(Signal::SIGCONT),
+    );
+}
