@@ -100,6 +100,9 @@ pub struct DaemonArgs {
     /// At TERM, INT and QUIT let the programs run on for the next agent.
     #[arg(long = "leave-programs")]
     pub leave_programs: bool,
+    /// Start no keeper: wait for the one that somebody else starts, such as its unit.
+    #[arg(long = "await-keeper")]
+    pub await_keeper: bool,
 }
 
 /// Options of `join`.

@@ -2,6 +2,7 @@
 //! the opposite order.
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,7 +26,7 @@ use crate::desired::{Desired, DesiredFile};
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
 use crate::identity::{StateDir, StateLock};
-use crate::keeper_client::{self, KeeperError, KeeperOptions, KeeperPort};
+use crate::keeper_client::{self, KeeperBinary, KeeperError, KeeperOptions, KeeperPort};
 use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::listeners::{self, Listeners};
 use crate::local::{self, DaemonAsk, LocalHandle};
@@ -93,7 +94,7 @@ pub(super) async fn run(
 ) -> Result<Ending, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
-    let mut running = start(prepared, origin, argv0).await?;
+    let mut running = start(prepared, origin, args, argv0).await?;
     report.up();
     systemd::ready();
     let farewell = running.serve(&mut signals, args).await;
@@ -101,7 +102,12 @@ pub(super) async fn run(
     Ok(attentively(running.end(farewell), &mut signals).await)
 }
 
-async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Running, Failure> {
+async fn start(
+    prepared: Prepared,
+    origin: Origin,
+    args: &DaemonArgs,
+    argv0: &str,
+) -> Result<Running, Failure> {
     let Prepared {
         loaded,
         state,
@@ -135,8 +141,7 @@ async fn start(prepared: Prepared, origin: Origin, argv0: &str) -> Result<Runnin
     let port = KeeperPort::new();
     let capture = Capture::start(port.clone())
         .map_err(|error| Failure::failed(format!("cannot start the capture of logs: {error}")))?;
-    let options = KeeperOptions::new(config.locations.keeper_socket.clone());
-    let (client, inputs) = keeper_client::connect(options)
+    let (client, inputs) = keeper_client::connect(keeper_options(&config, args))
         .await
         .map_err(|error| no_keeper(&error))?;
     let identifier = &config.supervisord.identifier;
@@ -264,12 +269,23 @@ async fn desired(config: &Config, state: &StateDir) -> Result<Desired, Failure> 
     blocking(move || file.read_or_tell()).await
 }
 
+fn keeper_options(config: &Config, args: &DaemonArgs) -> KeeperOptions {
+    let mut options = KeeperOptions::new(config.locations.keeper_socket.clone());
+    if args.await_keeper {
+        options.binary = KeeperBinary::Foreign;
+    }
+    options
+}
+
 fn no_keeper(error: &KeeperError) -> Failure {
     let hint = match error {
         KeeperError::NoBinary(_) | KeeperError::Launch { .. } => {
             "install rsv-keeper beside rsv-agent"
         }
         KeeperError::Ended { .. } => "run it by hand with --socket to see why",
+        KeeperError::Connect { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "start rsv-keeper with --socket, or leave --await-keeper away"
+        }
         KeeperError::Connect { .. } => "see that the socket's directory belongs to this user",
         KeeperError::Silent(_) | KeeperError::Closed(_) => "see whether that rsv-keeper is stopped",
         KeeperError::Busy { .. } => {

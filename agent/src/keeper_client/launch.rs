@@ -14,6 +14,12 @@ use super::{KeeperError, KeeperOptions};
 /// The pause between attempts to reach a keeper that is about to be there.
 pub(super) const RETRY: Duration = Duration::from_millis(1);
 
+/// The same when it has not come for [`EAGER`]: it may be long in coming.
+const LATER: Duration = Duration::from_millis(20);
+
+/// How long a keeper takes at most that starts as it should.
+const EAGER: Duration = Duration::from_millis(200);
+
 /// How long another keeper may take to answer when the one that we started has ended at once: it ends when
 /// somebody else's was faster.
 const RIVAL: Duration = Duration::from_millis(500);
@@ -36,6 +42,7 @@ pub(super) async fn connect_or_start(
     child: &mut Option<Child>,
     deadline: Instant,
 ) -> Result<OwnedFd, KeeperError> {
+    let began = Instant::now();
     let mut started = None;
     let mut ended_at = None;
     loop {
@@ -69,7 +76,12 @@ pub(super) async fn connect_or_start(
                 socket,
             });
         }
-        sleep(RETRY).await;
+        let pause = if began.elapsed() < EAGER {
+            RETRY
+        } else {
+            LATER
+        };
+        sleep(pause).await;
     }
 }
 

@@ -99,7 +99,7 @@ impl Switch {
     fn drop_in(&self) -> [String; 3] {
         let file = &self.file;
         let directory = "/etc/systemd/system/rsv-agent.service.d";
-        let start = "ExecStart=/usr/bin/rsv-agent --nodaemon --leave-programs --configuration";
+        let start = "ExecStart=/usr/bin/rsv-agent --nodaemon --leave-programs --await-keeper --configuration";
         [
             format!("mkdir -p {directory}"),
             format!(
