@@ -332,7 +332,7 @@ fn the_last_words_of_a_trickling_program_do_not_wait_for_its_pause() {
     }
     assert!(
         shortest < Duration::from_millis(10),
-        "{shortest:?} although a pause is 32 ms"
+        "{shortest:?} although a pause is 64 ms"
     );
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_micros(250);
 
 /// The longest pause of a stream that nobody follows: short enough for whoever reads the file itself.
-const LONGEST: Duration = Duration::from_millis(32);
+const LONGEST: Duration = Duration::from_millis(64);
 
 /// The longest pause of a stream that somebody follows: what people call at once.
 const LONGEST_FOLLOWED: Duration = Duration::from_millis(4);
