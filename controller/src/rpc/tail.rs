@@ -4,10 +4,15 @@
 //! host only as the reader takes, so that a reader that stands still costs one buffer, and holds up nobody
 //! else. A follower survives what happens to its host: it goes on where it stood.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use rsv_proto::{
     name::HostName,
+    process::display_name,
     wire::{
         Channel, HostState, OpenLog, Refusal, ServeLogRequest, TailRequest, TailResponse,
         tail_response::{Away, Back, End, Event, Gap},
@@ -18,6 +23,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
+mod later;
+
+use self::later::Later;
 use super::{Shared, seam::Seam, selection, view::Wanted};
 use crate::{
     host::{HostView, is_connected},
@@ -58,10 +66,18 @@ pub(super) async fn tail(
     }
     let mut view = shared.hub.view(selection(request.hosts.clone())).await??;
     let wanted = Wanted::settle(&request.programs, &mut view)?;
-    let mut sources = Vec::new();
-    let mut ends = Vec::new();
+    let (mut sources, mut ends, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     for host in &view.hosts {
-        plan(host, &wanted, &request, &mut sources, &mut ends);
+        match plan(host, &wanted, &request) {
+            Ok((found, unmatched)) => {
+                sources.extend(found);
+                ends.extend(unmatched);
+            }
+            Err(reason) if request.follow => absent.push((host.name.clone(), reason)),
+            Err(reason) => {
+                ends.push(end(host.name.as_str(), "", &reason, Refusal::Unspecified));
+            }
+        }
     }
     for host in view.missing {
         ends.push(end(
@@ -87,6 +103,15 @@ pub(super) async fn tail(
         ));
     }
     let (items, stream) = mpsc::channel(ITEMS);
+    let later = Arc::new(Later {
+        room: AtomicUsize::new(most - sources.len()),
+        request,
+        wanted,
+    });
+    for (host, reason) in absent {
+        let later = Arc::clone(&later);
+        tokio::spawn(later.join(shared.clone(), items.clone(), host, reason));
+    }
     for source in sources {
         tokio::spawn(source.run(shared.clone(), items.clone()));
     }
@@ -100,53 +125,44 @@ pub(super) async fn tail(
     Ok(ReceiverStream::new(stream))
 }
 
-/// The sources of one host; and what can be said at once of what is none.
+/// The sources of one host, and what can be said at once of what is none; an error says why nothing can
+/// be read there now.
 fn plan(
     host: &HostView,
     wanted: &Wanted,
     request: &TailRequest,
-    sources: &mut Vec<Source>,
-    ends: &mut Vec<TailResponse>,
-) {
+) -> Result<(Vec<Source>, Vec<TailResponse>), String> {
     let name = host.name.as_str();
     if !is_connected(host.state) {
-        let reason = match host.state {
+        return Err(match host.state {
             HostState::Never => "the host has not been seen since it was enrolled".to_owned(),
             _ => format!("the host is unreachable: {}", host.reason),
-        };
-        ends.push(end(name, "", &reason, Refusal::Unspecified));
-        return;
+        });
     }
-    if is_main_log(request) {
+    let source = |shown, programs| {
         let request = TailRequest {
             hosts: None,
+            programs,
             ..request.clone()
         };
-        sources.push(Source::new(host.name.clone(), String::new(), request));
-        return;
+        Source::new(host.name.clone(), shown, request)
+    };
+    if is_main_log(request) {
+        return Ok((vec![source(String::new(), Vec::new())], Vec::new()));
     }
     let Some(programs) = host.programs.as_deref() else {
-        ends.push(end(
-            name,
-            "",
-            "the host's programs are not known yet",
-            Refusal::Unspecified,
-        ));
-        return;
+        return Err("the host's programs are not known yet".to_owned());
     };
-    for (group, program) in programs.keys().filter(|(g, p)| wanted.matches(name, g, p)) {
-        let exact = format!("{group}:{program}");
-        let request = TailRequest {
-            hosts: None,
-            programs: vec![exact],
-            ..request.clone()
-        };
-        let shown = rsv_proto::process::display_name(group, program);
-        sources.push(Source::new(host.name.clone(), shown, request));
-    }
-    for (pattern, refusal) in wanted.unmatched(name, programs) {
-        ends.push(end(name, pattern.program(), "", refusal));
-    }
+    let meant = programs.keys().filter(|(g, p)| wanted.matches(name, g, p));
+    let sources = meant.map(|(group, program)| {
+        source(
+            display_name(group, program),
+            vec![format!("{group}:{program}")],
+        )
+    });
+    let unmatched = wanted.unmatched(name, programs).into_iter();
+    let ends = unmatched.map(|(pattern, refusal)| end(name, pattern.program(), "", refusal));
+    Ok((sources.collect(), ends.collect()))
 }
 
 /// The output of one program.
@@ -290,12 +306,7 @@ impl Source {
 
     /// Tells the reader; an error says that it has gone.
     async fn say(&self, items: &Items, event: Event) -> Result<(), Gone> {
-        let item = TailResponse {
-            host: self.host.to_string(),
-            program: self.program.clone(),
-            event: Some(event),
-        };
-        items.send(Ok(item)).await.map_err(|_| Gone)
+        say(items, &self.host, &self.program, event).await
     }
 
     async fn forward(
@@ -371,6 +382,16 @@ pub(super) async fn open(
             DIAL_BACK.as_secs()
         )),
     }
+}
+
+/// Tells the reader of a source; an error says that it has gone.
+async fn say(items: &Items, host: &HostName, program: &str, event: Event) -> Result<(), Gone> {
+    let item = TailResponse {
+        host: host.to_string(),
+        program: program.to_owned(),
+        event: Some(event),
+    };
+    items.send(Ok(item)).await.map_err(|_| Gone)
 }
 
 fn end(host: &str, program: &str, reason: &str, refusal: Refusal) -> TailResponse {

@@ -314,12 +314,16 @@ async fn what_cannot_be_read_is_said() {
         "web01 nothing: <end  NoSuchProcess>"
     );
     assert_eq!(item(&mut reader).await, "over");
-    let mut reader = read(&fleet, follow(&["web02"], "app")).await;
+    let now = |host: &str| TailRequest {
+        follow: false,
+        ..follow(&[host], "app")
+    };
+    let mut reader = read(&fleet, now("web02")).await;
     let said = item(&mut reader).await;
     assert!(said.contains("not been seen"), "{said}");
     drop(agent);
     fleet.eventually("web01", |h| !h.reason.is_empty()).await;
-    let mut reader = read(&fleet, follow(&["web01"], "app")).await;
+    let mut reader = read(&fleet, now("web01")).await;
     let said = item(&mut reader).await;
     assert!(said.contains("unreachable"), "{said}");
     assert_eq!(item(&mut reader).await, "over");
@@ -329,6 +333,65 @@ async fn what_cannot_be_read_is_said() {
     };
     let status = fleet.operator().await.tail(nothing).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_follower_waits_for_a_host_that_is_not_there_and_joins_it() {
+    let fleet = Fleet::start().await;
+    let mut there = host(&fleet, "web01").await;
+    let credentials = fleet.join("web02").await;
+    let request = TailRequest {
+        lines: Some(5),
+        max_streams: 2,
+        ..follow(&["web*"], "*")
+    };
+    let mut reader = read(&fleet, request).await;
+    assert_eq!(item(&mut reader).await, "web02 : <away>");
+    let open = there.open_log().await;
+    let first = Log::serve(&there, open.stream).await;
+    first.chunk(0, b"one").await;
+    assert_eq!(item(&mut reader).await, "web01 app: one");
+    // It comes, and what it has is known a little later.
+    let mut agent = Agent::dial(&fleet, credentials, hello(1)).await;
+    agent.welcome().await;
+    let programs = vec![program("app", ProcessState::Running)];
+    agent.snapshot(1, 1, programs).await;
+    assert_eq!(item(&mut reader).await, "web02 : <back>");
+    let open = agent.open_log().await;
+    let asked = open.request.unwrap();
+    assert_eq!((asked.lines, asked.follow), (Some(5), true));
+    assert_eq!(asked.programs, ["app:app"]);
+    let second = Log::serve(&agent, open.stream).await;
+    second.chunk(0, b"two").await;
+    assert_eq!(item(&mut reader).await, "web02 app: two");
+    first.chunk(3, b"three").await;
+    assert_eq!(item(&mut reader).await, "web01 app: three");
+}
+
+#[tokio::test]
+async fn a_host_that_comes_with_more_than_is_read_at_a_time_is_refused_alone() {
+    let fleet = Fleet::start().await;
+    let mut there = host(&fleet, "web01").await;
+    let credentials = fleet.join("web02").await;
+    let request = TailRequest {
+        max_streams: 2,
+        ..follow(&["web*"], "*")
+    };
+    let mut reader = read(&fleet, request).await;
+    assert_eq!(item(&mut reader).await, "web02 : <away>");
+    let mut agent = Agent::dial(&fleet, credentials, hello(1)).await;
+    agent.welcome().await;
+    let programs = ["app", "side"].map(|name| program(name, ProcessState::Running));
+    agent.snapshot(1, 1, programs.into()).await;
+    assert_eq!(item(&mut reader).await, "web02 : <back>");
+    assert_eq!(
+        item(&mut reader).await,
+        "web02 : <end more programs than are read at a time (max-streams) Other>"
+    );
+    let open = there.open_log().await;
+    let log = Log::serve(&there, open.stream).await;
+    log.chunk(0, b"one").await;
+    assert_eq!(item(&mut reader).await, "web01 app: one");
 }
 
 #[tokio::test]
