@@ -15,11 +15,11 @@ mod tail;
 
 use std::sync::Arc;
 
-use futures_util::Stream;
+use futures_util::{Stream, future::BoxFuture};
 use rsv_keeper::message::Channel;
 use uuid::Uuid;
 
-use crate::capture::command::Inbox;
+use crate::capture::command::{Inbox, LogKey};
 
 /// The most bytes in one chunk.
 pub const CHUNK: usize = 64 * 1024;
@@ -73,6 +73,8 @@ pub enum TailItem {
         at: Cursor,
         /// The bytes.
         data: Vec<u8>,
+        /// They were written after the reading had begun.
+        live: bool,
     },
     /// Bytes that are lost to this reader.
     Gap {
@@ -124,6 +126,20 @@ impl LogBook {
         start: TailStart,
         follow: Follow,
     ) -> impl Stream<Item = TailItem> + Send + use<> {
-        tail::stream(Arc::clone(&self.inbox), key, channel, start, follow)
+        let inbox = Arc::clone(&self.inbox);
+        tail::stream(inbox, LogKey::new(key, channel), start, follow, None)
+    }
+
+    /// As [`LogBook::tail`] with [`Follow::Yes`], until something has happened: then it ends with what the
+    /// program has written by that moment.
+    pub fn tail_until(
+        &self,
+        key: &str,
+        channel: Channel,
+        start: TailStart,
+        happened: BoxFuture<'static, ()>,
+    ) -> impl Stream<Item = TailItem> + Send + use<> {
+        let (inbox, log) = (Arc::clone(&self.inbox), LogKey::new(key, channel));
+        tail::stream(inbox, log, start, Follow::Yes, Some(happened))
     }
 }

@@ -3,16 +3,28 @@
 //!
 //! Nothing is read ahead: each piece is read from disk when the consumer takes it.
 
-use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use futures_util::FutureExt as _;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use rsv_keeper::message::Channel;
-use rsv_proto::wire::{self, Refusal, tail_response::Event};
+use rsv_proto::wire::{self, Refusal, delta::Change, tail_response::Event};
 use uuid::Uuid;
 
 use crate::hub::{HubGone, HubHandle, Key, Resolved};
+use crate::journal::Item;
 use crate::logbook::{Cursor, Follow, LogBook, TailEnd, TailItem, TailStart};
 
 /// The most programs in one request: each holds an open file.
 const MAX_SOURCES: usize = 256;
+
+/// When a source ends by itself.
+enum Until {
+    /// All that there was has been read.
+    Read,
+    /// The program is not configured any more.
+    Forgotten,
+    /// The program is at rest.
+    Stopped(HubHandle),
+}
 
 /// Why a request for output is refused as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +54,10 @@ pub async fn open(
         wire::Channel::Stderr => Channel::Stderr,
         wire::Channel::MainLog => return Err(refused("the main log is of no program".into())),
     };
-    let follow = if request.follow {
-        Follow::Yes
-    } else {
-        Follow::No
+    let end = match (request.follow, request.until_stopped) {
+        (false, _) => Until::Read,
+        (true, false) => Until::Forgotten,
+        (true, true) => Until::Stopped(hub.clone()),
     };
     let resolved = hub.resolve(&request.programs).await?;
     let sources = resolved.keys.len();
@@ -59,7 +71,7 @@ pub async fn open(
             "{sources} programs at once are more than {MAX_SOURCES}"
         )));
     }
-    Ok(merged(logbook, resolved, channel, start, follow))
+    Ok(merged(logbook, resolved, channel, start, &end))
 }
 
 fn merged(
@@ -67,11 +79,11 @@ fn merged(
     resolved: Resolved,
     channel: Channel,
     start: TailStart,
-    follow: Follow,
+    end: &Until,
 ) -> BoxStream<'static, wire::TailResponse> {
     let mut sources = Vec::new();
     for key in &resolved.keys {
-        sources.push(source(logbook, key, channel, start, follow).boxed());
+        sources.push(source(logbook, key, channel, start, end));
     }
     let mut unmatched = Vec::new();
     for pattern in resolved.unmatched {
@@ -105,19 +117,69 @@ fn source(
     key: &Key,
     channel: Channel,
     start: TailStart,
-    follow: Follow,
-) -> impl Stream<Item = wire::TailResponse> + Send + use<> {
-    let program = key.to_string();
-    let items = logbook.tail(&key.as_run_key(), channel, start, follow);
-    items.map(move |item| response(program.clone(), event(item)))
+    end: &Until,
+) -> BoxStream<'static, wire::TailResponse> {
+    let (program, run) = (key.to_string(), key.as_run_key());
+    let items = match end {
+        Until::Read => logbook.tail(&run, channel, start, Follow::No).boxed(),
+        Until::Forgotten => logbook.tail(&run, channel, start, Follow::Yes).boxed(),
+        Until::Stopped(hub) => {
+            let stopped = at_rest(hub.clone(), key.clone()).boxed();
+            logbook.tail_until(&run, channel, start, stopped).boxed()
+        }
+    };
+    items
+        .map(move |item| response(program.clone(), event(item)))
+        .boxed()
+}
+
+/// Waits until a process is down and nothing starts it by itself.
+async fn at_rest(hub: HubHandle, key: Key) {
+    let mut changes = hub.subscribe();
+    loop {
+        let Ok(status) = hub.status(&[key.as_run_key()]).await else {
+            return;
+        };
+        if status.programs.iter().all(is_at_rest) {
+            return;
+        }
+        loop {
+            match changes.next().await {
+                Item::Delta(delta) if !is_of(&delta, &key) => {}
+                Item::Delta(_) => break,
+                Item::Lagged => {
+                    changes.resume_after(changes.newest_seq());
+                    break;
+                }
+                Item::Ended => return,
+            }
+        }
+    }
+}
+
+fn is_of(delta: &wire::Delta, key: &Key) -> bool {
+    let (group, name) = match &delta.change {
+        Some(Change::Upsert(now)) => (&now.group, &now.name),
+        Some(Change::Remove(gone)) => (&gone.group, &gone.name),
+        None => return false,
+    };
+    (group, name) == (&key.group, &key.name)
+}
+
+fn is_at_rest(process: &wire::ProcessStatus) -> bool {
+    matches!(
+        process.state(),
+        wire::ProcessState::Stopped | wire::ProcessState::Exited | wire::ProcessState::Fatal
+    )
 }
 
 fn event(item: TailItem) -> Event {
     use wire::tail_response::{Chunk, Gap};
     match item {
-        TailItem::Chunk { at, data } => Event::Chunk(Chunk {
+        TailItem::Chunk { at, data, live } => Event::Chunk(Chunk {
             at: Some(cursor(at)),
             data,
+            live,
         }),
         TailItem::Gap { at, bytes, reason } => Event::Gap(Gap {
             at: Some(cursor(at)),

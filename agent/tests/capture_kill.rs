@@ -135,7 +135,7 @@ fn numbered(capture: &Capture) -> (Vec<u8>, Option<Uuid>) {
     let (mut bytes, mut log_id) = (Vec::new(), None);
     for item in items(capture, TailStart::All) {
         match item {
-            TailItem::Chunk { at, data } => {
+            TailItem::Chunk { at, data, .. } => {
                 assert_eq!(at.offset, bytes.len() as u64);
                 assert_eq!(*log_id.get_or_insert(at.log_id), at.log_id);
                 bytes.extend(data);

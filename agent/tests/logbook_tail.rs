@@ -57,7 +57,7 @@ impl Reader {
         let mut expected = None;
         while bytes.len() < count {
             match self.next() {
-                TailItem::Chunk { at, data } => {
+                TailItem::Chunk { at, data, .. } => {
                     assert!(!data.is_empty() && data.len() <= CHUNK);
                     assert_eq!(*expected.get_or_insert(at.offset), at.offset);
                     expected = Some(at.offset + data.len() as u64);
@@ -214,7 +214,7 @@ fn a_cursor_goes_on_exactly_where_it_was() {
     let all = lines(0, 10_000);
     program.write_all(&all[..100_000]).unwrap();
     let mut reader = Reader::new(&rig.capture, TailStart::All, Follow::Yes);
-    let TailItem::Chunk { at, data } = reader.next() else {
+    let TailItem::Chunk { at, data, .. } = reader.next() else {
         panic!()
     };
     drop(reader);
@@ -256,7 +256,7 @@ fn what_the_keeper_wrote_meanwhile_is_read() {
     let rig = Rig::new();
     written(&rig, rig.spec(1_000_000, 10), b"agent\n");
     let mut reader = Reader::new(&rig.capture, TailStart::All, Follow::No);
-    let TailItem::Chunk { at, data } = reader.next() else {
+    let TailItem::Chunk { at, data, .. } = reader.next() else {
         panic!()
     };
     let next = Rig {
@@ -328,7 +328,7 @@ fn a_follower_goes_on_after_an_outside_truncation_without_repeating() {
         .set_len(0)
         .unwrap();
     program.write_all(b"after").unwrap();
-    let TailItem::Chunk { at, data } = follower.next() else {
+    let TailItem::Chunk { at, data, .. } = follower.next() else {
         panic!()
     };
     assert_eq!((at.offset, data.as_slice()), (1_000, &b"after"[..]));
@@ -440,4 +440,48 @@ fn output_that_is_not_in_a_file_cannot_be_read() {
         reader.items = Box::pin(items);
         assert_eq!(reader.next(), TailItem::End(TailEnd::NoLog), "{key}");
     }
+}
+
+#[test]
+fn a_follower_until_something_has_happened_gets_all_that_was_written_by_then() {
+    let rig = Rig::new();
+    let mut program = rig.program(rig.spec(1_000_000, 10));
+    let old = lines(0, 10);
+    program.write_all(&old).unwrap();
+    let (happen, happened) = tokio::sync::oneshot::channel::<()>();
+    let happened = Box::pin(async {
+        happened.await.unwrap();
+    });
+    let mut reader = Reader::new(&rig.capture, TailStart::All, Follow::Yes);
+    reader.items = Box::pin(rig.capture.logbook().tail_until(
+        "app",
+        Channel::Stdout,
+        TailStart::All,
+        happened,
+    ));
+    let mut got = Vec::new();
+    while got.len() < old.len() {
+        let TailItem::Chunk { data, live, .. } = reader.next() else {
+            panic!()
+        };
+        assert!(!live, "it was there when the reading began");
+        got.extend(data);
+    }
+    // What is in the pipe at that moment counts.
+    let new = lines(10, 1_000);
+    program.write_all(&new).unwrap();
+    happen.send(()).unwrap();
+    let mut rest = Vec::new();
+    let end = loop {
+        match reader.next() {
+            TailItem::Chunk { data, live, .. } => {
+                assert!(live, "it came while it was read");
+                rest.extend(data);
+            }
+            TailItem::End(end) => break end,
+            gap => panic!("{gap:?}"),
+        }
+    };
+    assert_same(&rest, &new);
+    assert_eq!(end, TailEnd::Complete);
 }

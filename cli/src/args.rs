@@ -9,6 +9,7 @@ mod global;
 mod hosts;
 mod rollout;
 mod scripts;
+mod tail;
 mod typed;
 mod watch;
 mod words;
@@ -25,6 +26,7 @@ pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
 pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs, UpdateArgs};
 pub(crate) use scripts::ForScripts;
+pub(crate) use tail::{Prefix, TailLook};
 pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
 
 /// Programs on this machine, or on every machine of a fleet.
@@ -352,6 +354,8 @@ pub(crate) struct Tail {
     /// Leave control characters as they are, also on a terminal
     #[arg(long)]
     pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) look: TailLook,
     /// [-BYTES] PROGRAM [stdout|stderr]; on the fleet several programs and globs
     #[arg(value_name = "PROGRAM", allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,

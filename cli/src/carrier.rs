@@ -1,6 +1,7 @@
 //! Where a verb is carried out: at the fleet service of an agent or a controller, or at a server of
 //! XML-RPC. The verbs ask in the same words and get the same answers.
 
+use rsv_proto::select::Settled;
 use rsv_proto::wire::{
     ActRequest, ActResponse, AvailableProcess, GetStatusRequest, GetStatusResponse,
     GetVersionResponse, GroupOutcome, HostStatus, ReloadResponse, RereadResponse,
@@ -71,6 +72,23 @@ impl Carrier {
                 ..GetStatusResponse::default()
             }),
         }
+    }
+
+    /// As [`Carrier::status`], with the patterns of the request as the other side understands them.
+    pub(crate) async fn understood(
+        &self,
+        request: GetStatusRequest,
+    ) -> Result<(Vec<HostStatus>, Vec<Settled>), Failure> {
+        let typed = request.programs.clone();
+        let GetStatusResponse {
+            hosts, programs, ..
+        } = self.whole_status(request).await?;
+        // Who knows of one host alone does not say it.
+        let patterns = match programs.is_empty() {
+            true => typed.iter().map(|text| Settled::everywhere(text)).collect(),
+            false => programs.iter().map(|text| Settled::read(text)).collect(),
+        };
+        Ok((hosts, patterns))
     }
 
     /// Begins an action.

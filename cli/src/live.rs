@@ -7,12 +7,8 @@ mod picture;
 
 use std::time::Duration;
 
-use rsv_proto::{
-    select::Settled,
-    wire::{
-        Event, GetStatusRequest, GetStatusResponse, WatchEventsRequest, WatchEventsResponse,
-        watch_events_request::Begin,
-    },
+use rsv_proto::wire::{
+    Event, GetStatusRequest, WatchEventsRequest, WatchEventsResponse, watch_events_request::Begin,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -157,18 +153,6 @@ async fn begin(
         hosts,
         programs: programs.to_vec(),
     };
-    let GetStatusResponse {
-        hosts,
-        programs: settled,
-        ..
-    } = server.whole_status(request).await?;
-    // Who knows of one host alone does not say how it has understood them.
-    let wanted = match settled.is_empty() {
-        true => programs
-            .iter()
-            .map(|text| Settled::everywhere(text))
-            .collect(),
-        false => settled.iter().map(|text| Settled::read(text)).collect(),
-    };
+    let (hosts, wanted) = server.understood(request).await?;
     Ok((feed, Picture::new(hosts, wanted)))
 }

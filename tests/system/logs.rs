@@ -8,6 +8,10 @@ use std::{
     thread,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rsv_tests::{binaries::binary, eventually::eventually, fleet::Fleet, lines};
 
 fn programs(maxbytes: &str) -> String {
@@ -195,4 +199,90 @@ fn tail_shows_the_end_of_the_log_locally_and_from_far_away_alike() {
     );
     let far = fleet.rsv(["-H", "web01", "tail", "hello"]).expect_code(0);
     assert_eq!(far.stdout, "one\ntwo\n");
+}
+
+/// What a host has written and how it is shown, once its writer has been told to stop.
+fn written(fleet: &mut Fleet, host: &str) -> Vec<String> {
+    let host = fleet.host(host);
+    fs::write(host.path("stop"), "").expect("a file");
+    eventually("the writer has ended", || host.path("count").exists());
+    let count = fs::read_to_string(host.path("count")).expect("a count");
+    let count: u64 = count.trim().parse().expect("a number");
+    let line = |n| format!("{} halves | half {n}, {n}", host.name());
+    (1..=count).map(line).collect()
+}
+
+#[test]
+fn a_cursor_goes_on_at_the_byte_over_the_end_of_reader_and_agent() {
+    let hosts = ["web01", "web02"];
+    let mut fleet = Fleet::start(&hosts, HALVES);
+    let cursor = fleet.path().join("cursor").display().to_string();
+    let words = ["-A", "tail", "-f", "-1000000", "halves", "--exit-on-stop"];
+    let words: Vec<&str> = words.into_iter().chain(["--cursor", &cursor]).collect();
+    let mut first = spawn(&fleet, words.iter().copied());
+    let output = collect(&mut first);
+    let mut seen = Vec::new();
+    eventually("both are shown", || {
+        seen.extend(output.try_iter().flatten());
+        let text = String::from_utf8_lossy(&seen);
+        hosts.iter().all(|host| text.matches(host).count() > 30)
+    });
+    fleet.host("web02").agent().kill();
+    let id = Pid::from_raw(first.id().cast_signed());
+    kill(id, Signal::SIGTERM).expect("the first reader runs");
+    first.wait().expect("our own child");
+    seen.extend(output.iter().flatten());
+
+    let mut second = spawn(&fleet, words.iter().copied());
+    let output = collect(&mut second);
+    let complaints = read_all(second.stderr.take().expect("a pipe"));
+    let mut said = Vec::new();
+    eventually("the host that is not there is said", || {
+        said.extend(complaints.try_iter().flatten());
+        String::from_utf8_lossy(&said).contains("-- web02: ")
+    });
+    fleet.host("web02").start();
+    let expected = hosts.map(|host| written(&mut fleet, host));
+    let ended = second.wait().expect("our own child");
+    assert!(ended.success(), "it ends with the programs");
+    seen.extend(output.iter().flatten());
+    let text = String::from_utf8(seen).expect("text");
+    for (host, expected) in hosts.into_iter().zip(expected) {
+        let own = text.lines().filter(|line| line.starts_with(host));
+        assert!(own.eq(expected), "each line once and whole: {text}");
+    }
+}
+
+#[test]
+fn a_host_that_is_away_when_the_reading_begins_is_joined_when_it_comes() {
+    let mut fleet = Fleet::start(&["web01", "web02"], HALVES);
+    fleet.host("web02").agent().kill();
+    eventually("it is missed", || fleet.connected() == 1);
+    let logs = fleet.path().join("logs");
+    let directory = logs.display().to_string();
+    let words = ["-A", "tail", "-f", "-1000000", "halves", "--exit-on-stop"];
+    let mut reader = spawn(&fleet, words.into_iter().chain(["--log-dir", &directory]));
+    let complaints = read_all(reader.stderr.take().expect("a pipe"));
+    let mut said = Vec::new();
+    let mut hear = |words: &str| {
+        eventually(words, || {
+            said.extend(complaints.try_iter().flatten());
+            String::from_utf8_lossy(&said).contains(words)
+        });
+    };
+    hear("-- web02: the host is unreachable");
+    eventually("the other one is read", || {
+        fs::read(logs.join("web01/halves.log")).is_ok_and(|log| log.len() > 100)
+    });
+    fleet.host("web02").start();
+    hear("-- web02: back --");
+    for host in ["web01", "web02"] {
+        written(&mut fleet, host);
+    }
+    assert!(reader.wait().expect("our own child").success());
+    for host in ["web01", "web02"] {
+        let copy = fs::read(logs.join(host).join("halves.log")).expect("a copy");
+        let log = fs::read(fleet.host(host).path("halves.log")).expect("a log");
+        assert!(copy == log, "{host}: all of it, once");
+    }
 }

@@ -210,7 +210,11 @@ impl Supervision for Fake {
             log_id: Uuid::nil(),
             offset: 0,
         };
-        let first = stream::iter([TailItem::Chunk { at, data }]);
+        let first = stream::iter([TailItem::Chunk {
+            at,
+            data,
+            live: false,
+        }]);
         first.chain(stream::pending()).boxed()
     }
 

@@ -96,7 +96,10 @@ fn events(piece: Result<wire::TailMainLogResponse, tonic::Status>) -> Vec<Event>
                     ..Default::default()
                 })
             });
-            let chunk = (!data.is_empty()).then_some(Event::Chunk(Chunk { at: None, data }));
+            let chunk = (!data.is_empty()).then_some(Event::Chunk(Chunk {
+                data,
+                ..Chunk::default()
+            }));
             gap.into_iter().chain(chunk).collect()
         }
         Err(status) => vec![tail::ended(status.message(), Refusal::Other)],

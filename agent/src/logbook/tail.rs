@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use futures_util::Stream;
-use rsv_keeper::message::Channel;
+use futures_util::{Stream, future::BoxFuture};
 use tokio::sync::{oneshot, watch};
 
 use super::index::{LogIndex, LogState, Progress};
@@ -19,15 +18,16 @@ const BLOCKS: usize = 16;
 /// The items of one tail.
 pub(super) fn stream(
     inbox: Arc<Inbox>,
-    key: &str,
-    channel: Channel,
+    log: LogKey,
     start: TailStart,
     follow: Follow,
+    until: Option<BoxFuture<'static, ()>>,
 ) -> impl Stream<Item = TailItem> + Send + use<> {
     let tail = Tail {
         inbox,
-        log: LogKey::new(key, channel),
+        log,
         follow,
+        until,
         state: State::New(start),
     };
     futures_util::stream::unfold(tail, |mut tail| async move {
@@ -40,6 +40,8 @@ struct Tail {
     inbox: Arc<Inbox>,
     log: LogKey,
     follow: Follow,
+    /// What ends the following; absent: nothing does, or it has.
+    until: Option<BoxFuture<'static, ()>>,
     state: State,
 }
 
@@ -56,6 +58,8 @@ struct Place {
     /// On a blocking thread while it reads.
     reader: Option<Reader>,
     position: u64,
+    /// Where the end was when the reading began.
+    began: u64,
     /// Nothing at or above this is wanted.
     limit: u64,
     /// Items that come first.
@@ -99,7 +103,7 @@ impl Tail {
     }
 
     /// Asks the capture thread, which moves what is in the pipe first.
-    async fn find(&self) -> io::Result<Option<Arc<LogIndex>>> {
+    async fn find(&mut self) -> io::Result<Option<Arc<LogIndex>>> {
         let (reply, answer) = oneshot::channel();
         self.inbox.tell(Command::Find {
             log: self.log.clone(),
@@ -125,32 +129,62 @@ impl Tail {
         }
         match place.progress().state {
             LogState::Live => {
-                // The index is held here, so its sender lives.
-                let changed = place.changes.changed().await;
-                changed.is_err().then_some(TailEnd::Forgotten)
+                let happened = async {
+                    match &mut self.until {
+                        Some(until) => until.await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    // The index is held here, so its sender lives.
+                    changed = place.changes.changed() => changed.is_err().then_some(TailEnd::Forgotten),
+                    () = happened => self.finish().await,
+                }
             }
             LogState::Forgotten => Some(TailEnd::Forgotten),
             LogState::Replaced => self.move_over().await,
         }
     }
 
+    /// What is there by now is the rest.
+    async fn finish(&mut self) -> Option<TailEnd> {
+        (self.until, self.follow) = (None, Follow::No);
+        let index = match self.found().await {
+            Ok(index) => index,
+            Err(end) => return Some(end),
+        };
+        match &mut self.state {
+            State::Reading(place) if Arc::ptr_eq(&place.index, &index) => {
+                place.limit = index.progress().end;
+                None
+            }
+            _ => self.go_on_with(index),
+        }
+    }
+
+    async fn found(&mut self) -> Result<Arc<LogIndex>, TailEnd> {
+        match self.find().await {
+            Ok(Some(index)) => Ok(index),
+            Ok(None) => Err(TailEnd::NoLog),
+            Err(error) => Err(TailEnd::Unreadable {
+                error: error.to_string(),
+            }),
+        }
+    }
+
     /// The stream has got another file: goes on with that one from its beginning.
     async fn move_over(&mut self) -> Option<TailEnd> {
-        let index = match self.find().await {
-            Ok(Some(index)) => index,
-            Ok(None) => return Some(TailEnd::NoLog),
-            Err(error) => {
-                return Some(TailEnd::Unreadable {
-                    error: error.to_string(),
-                });
-            }
-        };
+        match self.found().await {
+            Ok(index) => self.go_on_with(index),
+            Err(end) => Some(end),
+        }
+    }
+
+    fn go_on_with(&mut self, index: Arc<LogIndex>) -> Option<TailEnd> {
         let mut place = Place::new(index, self.follow);
-        place.skip_to(
-            place.index.oldest(),
-            None,
-            "the output goes to another file",
-        );
+        let oldest = place.index.oldest();
+        place.began = oldest;
+        place.skip_to(oldest, None, "the output goes to another file");
         self.state = State::Reading(Box::new(place));
         None
     }
@@ -167,6 +201,7 @@ impl Place {
             changes,
             reader,
             position: end,
+            began: end,
             limit,
             ready: VecDeque::new(),
         }
@@ -238,8 +273,9 @@ impl Place {
             {
                 Piece::Data(data) => {
                     let at = self.cursor();
+                    let live = at.offset >= self.began;
                     self.position += data.len() as u64;
-                    return Ok(Some(TailItem::Chunk { at, data }));
+                    return Ok(Some(TailItem::Chunk { at, data, live }));
                 }
                 Piece::Lost { resume, reason } => {
                     self.skip_to(resume, Some(resume - position), reason);

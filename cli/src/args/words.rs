@@ -170,8 +170,10 @@ Examples:
 pub(super) const TAIL: &str = "\
 Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is. One program
 gives its bytes as they are; several give whole lines, each behind its host and program. Bytes
-that are lost to the reader are shown as a gap. With -f a host that goes away is said, and its
-output goes on where it was. --include and --exclude look at whole lines of what is read.
+that are lost to the reader are shown as a gap. With -f a host that is away, or goes away, is said
+and waited for, and its output goes on where it was. --include and --exclude look at whole lines of
+what is read. With --cursor the next run goes on behind what this one has shown; only after a kill
+may the last fifth of a second come twice.
 With -o json without -f there is one object for each log, or for each mebibyte of it.
 
 Examples:
@@ -180,7 +182,10 @@ Examples:
   rsv tail -f app
   rsv -H 'web*' tail -f app              all of them, interleaved by line
   rsv -H web01 tail --lines 50 app
-  rsv -A tail -f 'web:*' --include 'ERROR|WARN' --exclude healthz";
+  rsv -A tail -f 'web:*' --include 'ERROR|WARN' --exclude healthz
+  rsv -A tail -f web1:app 'db*:pg' --prefix host --timestamps
+  rsv -A tail -f --exit-on-stop batch    until it has ended everywhere
+  rsv -A tail -f app --cursor FILE --log-dir DIR   a copy that can be broken off";
 
 pub(super) const CLEAR: &str = "\
 Rotated files stay.

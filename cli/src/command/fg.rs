@@ -99,9 +99,8 @@ async fn stay(
     let mut looks = interval(LOOK);
     let how = How {
         single: true,
-        raw: false,
         follow: true,
-        schema: "",
+        ..How::default()
     };
     let mut display = Display::new(&invocation.ui, how, Filter::default());
     loop {

@@ -58,9 +58,9 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
     };
     let how = How {
         single: true,
-        raw: false,
         follow: args.follow,
         schema: "rsv/maintail/v1",
+        ..How::default()
     };
     let mut display = Display::new(&invocation.ui, how, Filter::default());
     while let Some(piece) = pieces.next().await? {
@@ -103,6 +103,7 @@ fn tell(
     let chunk = Chunk {
         at: None,
         data: piece.data,
+        ..Chunk::default()
     };
     display.chunk(ui, "", "", &chunk)
 }

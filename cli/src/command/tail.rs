@@ -4,8 +4,10 @@
 //! `places`; `filter`, `order` and `display` decide what is shown and how.
 
 mod away;
+mod bookmark;
 mod display;
 mod feed;
+mod files;
 mod filter;
 mod neutral;
 mod order;
@@ -22,11 +24,13 @@ pub(super) use {
 use rsv_proto::wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End};
 
 use self::{
+    bookmark::Bookmark,
     stream::{Asked, Via},
     words::{Complaint, Wanted},
 };
 use crate::{
     args::Tail,
+    carrier::Carrier,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     ui::printable,
@@ -37,6 +41,7 @@ const FOLLOW_BYTES: u64 = 1024;
 
 /// Shows output.
 pub(super) async fn run(invocation: &mut Invocation, args: Tail) -> Result<Exit, Failure> {
+    words::check(&args)?;
     let filter = Filter::new(&args.include, &args.without)?;
     let global = &invocation.global;
     // Without hosts `-x` is a word like any other, and a wrong one.
@@ -58,27 +63,39 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say(&mut invocation.ui)?),
     };
+    let flag = match (&args.look.cursor, args.look.exit_on_stop) {
+        (Some(_), _) => Some("--cursor"),
+        (None, true) => Some("--exit-on-stop"),
+        (None, false) => None,
+    };
+    if let (Some(flag), Carrier::XmlRpc(_)) = (flag, &agent.carrier) {
+        let text = format!("`{flag}` needs an agent, and `{}` is none", agent.url);
+        return Err(
+            Failure::usage(text).hint("a Supervisor says neither places nor ends of output")
+        );
+    }
     let wanted = match words::for_one(args) {
         Ok(wanted) => wanted,
         Err(complaint) => return complain(invocation, &complaint),
     };
-    if wanted.follow && invocation.ui.output().is_text() {
+    let shows = args.look.log_dir.is_none() && invocation.ui.output().is_text();
+    if wanted.follow && shows {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
         invocation.ui.flush()?;
     }
-    let mut request = request(&wanted, None);
+    let mut request = request(&wanted, args, None);
     if wanted.follow && request.lines.is_none() {
         request.bytes = Some(FOLLOW_BYTES);
     }
     let single = wanted.names_one();
-    let how = how(&wanted, single, args.raw);
-    let mut display = Display::new(&invocation.ui, how, filter);
+    let mut display = Display::new(&invocation.ui, how(&wanted, args, single), filter);
+    let bookmark = bookmark(args, wanted.channel)?;
     let asked = Asked {
         via: Via::Agent,
         request,
         single,
     };
-    let ends = stream::show(invocation, agent.carrier, &mut display, asked).await?;
+    let ends = stream::show(invocation, agent.carrier, &mut display, asked, bookmark).await?;
     if single && wanted.follow && ends.iter().any(|(_, end)| refusal_of(end).is_some()) {
         let (program, channel) = (wanted.programs.concat(), channel_name(wanted.channel));
         let url = agent.url;
@@ -94,8 +111,7 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
             exit = invocation.ui.complaint(&line, Exit::Failed)?;
         }
     }
-    let is_text = invocation.ui.output().is_text();
-    if single && !wanted.follow && is_text && exit == Exit::Done {
+    if single && !wanted.follow && shows && exit == Exit::Done {
         // supervisorctl ends what it shows with a newline of its own.
         invocation.ui.bytes(b"\n")?;
     }
@@ -110,18 +126,18 @@ async fn fleet(
 ) -> Result<Exit, Failure> {
     let wanted = words::for_many(args)?;
     let single = wanted.names_one() && words::names_one_host(&hosts);
+    let bookmark = bookmark(args, wanted.channel)?;
     let server = invocation.controller().await?;
     let asked = Asked {
         via: Via::Controller,
         request: TailRequest {
             max_streams: args.max_streams.unwrap_or_default(),
-            ..request(&wanted, Some(hosts))
+            ..request(&wanted, args, Some(hosts))
         },
         single,
     };
-    let how = how(&wanted, single, args.raw);
-    let mut display = Display::new(&invocation.ui, how, filter);
-    let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
+    let mut display = Display::new(&invocation.ui, how(&wanted, args, single), filter);
+    let ends = stream::show(invocation, server.into(), &mut display, asked, bookmark).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
 }
@@ -149,26 +165,35 @@ pub(super) async fn main_logs(
     };
     let how = How {
         single,
-        raw: false,
         follow,
         schema: "rsv/maintail/v1",
+        ..How::default()
     };
     let mut display = Display::new(&invocation.ui, how, Filter::default());
-    let ends = stream::show(invocation, server.into(), &mut display, asked).await?;
+    let ends = stream::show(invocation, server.into(), &mut display, asked, None).await?;
     let ends: Vec<End> = ends.into_iter().map(|(_, end)| end).collect();
     Ok(verdict(&ends))
 }
 
-fn how(wanted: &Wanted, single: bool, raw: bool) -> How {
+fn how(wanted: &Wanted, args: &Tail, single: bool) -> How {
     How {
         single,
-        raw,
+        raw: args.raw,
         follow: wanted.follow,
         schema: "rsv/tail/v1",
+        prefix: args.look.prefix,
+        timestamps: args.look.timestamps,
+        directory: args.look.log_dir.clone(),
     }
 }
 
-fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
+fn bookmark(args: &Tail, channel: Channel) -> Result<Option<Bookmark>, Failure> {
+    let path = args.look.cursor.as_ref();
+    path.map(|path| Bookmark::read(path, channel_name(channel)))
+        .transpose()
+}
+
+fn request(wanted: &Wanted, args: &Tail, hosts: Option<HostSelection>) -> TailRequest {
     TailRequest {
         hosts,
         programs: wanted.programs.clone(),
@@ -178,6 +203,7 @@ fn request(wanted: &Wanted, hosts: Option<HostSelection>) -> TailRequest {
         lines: wanted.lines,
         from: None,
         max_streams: 0,
+        until_stopped: args.look.exit_on_stop,
     }
 }
 

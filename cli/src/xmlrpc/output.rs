@@ -202,8 +202,15 @@ impl Remote {
             Err(trouble) => return Err(Unanswered::Failure(self.failure(trouble))),
         };
         let failure = |trouble| Unanswered::Failure(self.failure(trouble));
+        // It begins with what was there before.
+        let mut live = false;
         while let Some(bytes) = http::next(&mut body).await.map_err(failure)? {
-            let chunk = response(program, chunk(bytes.to_vec()));
+            let chunk = Event::Chunk(Chunk {
+                data: bytes.to_vec(),
+                live: std::mem::replace(&mut live, true),
+                ..Chunk::default()
+            });
+            let chunk = response(program, chunk);
             if pieces.send(Ok(chunk)).await.is_err() {
                 break;
             }
@@ -246,7 +253,10 @@ fn in_path(name: &str) -> String {
 
 /// Bytes whose place nobody knows.
 fn chunk(data: Vec<u8>) -> Event {
-    Event::Chunk(Chunk { at: None, data })
+    Event::Chunk(Chunk {
+        data,
+        ..Chunk::default()
+    })
 }
 
 fn response(program: &str, event: Event) -> TailResponse {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Runs until `ready` is in a line of standard output, or of standard error, then interrupts.
-async fn interrupted(mut command: Command, ready: &'static str, on_error: bool) -> Ran {
+pub(crate) async fn interrupted(mut command: Command, ready: &'static str, on_error: bool) -> Ran {
     let run = move || {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -67,6 +67,7 @@ async fn a_followed_log_ends_cleanly_when_interrupted() {
             event: Some(Event::Chunk(Chunk {
                 at: None,
                 data: b"line\n".to_vec(),
+                live: false,
             })),
         }],
         holds: true,

@@ -23,6 +23,7 @@ fn with(state: ProcessState) -> Answers {
     let chunk = tail_response::Chunk {
         at: None,
         data: b"hello\n".to_vec(),
+        live: false,
     };
     Answers {
         status: vec![HostStatus {

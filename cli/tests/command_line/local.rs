@@ -263,6 +263,7 @@ fn chunk(data: &str) -> Event {
             offset: 0,
         }),
         data: data.as_bytes().to_vec(),
+        live: false,
     })
 }
 

@@ -105,6 +105,7 @@ fn chunk(data: &[u8]) -> TailResponse {
     said(Said::Chunk(Chunk {
         at: None,
         data: data.to_vec(),
+        live: false,
     }))
 }
 

@@ -13,6 +13,7 @@ fn output(host: &str, data: &str) -> TailResponse {
         Event::Chunk(Chunk {
             at: None,
             data: data.as_bytes().to_vec(),
+            live: false,
         }),
     )
 }
@@ -145,7 +146,14 @@ async fn several_followed_sources_each_go_on_where_they_broke_off() {
             offset,
         });
         let data = data.as_bytes().to_vec();
-        said(host, Event::Chunk(Chunk { at, data }))
+        said(
+            host,
+            Event::Chunk(Chunk {
+                at,
+                data,
+                live: false,
+            }),
+        )
     };
     let controller = Controller::with(Answers {
         status: ["web01", "web02"]
@@ -207,4 +215,152 @@ async fn one_source_is_raw_bytes() {
     .await;
     let ran = controller.rsv("-H web01 tail app").await;
     assert_eq!(ran.result(), ("one\ntw", 0), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn what_stands_before_a_line_can_be_chosen() {
+    let live = |host: &str, data: &str| {
+        let chunk = Chunk {
+            data: data.as_bytes().to_vec(),
+            live: true,
+            ..Chunk::default()
+        };
+        said(host, Event::Chunk(chunk))
+    };
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\nt"),
+            live("web01", "wo\n"),
+            ended("web01", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    for (line, expected) in [
+        ("-H web* tail app", "web01 app | one\nweb01 app | two\n"),
+        (
+            "-H web* tail --prefix host app",
+            "web01 | one\nweb01 | two\n",
+        ),
+        ("-H web* tail --prefix none app", "one\ntwo\n"),
+        ("-H web01 tail --prefix none app", "one\ntwo\n"),
+        (
+            "-H web01 tail --prefix host app",
+            "web01 | one\nweb01 | two\n",
+        ),
+    ] {
+        let ran = controller.rsv(line).await;
+        assert_eq!(ran.result(), (expected, 0), "{line}: {}", ran.err);
+    }
+    let ran = controller.rsv("-H web01 tail -f --timestamps app").await;
+    let lines: Vec<(&str, &str)> = ran
+        .out
+        .lines()
+        .filter_map(|line| line.split_at_checked(30))
+        .collect();
+    let [(before, "one"), (time, "two")] = lines[..] else {
+        panic!("{}", ran.out);
+    };
+    assert_eq!(before.trim_end(), "-");
+    let time: jiff::Timestamp = time.trim_end().parse().unwrap();
+    assert!(time.duration_until(jiff::Timestamp::now()).as_secs() < 60);
+    let ran = controller.rsv("-H web01 tail --timestamps app").await;
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("is for `tail -f`"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn the_output_of_each_source_goes_to_a_file_of_its_own() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\ntw"),
+            output("web02", "uno\nERROR\n"),
+            output("web01", "o\n"),
+            ended("web01", "OK", Refusal::Unspecified),
+            ended("web02", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let logs = controller.path().join("logs");
+    let ran = controller
+        .rsv("-H web* tail --log-dir logs app --exclude ERROR")
+        .await;
+    assert_eq!(ran.result(), ("", 0), "{}", ran.err);
+    let read = |path: &str| std::fs::read_to_string(logs.join(path)).unwrap();
+    assert_eq!(read("web01/app.log"), "one\ntwo\n");
+    assert_eq!(read("web02/app.log"), "uno\n");
+}
+
+#[tokio::test]
+async fn a_cursor_goes_on_where_the_last_run_has_shown_whole_lines() {
+    let at = |offset, data: &str| {
+        let at = Some(Cursor {
+            log_id: "l".into(),
+            offset,
+        });
+        let data = data.as_bytes().to_vec();
+        said(
+            "web01",
+            Event::Chunk(Chunk {
+                at,
+                data,
+                live: false,
+            }),
+        )
+    };
+    let answers = |tail: Vec<TailResponse>, tail_from: Vec<TailResponse>| Answers {
+        status: vec![host_status("web01", HostState::Connected, 0)],
+        tail,
+        tail_from,
+        holds: true,
+        ..Default::default()
+    };
+    let first = Controller::with(answers(vec![at(5, "one\ntw")], vec![])).await;
+    let mut command = crate::run::rsv(&first.path());
+    let words = [
+        "--context",
+        "admin.context",
+        "-H",
+        "web*",
+        "tail",
+        "-f",
+        "app",
+    ];
+    command.args(words).args(["--cursor", "place"]);
+    let ran = crate::ending::interrupted(command, "web01 app | one\n", false).await;
+    assert_eq!(ran.result(), ("web01 app | one\n", 130), "{}", ran.err);
+    let place = std::fs::read_to_string(first.path().join("place")).unwrap();
+    let place: serde_json::Value = serde_json::from_str(&place).unwrap();
+    let source = &place["sources"][0];
+    assert_eq!(
+        (&source["host"], &source["program"], &source["offset"]),
+        (&"web01".into(), &"app".into(), &9.into())
+    );
+    let again = vec![at(9, "two\n"), ended("web01", "OK", Refusal::Unspecified)];
+    let second = Controller::with(answers(vec![], again)).await;
+    std::fs::copy(first.path().join("place"), second.path().join("place")).unwrap();
+    let ran = second.rsv("-H web* tail app --cursor place").await;
+    assert_eq!(ran.result(), ("web01 app | two\n", 0), "{}", ran.err);
+    let from = second.fake.tails().remove(0).from.unwrap();
+    assert_eq!((from.log_id.as_str(), from.offset), ("l", 9));
+    let place = std::fs::read_to_string(second.path().join("place")).unwrap();
+    assert!(place.contains("\"offset\":13"), "{place}");
+}
+
+#[tokio::test]
+async fn the_end_of_the_programs_can_be_asked_for() {
+    let controller = Controller::with(Answers {
+        tail: vec![
+            output("web01", "one\n"),
+            ended("web01", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web01 tail -f --exit-on-stop app").await;
+    assert_eq!(ran.result(), ("one\n", 0), "{}", ran.err);
+    assert!(controller.fake.tails().remove(0).until_stopped);
+    let ran = controller.rsv("-H web01 tail --exit-on-stop app").await;
+    assert_eq!(ran.code, 2, "{}", ran.err);
 }

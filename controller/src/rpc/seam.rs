@@ -99,6 +99,7 @@ mod tests {
         Event::Chunk(Chunk {
             at,
             data: data.to_vec(),
+            live: false,
         })
     }
 

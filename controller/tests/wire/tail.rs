@@ -47,6 +47,7 @@ impl Log {
         self.event(Event::Chunk(Chunk {
             at,
             data: data.to_vec(),
+            live: false,
         }))
         .await
     }

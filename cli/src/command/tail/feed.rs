@@ -13,7 +13,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{is_clean, places::place_behind, refusal_of};
+use super::{
+    is_clean,
+    places::{Call, place_behind},
+    refusal_of,
+};
 use crate::{
     carrier::Carrier,
     client::Events,
@@ -55,11 +59,15 @@ impl Feed {
     }
 
     /// Of one call for each source, of which each goes on by itself while its host comes back.
-    pub(super) fn of_each(server: &Carrier, requests: Vec<TailRequest>) -> Self {
+    pub(super) fn of_each(server: &Carrier, asked: Vec<Call>) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES);
         let mut calls = JoinSet::new();
-        for request in requests {
-            calls.spawn(follow(server.clone(), request, sender.clone()));
+        for call in asked {
+            let (server, sender) = (server.clone(), sender.clone());
+            match call {
+                Call::One(request) => calls.spawn(follow(server, request, sender)),
+                Call::Host(request) => calls.spawn(of_host(server, request, sender)),
+            };
         }
         Self {
             pieces,
@@ -70,6 +78,15 @@ impl Feed {
     /// The next piece; none after the last. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Result<TailResponse, Failure>> {
         self.pieces.recv().await
+    }
+}
+
+/// Passes on what a host has, whatever that is when it comes.
+async fn of_host(server: Carrier, request: TailRequest, pieces: Pieces) {
+    let follows = request.follow;
+    match server.tail(request).await {
+        Ok(events) => forward(events, follows, pieces).await,
+        Err(lost) => say(&pieces, Err(lost)).await,
     }
 }
 
@@ -92,7 +109,7 @@ async fn forward(mut events: Events<TailResponse>, follows: bool, pieces: Pieces
     }
 }
 
-/// Follows one source until it ends for good, or the connection does.
+/// Reads one source until it ends for good, or the connection does.
 async fn follow(server: Carrier, mut request: TailRequest, pieces: Pieces) {
     let mut pause = PAUSE;
     let mut since = Instant::now();
@@ -108,7 +125,9 @@ async fn follow(server: Carrier, mut request: TailRequest, pieces: Pieces) {
                 Err(lost) => return say(&pieces, Err(lost)).await,
             };
             match &response.event {
-                Some(Event::End(end)) if since.elapsed() < patience(end) => break,
+                Some(Event::End(end)) if request.follow && since.elapsed() < patience(end) => {
+                    break;
+                }
                 Some(Event::End(_)) => return say(&pieces, Ok(response)).await,
                 Some(event) => {
                     if let Some(place) = place_behind(event) {

@@ -40,6 +40,7 @@ impl Filter {
         if pending.data.is_empty() {
             pending.at.clone_from(&chunk.at);
         }
+        pending.live = chunk.live;
         pending.data.extend_from_slice(&chunk.data);
         let whole = match pending.data.iter().rposition(|byte| *byte == b'\n') {
             Some(last) => last + 1,
@@ -49,9 +50,16 @@ impl Filter {
         let lines = Chunk {
             at: pending.at.clone(),
             data: pending.data.drain(..whole).collect(),
+            live: chunk.live,
         };
         pending.at = moved(lines.at.as_ref(), whole);
         self.wanted(&lines)
+    }
+
+    /// How many bytes of a source are not yet a line.
+    pub(super) fn kept(&self, host: &str, program: &str) -> usize {
+        let source = (host.to_owned(), program.to_owned());
+        self.pending.get(&source).map_or(0, |kept| kept.data.len())
     }
 
     /// What is left of a source, of which nothing more comes here.
@@ -79,6 +87,7 @@ impl Filter {
                 chunks.push(Chunk {
                     at: moved(lines.at.as_ref(), offset),
                     data: line.to_vec(),
+                    live: lines.live,
                 });
             }
             offset += line.len();
@@ -130,6 +139,7 @@ mod tests {
                 offset,
             }),
             data: data.to_vec(),
+            live: false,
         }
     }
 

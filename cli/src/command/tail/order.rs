@@ -73,6 +73,7 @@ mod tests {
             event: Some(Event::Chunk(Chunk {
                 at: None,
                 data: data.to_vec(),
+                live: false,
             })),
         }
     }

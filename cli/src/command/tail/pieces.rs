@@ -27,6 +27,9 @@ pub(super) struct Piece {
     offset: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// When it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<Lost>,
 }
@@ -92,6 +95,12 @@ impl Pieces {
         Some(self.piece(source, at.as_ref(), &data))
     }
 
+    /// How many bytes of a source are not told yet.
+    pub(super) fn kept(&self, host: &str, program: &str) -> usize {
+        let source = (host.to_owned(), program.to_owned());
+        self.pending.get(&source).map_or(0, |kept| kept.data.len())
+    }
+
     /// What is left of a source before a gap in it, or at its end.
     pub(super) fn rest(&mut self, host: &str, program: &str) -> Option<Piece> {
         let source = (host.to_owned(), program.to_owned());
@@ -145,8 +154,16 @@ impl Pieces {
             log_id: at.map_or_else(String::new, |at| at.log_id.clone()),
             offset: at.map_or(0, |at| at.offset),
             text: Some(String::from_utf8_lossy(data).into_owned()),
+            time: None,
             gap: None,
         }
+    }
+}
+
+impl Piece {
+    /// The same, with the time at which it came.
+    pub(super) fn at(self, time: Option<String>) -> Self {
+        Self { time, ..self }
     }
 }
 
@@ -172,6 +189,7 @@ mod tests {
                 offset,
             }),
             data: data.to_vec(),
+            live: false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use rsv_proto::{
     process::display_name,
-    select::exactly,
+    select::{Settled, exactly},
     wire::{Cursor, HostSelection, HostStatus, TailRequest, TailResponse, tail_response::Event},
 };
 
@@ -17,7 +17,25 @@ use crate::command::status::is_reachable;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// A host, empty on this machine, and a program.
-type Source = (String, String);
+pub(super) type Source = (String, String);
+
+/// What the server knows of what is read.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// With the programs that are meant, as far as they are known.
+    pub(super) hosts: Vec<HostStatus>,
+    /// What is meant.
+    pub(super) patterns: Vec<Settled>,
+}
+
+/// How a source, or what a host will have, is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Call {
+    /// Of one source.
+    One(TailRequest),
+    /// Of a host of which nothing is known: what it has when it comes.
+    Host(TailRequest),
+}
 
 /// What is known of each source.
 #[derive(Debug, Default)]
@@ -46,6 +64,28 @@ impl Places {
         }
     }
 
+    /// Where an earlier run stood, as far as that is read again.
+    pub(super) fn restore(&mut self, places: &BTreeMap<Source, Cursor>, known: &Known) {
+        let is_meant = |source: &Source| known.means(source);
+        let own = places.iter().filter(|(source, _)| is_meant(source));
+        let own = own.map(|(source, place)| (source.clone(), place.clone()));
+        self.places.extend(own);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Those that have a place.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.places.keys()
+    }
+
+    /// Where a source goes on.
+    pub(super) fn of(&self, source: &Source) -> Option<&Cursor> {
+        self.places.get(source)
+    }
+
     /// The sources broke off after so long.
     pub(super) fn broke_off(&mut self, after: Duration) {
         self.are_quiet_new |= after >= QUIET;
@@ -56,47 +96,47 @@ impl Places {
         self.placed(request, self.places.values().next())
     }
 
-    /// A request for each source that goes on: those with a place, and those that the server knows
-    /// and that have shown nothing yet.
-    pub(super) fn resume(&self, request: &TailRequest, hosts: &[HostStatus]) -> Vec<TailRequest> {
+    /// A call for each source that goes on: those with a place, and those that the server knows and that
+    /// have shown nothing yet; and one for each host that is not there and of which nothing is known.
+    pub(super) fn resume(&self, request: &TailRequest, known: &Known) -> Vec<Call> {
         let mut sources: BTreeSet<Source> = self.places.keys().cloned().collect();
-        for host in hosts {
+        for host in &known.hosts {
             let names = host.programs.iter();
             sources.extend(names.map(|p| (host.host.clone(), display_name(&p.group, &p.name))));
         }
-        // A host that was not followed from the beginning is not followed from the middle.
-        let is_over = |(host, program): &Source| {
-            self.ended.contains(&(host.clone(), program.clone()))
-                || self.ended.contains(&(host.clone(), String::new()))
-        };
+        let silent: Vec<&HostStatus> = known
+            .hosts
+            .iter()
+            .filter(|host| {
+                let mut hosts = sources.iter().map(|(host, _)| host);
+                !is_reachable(host.state()) && !hosts.any(|name| *name == host.host)
+            })
+            .collect();
+        let has_ended =
+            |host: &str, program: &str| self.ended.contains(&(host.to_owned(), program.to_owned()));
+        let is_over = |(host, program): &Source| has_ended(host, program) || has_ended(host, "");
         sources.retain(|source| !is_over(source));
+        let of_source = |source: &Source| {
+            let (host, program) = source;
+            let program = match host.is_empty() {
+                true => program.clone(),
+                false => exactly(program),
+            };
+            let one = of_host(request, host, vec![program]);
+            Call::One(self.placed(&one, self.places.get(source)))
+        };
+        let of_silent = |host: &&HostStatus| {
+            let patterns = known.patterns.iter();
+            let own = patterns.filter(|pattern| pattern.on_host(&host.host).is_some());
+            let own = own.map(|pattern| exactly(pattern.program()));
+            Call::Host(of_host(request, &host.host, own.collect()))
+        };
+        let silent = silent.iter().filter(|host| !has_ended(&host.host, ""));
         sources
             .iter()
-            .map(|source| {
-                let (host, program) = source;
-                let one = TailRequest {
-                    hosts: (!host.is_empty()).then(|| HostSelection {
-                        include: vec![host.clone()],
-                        ..Default::default()
-                    }),
-                    programs: vec![match host.is_empty() {
-                        true => program.clone(),
-                        false => exactly(program),
-                    }],
-                    ..request.clone()
-                };
-                self.placed(&one, self.places.get(source))
-            })
+            .map(of_source)
+            .chain(silent.map(of_silent))
             .collect()
-    }
-
-    /// Hosts that are not there, and of which nothing is known that could be waited for.
-    pub(super) fn out_of_reach<'a>(&self, hosts: &'a [HostStatus]) -> Vec<&'a str> {
-        let has_place = |name: &str| self.places.keys().any(|(host, _)| host == name);
-        let silent = hosts.iter().filter(|host| {
-            !is_reachable(host.state()) && host.programs.is_empty() && !has_place(&host.host)
-        });
-        silent.map(|host| host.host.as_str()).collect()
     }
 
     fn placed(&self, request: &TailRequest, place: Option<&Cursor>) -> TailRequest {
@@ -112,6 +152,30 @@ impl Places {
             None => {}
         }
         request
+    }
+}
+
+impl Known {
+    fn means(&self, (host, program): &Source) -> bool {
+        let (group, name) = program.split_once(':').unwrap_or((program, program));
+        let is_read = self.hosts.iter().any(|known| known.host == *host);
+        let means = |pattern: &Settled| {
+            let pattern = pattern.on_host(host);
+            pattern.is_some_and(|pattern| pattern.matches(group, name))
+        };
+        is_read && self.patterns.iter().any(means)
+    }
+}
+
+/// The same of these programs of a host; empty: of this machine.
+fn of_host(request: &TailRequest, host: &str, programs: Vec<String>) -> TailRequest {
+    TailRequest {
+        hosts: (!host.is_empty()).then(|| HostSelection {
+            include: vec![host.to_owned()],
+            ..Default::default()
+        }),
+        programs,
+        ..request.clone()
     }
 }
 
@@ -151,6 +215,7 @@ mod tests {
                 offset,
             }),
             data: data.as_bytes().to_vec(),
+            live: false,
         })
     }
 
@@ -180,35 +245,66 @@ mod tests {
         places.note(&said("web04", "", Event::End(End::default())));
         places.note(&said("web01", "side", Event::End(End::default())));
         places.broke_off(Duration::from_secs(2));
-        let hosts = [
-            host("web01", &["app", "side", "silent"]),
-            host("web02", &[]),
-            host("web03", &[]),
-            host("web04", &["app"]),
-        ];
+        let known = Known {
+            hosts: vec![
+                host("web01", &["app", "side", "silent"]),
+                host("web02", &[]),
+                host("web03", &[]),
+                host("web04", &["app"]),
+            ],
+            patterns: vec![Settled::read("*"), Settled::read("web01::x")],
+        };
         let request = TailRequest {
             programs: vec!["*".into()],
             follow: true,
             ..Default::default()
         };
-        let asked: Vec<_> = places
-            .resume(&request, &hosts)
-            .into_iter()
-            .map(|r| {
-                let host = r.hosts.unwrap_or_default().include.concat();
-                let place = r.from.map(|from| from.offset);
-                (host, r.programs.concat(), place, r.bytes)
-            })
-            .collect();
+        let words = |call: Call| {
+            let (kind, request) = match call {
+                Call::One(request) => ("", request),
+                Call::Host(request) => ("host ", request),
+            };
+            let host = request.hosts.unwrap_or_default().include.concat();
+            let place = request.from.map(|from| from.offset);
+            let program = request.programs.concat();
+            format!("{kind}{host} {program} {place:?} {:?}", request.bytes)
+        };
+        let asked = places.resume(&request, &known).into_iter().map(words);
         assert_eq!(
-            asked,
+            asked.collect::<Vec<_>>(),
             [
-                ("web01".into(), "app".into(), Some(13), None),
-                ("web01".into(), "silent".into(), None, Some(u64::MAX)),
-                ("web02".into(), "app".into(), Some(6), None),
+                "web01 app Some(13) None".to_owned(),
+                format!("web01 silent None Some({})", u64::MAX),
+                "web02 app Some(6) None".to_owned(),
+                "host web03 * None None".to_owned(),
             ]
         );
-        assert_eq!(places.out_of_reach(&hosts), ["web03"]);
+    }
+
+    #[test]
+    fn only_what_is_read_again_is_taken_from_an_earlier_run() {
+        let source = |host: &str, program: &str| (host.to_owned(), program.to_owned());
+        let place = |offset| Cursor {
+            log_id: "l".into(),
+            offset,
+        };
+        let earlier = BTreeMap::from([
+            (source("web01", "app"), place(1)),
+            (source("web01", "g:a"), place(2)),
+            (source("web02", "app"), place(3)),
+            (source("db1", "app"), place(4)),
+        ]);
+        let known = Known {
+            hosts: vec![host("web01", &[]), host("web02", &["app"])],
+            patterns: vec![Settled::read("web01::g:*"), Settled::read("app")],
+        };
+        let mut places = Places::default();
+        places.restore(&earlier, &known);
+        let offset = |host, program| places.of(&source(host, program)).map(|place| place.offset);
+        assert_eq!(offset("web01", "app"), Some(1));
+        assert_eq!(offset("web01", "g:a"), Some(2));
+        assert_eq!(offset("web02", "app"), Some(3));
+        assert_eq!(offset("db1", "app"), None);
     }
 
     #[test]

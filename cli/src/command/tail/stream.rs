@@ -4,21 +4,25 @@
 //! A place in a log outlives the connection, the controller and the agent, so nothing is lost or
 //! repeated over their restarts; what the other side cannot give any more it says as a gap.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rsv_proto::wire::{
-    Channel, GetStatusRequest, HostStatus, TailRequest, TailResponse,
+    Channel, Cursor, GetStatusRequest, TailRequest, TailResponse,
     tail_response::{End, Event},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use super::{
     away::Away,
+    bookmark::Bookmark,
     display::Display,
     feed::{Feed, LONGEST_PAUSE, PAUSE},
     is_clean,
     order::Order,
-    places::Places,
+    places::{Call, Known, Places, Source},
     source_name, why,
 };
 use crate::{
@@ -33,6 +37,9 @@ use crate::{
 const PATIENCE_LOCALLY: Duration = Duration::from_secs(60);
 /// How long it waits for a controller, whose machine may have to start anew.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The most programs that are read at a time unless more are asked for.
+const STREAMS: usize = 100;
 
 /// How long a server that has come back may take to say that it is there.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -73,20 +80,26 @@ pub(super) struct Asked {
     pub(super) single: bool,
 }
 
-/// Shows everything that comes, and gives each program with how its source ended.
+/// Shows everything that comes, and gives each program with how its source ended. What a bookmark has is
+/// gone on with.
 pub(super) async fn show(
     invocation: &mut Invocation,
     server: Carrier,
     display: &mut Display,
     asked: Asked,
+    bookmark: Option<Bookmark>,
 ) -> Result<Vec<(String, End)>, Failure> {
     let request = &asked.request;
-    let events = server.tail(request.clone()).await?;
-    let mut feed = Feed::of_all(events, request.follow);
     let mut shown = Shown {
         order: Order::new(request.follow || asked.single),
+        // Without it the bookmark is a little behind.
+        termination: bookmark
+            .as_ref()
+            .and_then(|_| signal(SignalKind::terminate()).ok()),
+        bookmark,
         ..Shown::default()
     };
+    let mut feed = begun(&server, request, &mut shown).await?;
     let mut since = Instant::now();
     loop {
         let read = shown.all(invocation, display, &mut feed).await;
@@ -104,7 +117,43 @@ pub(super) async fn show(
         since = Instant::now();
     }
     display.finish(&mut invocation.ui)?;
-    Ok(shown.ends)
+    shown.touched = shown.places.sources().cloned().collect();
+    shown.flush(invocation, display)?;
+    if let Some(bookmark) = &mut shown.bookmark {
+        bookmark.write()?;
+    }
+    Ok(std::mem::take(&mut shown.ends))
+}
+
+/// The first call or calls: one for everything, or one for each source when some of them go on where an
+/// earlier run has ended.
+async fn begun(
+    server: &Carrier,
+    request: &TailRequest,
+    shown: &mut Shown,
+) -> Result<Feed, Failure> {
+    let earlier = shown.bookmark.as_ref().map(Bookmark::places);
+    if let Some(earlier) = earlier.filter(|places| !places.is_empty()) {
+        let known = look(server, request).await?;
+        shown.places.restore(earlier, &known);
+        if !shown.places.is_empty() {
+            let calls = shown.places.resume(request, &known);
+            let most = match request.max_streams {
+                0 => STREAMS,
+                most => most as usize,
+            };
+            if calls.len() > most {
+                let text = format!(
+                    "{} programs match, at most {most} are read at a time",
+                    calls.len()
+                );
+                return Err(Failure::usage(text).hint("--max-streams N, up to 1000"));
+            }
+            return Ok(Feed::of_each(server, calls));
+        }
+    }
+    let events = server.tail(request.clone()).await?;
+    Ok(Feed::of_all(events, request.follow))
 }
 
 /// What has been shown so far.
@@ -114,6 +163,20 @@ struct Shown {
     places: Places,
     order: Order,
     away: Away,
+    bookmark: Option<Bookmark>,
+    /// Heard only where there is something to be kept.
+    termination: Option<Signal>,
+    /// Of these something has been shown since the output was flushed.
+    touched: BTreeSet<Source>,
+}
+
+/// What happens next.
+enum Turn {
+    Piece(Option<Result<TailResponse, Failure>>),
+    /// Somebody ends this process in order.
+    Ended,
+    /// The bookmark is to be written.
+    Write,
 }
 
 impl Shown {
@@ -124,11 +187,48 @@ impl Shown {
         display: &mut Display,
         feed: &mut Feed,
     ) -> Result<(), Failure> {
-        while let Some(response) = feed.next().await {
-            for response in self.order.pass(response?) {
-                self.one(invocation, display, response)?;
+        loop {
+            let due = self.bookmark.as_ref().and_then(Bookmark::due);
+            let turn = tokio::select! {
+                piece = feed.next() => Turn::Piece(piece),
+                () = at(due) => Turn::Write,
+                () = terminated(self.termination.as_mut()) => Turn::Ended,
+            };
+            match turn {
+                Turn::Piece(None) => return Ok(()),
+                Turn::Piece(Some(response)) => {
+                    for response in self.order.pass(response?) {
+                        self.one(invocation, display, response)?;
+                    }
+                    self.flush(invocation, display)?;
+                }
+                Turn::Ended => return Err(Failure::new(Exit::Interrupted, "terminated")),
+                Turn::Write => {}
             }
-            invocation.ui.flush()?;
+            if let Some(bookmark) = &mut self.bookmark
+                && bookmark.due().is_some_and(|due| due <= Instant::now())
+            {
+                bookmark.write()?;
+            }
+        }
+    }
+
+    /// Lets what is shown be seen, and notes how far that is.
+    fn flush(&mut self, invocation: &mut Invocation, display: &Display) -> Result<(), Failure> {
+        invocation.ui.flush()?;
+        let touched = std::mem::take(&mut self.touched);
+        let Some(bookmark) = &mut self.bookmark else {
+            return Ok(());
+        };
+        for source in touched {
+            if let Some(place) = self.places.of(&source) {
+                let kept = display.kept(&source.0, &source.1);
+                let place = Cursor {
+                    log_id: place.log_id.clone(),
+                    offset: place.offset.saturating_sub(kept as u64),
+                };
+                bookmark.put(source, place, Instant::now());
+            }
         }
         Ok(())
     }
@@ -141,6 +241,10 @@ impl Shown {
         response: TailResponse,
     ) -> Result<(), Failure> {
         self.places.note(&response);
+        if self.bookmark.is_some() {
+            let source = (response.host.clone(), response.program.clone());
+            self.touched.insert(source);
+        }
         let TailResponse {
             host,
             program,
@@ -229,14 +333,10 @@ async fn resumed(
         return Ok(Feed::of_all(events, asked.request.follow));
     }
     let requests = match asked.single {
-        true => vec![places.resume_single(&asked.request)],
+        true => vec![Call::One(places.resume_single(&asked.request))],
         false => {
-            let hosts = known(&server, &asked.request).await?;
-            for host in places.out_of_reach(&hosts) {
-                let words = format!("{host}: out of reach, its output is not followed");
-                invocation.ui.warning(&words);
-            }
-            places.resume(&asked.request, &hosts)
+            let known = settled(&server, &asked.request).await?;
+            places.resume(&asked.request, &known)
         }
     };
     Ok(Feed::of_each(&server, requests))
@@ -244,18 +344,40 @@ async fn resumed(
 
 /// What the server knows of the programs that are followed. A controller that has just started
 /// waits for its hosts first.
-async fn known(server: &Carrier, request: &TailRequest) -> Result<Vec<HostStatus>, Failure> {
+async fn settled(server: &Carrier, request: &TailRequest) -> Result<Known, Failure> {
     let until = Instant::now() + SETTLE;
     loop {
-        let asked = GetStatusRequest {
-            hosts: request.hosts.clone(),
-            programs: request.programs.clone(),
-        };
-        let hosts = in_time(server.status(asked)).await?;
-        if hosts.iter().all(|host| is_reachable(host.state())) || Instant::now() >= until {
-            return Ok(hosts);
+        let known = in_time(look(server, request)).await?;
+        let mut hosts = known.hosts.iter();
+        if hosts.all(|host| is_reachable(host.state())) || Instant::now() >= until {
+            return Ok(known);
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// What the server knows now.
+async fn look(server: &Carrier, request: &TailRequest) -> Result<Known, Failure> {
+    let asked = GetStatusRequest {
+        hosts: request.hosts.clone(),
+        programs: request.programs.clone(),
+    };
+    let (hosts, patterns) = server.understood(asked).await?;
+    Ok(Known { hosts, patterns })
+}
+
+async fn terminated(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Never, when there is no such moment.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -124,6 +124,29 @@ pub(super) fn for_many(args: &Tail) -> Result<Wanted, Failure> {
     })
 }
 
+/// Whether the flags can be meant together.
+pub(super) fn check(args: &Tail) -> Result<(), Failure> {
+    let look = &args.look;
+    let of_following = [
+        (
+            look.timestamps,
+            "--timestamps",
+            "nobody knows when what is there was written",
+        ),
+        (
+            look.exit_on_stop,
+            "--exit-on-stop",
+            "without it the end is that of what there is",
+        ),
+    ];
+    match of_following.into_iter().find(|(is_set, ..)| *is_set) {
+        Some((_, flag, why)) if !args.follow => {
+            Err(Failure::usage(format!("`{flag}` is for `tail -f`")).hint(why))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A first word that begins with a dash, and the rest.
 fn split_modifier(words: &[String]) -> (Option<&str>, &[String]) {
     match words.split_first() {
@@ -151,6 +174,7 @@ fn channel_of(word: &str) -> Option<Channel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::TailLook;
 
     fn tail(line: &str) -> Tail {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -163,6 +187,7 @@ mod tests {
             include: Vec::new(),
             without: Vec::new(),
             max_streams: None,
+            look: TailLook::default(),
             words: rest.map(ToString::to_string).collect(),
             typed: words.iter().map(ToString::to_string).collect(),
         }

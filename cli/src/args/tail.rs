@@ -1,0 +1,43 @@
+//! How `tail` shows what it reads, and where it goes on.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Flags of `tail` about many sources and long reading.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TailLook {
+    /// What stands before each line; full: host and program [default: full, none for one source]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) prefix: Option<Prefix>,
+    /// With -f: begin each line with the time at which it came; `-` for what was there before
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Go on where FILE says, and keep in it where this ends; -f is taken up the same way
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cursor: Option<PathBuf>,
+    /// With -f: end when the programs are down and all that they wrote is shown
+    #[arg(long)]
+    pub(crate) exit_on_stop: bool,
+    /// Append the output to DIR/HOST/PROGRAM.log instead of showing it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log_dir: Option<PathBuf>,
+}
+
+/// What stands before a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prefix {
+    /// The host
+    Host,
+    /// The host and the program
+    Full,
+    /// Nothing
+    None,
+}
+
+impl Prefix {
+    /// Whether nothing stands there.
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::None
+    }
+}
