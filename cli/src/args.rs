@@ -356,7 +356,7 @@ pub(crate) struct Tail {
     pub(crate) raw: bool,
     #[command(flatten)]
     pub(crate) look: TailLook,
-    /// [-BYTES] PROGRAM [stdout|stderr]; on the fleet several programs and globs
+    /// [-BYTES] PROGRAM [stdout|stderr]; on the fleet several programs, globs and HOST:PROGRAM
     #[arg(value_name = "PROGRAM", allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,
     /// All of it as supervisorctl would see it.

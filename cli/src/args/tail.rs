@@ -13,7 +13,7 @@ pub(crate) struct TailLook {
     /// With -f: begin each line with the time at which it came; `-` for what was there before
     #[arg(long)]
     pub(crate) timestamps: bool,
-    /// Go on where FILE says, and keep in it where this ends; -f is taken up the same way
+    /// Go on where FILE says, and keep in FILE what has been shown
     #[arg(long, value_name = "FILE")]
     pub(crate) cursor: Option<PathBuf>,
     /// With -f: end when the programs are down and all that they wrote is shown

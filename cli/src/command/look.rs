@@ -3,6 +3,7 @@
 use rsv_proto::{
     name::natural_order,
     plan::planned,
+    select::{ProgramOperand, Settled},
     wire::{
         AvailableProcess, HostSelection, Look, LookRequest, LookResponse, RereadResponse,
         look_response::Seen,
@@ -26,9 +27,14 @@ pub(super) async fn plan(
     groups: &[String],
 ) -> Result<Exit, Failure> {
     let seen = look(invocation, hosts, Look::Plan).await?;
+    let names: Vec<&str> = seen.iter().map(|(host, _)| host.as_str()).collect();
+    let groups = settled(groups, &names)?;
     let plans: Vec<(String, Plan)> = seen
         .into_iter()
-        .map(|(host, seen)| (host, Plan::of(seen, groups)))
+        .filter_map(|(host, seen)| {
+            let own = of_host(&groups, &host)?;
+            Some((host, Plan::of(seen, &own)))
+        })
         .collect();
     let objects = || plans.iter().map(|(host, plan)| plan.object(host));
     match invocation.ui.output() {
@@ -110,6 +116,31 @@ pub(super) async fn available(
         };
     }
     Ok(exit)
+}
+
+/// Groups, some perhaps of some hosts alone. Their names have no colon, so that one is behind a host.
+fn settled(groups: &[String], hosts: &[&str]) -> Result<Vec<Settled>, Failure> {
+    let settle = |text: &String| {
+        let operand: ProgramOperand = text
+            .parse()
+            .map_err(|error| Failure::usage(format!("in `{text}`: {error}")))?;
+        let (ProgramOperand::On(on) | ProgramOperand::Either(on)) = operand else {
+            return Ok(Settled::everywhere(text));
+        };
+        if !hosts.iter().any(|host| on.hosts.matches(host)) {
+            let what = format!("`{text}`: no selected host is called `{}`", on.typed);
+            return Err(Failure::new(Exit::NoTarget, what).hint("`rsv host ls` lists the hosts"));
+        }
+        Ok(Settled::on(on))
+    };
+    groups.iter().map(settle).collect()
+}
+
+/// The groups that are meant of a host; empty: all, absent: none.
+fn of_host(groups: &[Settled], host: &str) -> Option<Vec<String>> {
+    let own = groups.iter().filter(|one| one.on_host(host).is_some());
+    let own: Vec<String> = own.map(|one| one.program().to_owned()).collect();
+    (groups.is_empty() || !own.is_empty()).then_some(own)
 }
 
 /// The answers of all hosts, in natural order.
@@ -252,6 +283,23 @@ mod tests {
             Some(Seen::Plan(reread)),
             &["app".to_owned(), "web".to_owned()],
         )
+    }
+
+    #[test]
+    fn groups_may_be_of_some_hosts_alone() {
+        let own = |groups: &[&str], host: &str| {
+            let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+            let groups = settled(&groups, &["web1", "web2", "db1"]).map_err(|f| f.exit as u8)?;
+            Ok(of_host(&groups, host).map(|own| own.join(" ")))
+        };
+        let some = |names: &str| Ok(Some(names.to_owned()));
+        assert_eq!(own(&[], "web1"), some(""));
+        assert_eq!(own(&["app", "web*:side"], "web1"), some("app side"));
+        assert_eq!(own(&["app", "web*:side"], "db1"), some("app"));
+        assert_eq!(own(&["db1::pg"], "db1"), some("pg"));
+        assert_eq!(own(&["db1::pg"], "web1"), Ok(None));
+        assert_eq!(own(&["db9:pg"], "db1"), Err(15));
+        assert_eq!(own(&["db[::pg"], "db1"), Err(2));
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn how(wanted: &Wanted, args: &Tail, single: bool) -> How {
 
 fn bookmark(args: &Tail, channel: Channel) -> Result<Option<Bookmark>, Failure> {
     let path = args.look.cursor.as_ref();
-    path.map(|path| Bookmark::read(path, channel_name(channel)))
+    path.map(|path| Bookmark::open(path, channel_name(channel)))
         .transpose()
 }
 

@@ -56,8 +56,9 @@ struct Entry {
 }
 
 impl Bookmark {
-    /// Reads a file; one that is not there has no places.
-    pub(super) fn read(path: &Path, channel: &'static str) -> Result<Self, Failure> {
+    /// Reads a file; one that is not there has no places. It is written at once, so that one that cannot
+    /// be is no surprise in the end.
+    pub(super) fn open(path: &Path, channel: &'static str) -> Result<Self, Failure> {
         let entries = match read(path) {
             Ok(text) => parse(&text).map_err(|why| {
                 let text = format!("`{}` is no file of --cursor: {why}", path.display());
@@ -79,13 +80,15 @@ impl Bookmark {
             };
             ((entry.host, entry.program), cursor)
         };
-        Ok(Self {
+        let mut bookmark = Self {
             path: path.to_owned(),
             channel,
             places: own.into_iter().map(place).collect(),
             others,
-            waits_since: None,
-        })
+            waits_since: Some(Instant::now()),
+        };
+        bookmark.write()?;
+        Ok(bookmark)
     }
 
     /// Every place that is known.
@@ -161,9 +164,11 @@ fn parse(text: &str) -> Result<Vec<Entry>, String> {
 /// All of it or nothing: a file that is half written would lose every place.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
-    let mut file = File::create(&new)?;
+    // One of a process that had this number before is of no use; one of somebody else stays.
+    let make = || File::create_new(&new);
+    let mut file = make().or_else(|_| fs::remove_file(&new).and_then(|()| make()))?;
     file.write_all(text.as_bytes())?;
     fs::rename(&new, path)
 }
@@ -187,19 +192,19 @@ mod tests {
     fn places_go_from_one_run_to_the_next_and_channels_do_not_mix() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cursor");
-        let mut first = Bookmark::read(&path, "stdout").unwrap();
+        let mut first = Bookmark::open(&path, "stdout").unwrap();
         assert!(first.places().is_empty());
         first.put(source("web1"), place(7), Instant::now());
         first.put(source(""), place(1), Instant::now());
         drop(first);
-        let mut second = Bookmark::read(&path, "stderr").unwrap();
+        let mut second = Bookmark::open(&path, "stderr").unwrap();
         assert!(second.places().is_empty());
         second.put(source("web1"), place(3), Instant::now());
         second.write().unwrap();
-        let third = Bookmark::read(&path, "stdout").unwrap();
+        let third = Bookmark::open(&path, "stdout").unwrap();
         let expected = [(source(""), place(1)), (source("web1"), place(7))];
         assert_eq!(*third.places(), expected.into());
-        let fourth = Bookmark::read(&path, "stderr").unwrap();
+        let fourth = Bookmark::open(&path, "stderr").unwrap();
         assert_eq!(*fourth.places(), [(source("web1"), place(3))].into());
     }
 
@@ -207,7 +212,7 @@ mod tests {
     fn only_news_are_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cursor");
-        let mut bookmark = Bookmark::read(&path, "stdout").unwrap();
+        let mut bookmark = Bookmark::open(&path, "stdout").unwrap();
         assert_eq!(bookmark.due(), None);
         let now = Instant::now();
         bookmark.put(source("web1"), place(7), now);
@@ -229,11 +234,13 @@ mod tests {
             r#"{"schema":"x","sources":[]}"#,
         ] {
             fs::write(&path, text).unwrap();
-            let failure = Bookmark::read(&path, "stdout").unwrap_err();
+            let failure = Bookmark::open(&path, "stdout").unwrap_err();
             assert_eq!(failure.exit, Exit::Usage, "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
-        let failure = Bookmark::read(directory.path(), "stdout").unwrap_err();
-        assert_eq!(failure.exit, Exit::Failed, "{failure}");
+        for path in [directory.path(), &directory.path().join("none/cursor")] {
+            let failure = Bookmark::open(path, "stdout").unwrap_err();
+            assert_eq!(failure.exit, Exit::Failed, "{failure}");
+        }
     }
 }
