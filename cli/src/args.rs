@@ -26,7 +26,7 @@ pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
 pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs, UpdateArgs};
 pub(crate) use scripts::ForScripts;
-pub(crate) use tail::{Prefix, TailLook};
+pub(crate) use tail::{Prefix, Sources, TailLook};
 pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
 
 /// Programs on this machine, or on every machine of a fleet.
@@ -370,6 +370,8 @@ pub(crate) struct MainTail {
     /// Go on as the agent writes; Ctrl-C ends it
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// -BYTES; -0: all there is
     #[arg(value_name = "-BYTES", allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,

@@ -7,9 +7,8 @@ use clap::{Args, ValueEnum};
 /// Flags of `tail` about many sources and long reading.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TailLook {
-    /// What stands before each line; full: host and program [default: full, none for one source]
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub(crate) prefix: Option<Prefix>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// With -f: begin each line with the time at which it came; `-` for what was there before
     #[arg(long)]
     pub(crate) timestamps: bool,
@@ -19,6 +18,14 @@ pub(crate) struct TailLook {
     /// With -f: end when the programs are down and all that they wrote is shown
     #[arg(long)]
     pub(crate) exit_on_stop: bool,
+}
+
+/// Flags about what comes from many sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Sources {
+    /// What stands before each line; full: host and program [default: full, none for one source]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) prefix: Option<Prefix>,
     /// Append the output to DIR/HOST/PROGRAM.log instead of showing it
     #[arg(long, value_name = "DIR")]
     pub(crate) log_dir: Option<PathBuf>,

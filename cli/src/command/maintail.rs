@@ -7,7 +7,7 @@ use rsv_proto::wire::{
 
 use super::tail::{self, Display, Filter, How};
 use crate::{
-    args::{MainTail, Output},
+    args::{MainTail, Output, Sources},
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
 };
@@ -25,7 +25,11 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
     {
         let bytes = wanted(&args).map_err(Failure::usage)?;
         let bytes = if args.words.is_empty() { BYTES } else { bytes };
-        return tail::main_logs(invocation, hosts, args.follow, bytes).await;
+        return tail::main_logs(invocation, hosts, args.follow, bytes, args.sources).await;
+    }
+    if args.sources != Sources::default() {
+        let text = "`--prefix` and `--log-dir` are for the logs of many agents";
+        return Err(Failure::usage(text).hint("add --host, --label or --all-hosts"));
     }
     let agent = match invocation.agent().await {
         Ok(agent) => agent,
@@ -134,7 +138,11 @@ mod tests {
     fn the_words_are_supervisorctls() {
         let of = |follow, words: &[&str]| {
             let words = words.iter().map(ToString::to_string).collect();
-            wanted(&MainTail { follow, words })
+            wanted(&MainTail {
+                follow,
+                sources: Sources::default(),
+                words,
+            })
         };
         assert_eq!(of(false, &[]), Ok(1600));
         assert_eq!(of(true, &[]), Ok(1024));

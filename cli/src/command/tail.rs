@@ -29,7 +29,7 @@ use self::{
     words::{Complaint, Wanted},
 };
 use crate::{
-    args::Tail,
+    args::{Sources, Tail},
     carrier::Carrier,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
@@ -78,7 +78,7 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
         Ok(wanted) => wanted,
         Err(complaint) => return complain(invocation, &complaint),
     };
-    let shows = args.look.log_dir.is_none() && invocation.ui.output().is_text();
+    let shows = args.look.sources.log_dir.is_none() && invocation.ui.output().is_text();
     if wanted.follow && shows {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
         invocation.ui.flush()?;
@@ -148,6 +148,7 @@ pub(super) async fn main_logs(
     hosts: HostSelection,
     follow: bool,
     bytes: u64,
+    sources: Sources,
 ) -> Result<Exit, Failure> {
     let single = words::names_one_host(&hosts);
     let server = invocation.controller().await?;
@@ -167,6 +168,8 @@ pub(super) async fn main_logs(
         single,
         follow,
         schema: "rsv/maintail/v1",
+        prefix: sources.prefix,
+        directory: sources.log_dir,
         ..How::default()
     };
     let mut display = Display::new(&invocation.ui, how, Filter::default());
@@ -181,9 +184,9 @@ fn how(wanted: &Wanted, args: &Tail, single: bool) -> How {
         raw: args.raw,
         follow: wanted.follow,
         schema: "rsv/tail/v1",
-        prefix: args.look.prefix,
+        prefix: args.look.sources.prefix,
         timestamps: args.look.timestamps,
-        directory: args.look.log_dir.clone(),
+        directory: args.look.sources.log_dir.clone(),
     }
 }
 

@@ -270,6 +270,27 @@ async fn what_stands_before_a_line_can_be_chosen() {
 }
 
 #[tokio::test]
+async fn the_logs_of_many_agents_are_told_apart_in_the_same_ways() {
+    let of_agent = |host: &str, data: &str| TailResponse {
+        program: String::new(),
+        ..output(host, data)
+    };
+    let controller = Controller::with(Answers {
+        tail: vec![of_agent("web01", "up\n"), of_agent("web02", "down\n")],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* maintail --prefix none").await;
+    assert_eq!(ran.out, "up\ndown\n", "{}", ran.err);
+    let ran = controller.rsv("-H web* maintail --log-dir logs").await;
+    assert_eq!(ran.out, "", "{}", ran.err);
+    let path = controller.path().join("logs/web02/rsv-agent.log");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "down\n");
+    let ran = controller.rsv("maintail --prefix none").await;
+    assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
+#[tokio::test]
 async fn the_output_of_each_source_goes_to_a_file_of_its_own() {
     let controller = Controller::with(Answers {
         tail: vec![
