@@ -42,6 +42,7 @@ mod port;
 mod pulse;
 mod recorder;
 mod regular;
+mod shown;
 pub mod sieve;
 mod stream;
 mod syslog;
@@ -62,6 +63,7 @@ use aside::Origin;
 use command::{Command, Inbox};
 pub use events::{CaptureEvent, CaptureEvents, Written};
 pub use port::DrainPort;
+pub use shown::OutputSink;
 pub use syslog::{SYSLOG_SOCKET, SyslogTarget};
 pub use trouble::{LogTrouble, TroubleSink};
 
@@ -333,6 +335,12 @@ impl Capture {
     /// so it must not wait.
     pub fn tell_trouble(&self, sink: TroubleSink) {
         self.inbox.tell(Command::TellTrouble(sink));
+    }
+
+    /// Where all output is shown besides, from now on, as it goes into the logs: one call for each
+    /// move, on the thread, so it must not wait.
+    pub fn show_output(&self, sink: OutputSink) {
+        self.inbox.tell(Command::ShowOutput(sink));
     }
 
     /// Reading and following what is captured here.

@@ -10,6 +10,7 @@
 
 mod file;
 mod line;
+mod output;
 mod sink;
 
 use std::io;
@@ -92,6 +93,14 @@ impl MainLog {
     /// Waits, for a bounded time, until everything is written.
     pub fn flush(&self) {
         self.sinks.iter().for_each(Sink::flush);
+    }
+
+    /// Writes what a program has written to one of its streams.
+    pub fn show_output(&self, name: &str, channel: &str, data: &[u8]) {
+        let record = output::record(&now(), name, channel, data);
+        for sink in &self.sinks {
+            sink.offer_output(&record);
+        }
     }
 
     /// The layer to be installed in the process's subscriber.

@@ -202,22 +202,58 @@ fn a_log_that_cannot_be_opened_is_a_spawn_error_in_supervisors_words() {
     assert!(is_told, "{info}");
 }
 
-#[test]
-fn lines_go_to_the_systems_log_without_a_file() {
-    let directory = tempfile::tempdir().unwrap();
+/// The system's log of an agent that is started in this directory.
+fn system_log(directory: &TempDir) -> UnixDatagram {
     let socket = UnixDatagram::bind(directory.path().join("dev-log")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let program = "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 600\"\n\
-                   stdout_logfile=syslog\n";
-    let agent = Agent::start_in(directory, "", program);
+    socket
+}
+
+/// The next line there, without its time.
+fn system_line(socket: &UnixDatagram) -> String {
     let mut packet = [0; 1000];
     let length = socket.recv(&mut packet).unwrap();
     let text = String::from_utf8_lossy(&packet[..length]);
-    let ending = format!(" rsv-agent[{}]: a hello", agent.child.id());
-    assert!(
-        text.starts_with("<14>") && text.ends_with(&ending),
-        "{text}"
+    assert!(text.starts_with("<14>"), "{text}");
+    text[20..].to_owned()
+}
+
+#[test]
+fn lines_go_to_the_systems_log_without_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = system_log(&directory);
+    let program = "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 600\"\n\
+                   stdout_logfile=syslog\n";
+    let agent = Agent::start_in(directory, "", program);
+    let pid = agent.child.id();
+    assert_eq!(system_line(&socket), format!("rsv-agent[{pid}]: a hello"));
+}
+
+#[test]
+fn the_lines_of_both_streams_go_to_the_systems_log_beside_their_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = system_log(&directory);
+    let agent = Agent::start_in(
+        directory,
+        "",
+        "[program:a]\ncommand=/bin/sh -c \"echo out; read x; echo err >&2; read x; echo no\"\n\
+         startsecs=0\nstdout_syslog=true\nstderr_syslog=true\nstdout_logfile={at}/out\nstderr_logfile={at}/err\n\
+         [program:b]\ncommand=/bin/sh -c \"echo out; echo err >&2; exec sleep 600\"\n\
+         startsecs=0\nstdout_logfile={at}/b.out\nstderr_logfile={at}/b.err\nautostart=false\n",
     );
+    let head = format!("rsv-agent[{}]: ", agent.child.id());
+    assert_eq!(system_line(&socket), format!("{head}a out"));
+    agent.call("sendProcessStdin", &["a", "go\n"]);
+    assert_eq!(system_line(&socket), format!("{head}a err"));
+    eventually("both files have them", || {
+        (agent.read("out"), agent.read("err")) == ("out\n".into(), "err\n".into())
+    });
+    // A program that does not ask for it stays out.
+    agent.call("startProcess", &["b"]);
+    eventually("it writes", || agent.read("b.err") == "err\n");
+    agent.call("sendProcessStdin", &["a", "go\n"]);
+    assert_eq!(system_line(&socket), format!("{head}a no"));
+    assert_eq!(agent.read("b.out"), "out\n");
 }
 
 #[test]

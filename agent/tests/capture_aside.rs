@@ -13,6 +13,7 @@ mod rig;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rig::{PATIENCE, Rig, assert_same, chain, contents, eventually, lines, queued, run};
@@ -326,6 +327,67 @@ fn trouble_with_a_file_is_told_once_when_it_begins_and_once_when_it_ends() {
     assert_eq!((ends.text, ends.since, ends.dropped), (None, None, 0));
     assert_same(&contents(&rig.path()), b"text");
     assert!(told.recv_timeout(Duration::ZERO).is_err());
+}
+
+/// What was shown, in pieces, each with its program.
+type Pieces = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+fn shown(rig: &Rig) -> Pieces {
+    let pieces = Pieces::default();
+    let taken = Arc::clone(&pieces);
+    rig.capture.show_output(Box::new(move |key, _, text| {
+        taken
+            .lock()
+            .unwrap()
+            .push((key.to_owned(), text.to_owned()));
+    }));
+    pieces
+}
+
+#[test]
+fn what_is_shown_is_what_goes_into_the_log_and_changes_nothing_of_it() {
+    for (strip_ansi, capture_maxbytes) in [(false, 0), (true, 0), (false, 100)] {
+        let rig = Rig::new();
+        let pieces = shown(&rig);
+        let mut program = rig.program(LogSpec {
+            strip_ansi,
+            capture_maxbytes,
+            ..rig.spec(10_000, 1000)
+        });
+        let mut output = [b"before ", BEGIN, b"message", END, b"\x1b[1mafter\n"].concat();
+        output.extend(lines(0, 20_000));
+        program.write_all(&output).unwrap();
+        drop(program);
+        rig.wait_closed("app", 1);
+        let pieces = pieces.lock().unwrap();
+        assert!(
+            pieces
+                .iter()
+                .all(|(key, text)| key == "app" && !text.is_empty())
+        );
+        let all: Vec<u8> = pieces.iter().flat_map(|(_, text)| text.clone()).collect();
+        assert_same(&all, &contents(&rig.path()));
+        assert!(all.ends_with(&lines(19_999, 1)));
+        if capture_maxbytes > 0 {
+            assert!(all.starts_with(b"before \x1b[1mafter\n"));
+        }
+    }
+}
+
+#[test]
+fn what_is_shown_is_cut_between_characters_and_discarded_output_is_shown_too() {
+    let rig = Rig::new();
+    let pieces = shown(&rig);
+    let mut program = rig.program(LogSpec::null());
+    let output = "x\u{20ac}\u{1f600}".repeat(100_000);
+    program.write_all(output.as_bytes()).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    let pieces = pieces.lock().unwrap();
+    let texts = pieces
+        .iter()
+        .map(|(_, text)| std::str::from_utf8(text).unwrap());
+    assert!(texts.collect::<String>() == output);
 }
 
 fn listening(rig: &Rig) -> LogSpec {

@@ -8,7 +8,7 @@ mod quote;
 use std::fmt;
 use std::path::PathBuf;
 
-pub(crate) use quote::repr;
+pub use quote::repr;
 use quote::visible;
 
 /// A value that its type does not accept.

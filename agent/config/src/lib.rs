@@ -42,7 +42,7 @@ mod words;
 pub use agent::{AgentSection, ControllerAddress};
 pub use client::{ClientView, Supervisorctl, client_view};
 pub use config::Config;
-pub use error::{ConfigError, ConfigErrors, Fault, Place, ValueError, Warning, WarningKind};
+pub use error::{ConfigError, ConfigErrors, Fault, Place, ValueError, Warning, WarningKind, repr};
 pub use group::{BrokenProgram, EventKind, EventPool, FcgiAddress, FcgiSocket, Group, GroupKind};
 pub use import::{Difference, Finding, Import, Severity, differences, import};
 pub use load::{Loaded, Strictness, load, load_str};

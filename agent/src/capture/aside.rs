@@ -13,6 +13,7 @@ use rsv_keeper::message::{Channel, Run};
 use super::LogSpec;
 use super::events::{CaptureEvent, EventSender, Offered, Written};
 use super::recorder::Recorder;
+use super::shown::{OutputSink, Shown};
 use super::sieve::Sifted;
 use super::syslog::{Lines, Syslog, SyslogTarget};
 
@@ -35,6 +36,7 @@ pub(super) struct Aside {
 /// Where it goes; shared by all streams.
 #[derive(Debug, Default)]
 pub(super) struct Outlets {
+    pub(super) shown: Shown,
     events: Option<EventSender>,
     syslogs: HashMap<PathBuf, Syslog>,
     /// The listener has come or gone, and the streams have to be told.
@@ -74,6 +76,7 @@ impl Aside {
         now: Instant,
         lost: &mut Lost,
     ) {
+        outlets.shown.show(origin, &sifted.text);
         if let Some((target, lines)) = &mut self.syslog {
             lines.take(&sifted.text, |line| {
                 outlets.syslog(target, line, now, lost);
@@ -132,6 +135,11 @@ impl Origin {
 }
 
 impl Outlets {
+    /// Everything is shown there from now on.
+    pub(super) fn show(&mut self, sink: OutputSink) {
+        self.shown = Shown::at(sink);
+    }
+
     /// Somebody listens from now on.
     pub(super) fn listen(&mut self, sender: EventSender) {
         self.events = Some(sender);

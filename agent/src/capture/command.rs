@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::aside::Origin;
 use super::events::EventSender;
 use super::pulse::Pulse;
+use super::shown::OutputSink;
 use super::trouble::TroubleSink;
 use super::{AttachedStream, CaptureStats, LogSpec};
 use crate::logbook::index::LogIndex;
@@ -83,6 +84,7 @@ pub(crate) enum Command {
         bytes: usize,
     },
     TellTrouble(TroubleSink),
+    ShowOutput(OutputSink),
     Stats {
         log: LogKey,
         reply: Reply<Option<CaptureStats>>,

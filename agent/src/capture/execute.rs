@@ -31,6 +31,7 @@ pub(super) fn execute(mover: &mut Mover, command: Command) {
         Command::Listen(sender) => mover.listen_to_events(sender),
         Command::Understood { run, bytes } => mover.understood(&run, bytes),
         Command::TellTrouble(sink) => mover.tell_trouble(sink),
+        Command::ShowOutput(sink) => mover.outlets.show(sink),
         Command::Stats { log, reply } => answer(&reply, mover.files.stats(&log)),
         Command::Find { log, reply } => {
             let index = mover.find(&log);

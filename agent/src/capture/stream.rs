@@ -17,6 +17,7 @@ use super::look::Look;
 use super::pace::Pace;
 use super::plumbing::{self, Plumbing};
 use super::port::{self, DrainPort};
+use super::shown;
 
 /// The most bytes of one stream in one turn: half a millisecond of a fast disk cache.
 pub(super) const BUDGET: u64 = 512 * 1024;
@@ -281,15 +282,26 @@ impl Stream {
             }
         };
         let wanted = usize::try_from(bytes).unwrap_or(WINDOW);
-        match plumbing::splice(self.pipe.as_fd(), tools.file.as_fd(), room, wanted) {
+        let shown = &mut tools.outlets.shown;
+        // What is shown is looked at before it is moved, and no more than that is moved.
+        let window = if shown.is_wanted() {
+            Some(tools.plumbing.peek(self.pipe.as_fd())?)
+        } else {
+            None
+        };
+        let asked = window.map_or(wanted, |window| shown::portion(window, wanted));
+        match plumbing::splice(self.pipe.as_fd(), tools.file.as_fd(), room, asked) {
             Ok(0) => Ok(Step::Ended),
             Ok(spliced) => {
                 *moved += spliced as u64;
+                if let Some(window) = window {
+                    shown.show(&self.origin, &window[..spliced]);
+                }
                 tools.file.advance(spliced as u64, tools.now)?;
                 if rotates && spliced == wanted {
                     tools.file.rotate(tools.now)?;
                 }
-                Ok(if spliced < wanted {
+                Ok(if spliced < asked {
                     Step::Emptied
                 } else {
                     Step::Moved

@@ -3,11 +3,14 @@
 use std::io;
 
 use rsv_config::{LogLevel, MainLog as Configured, Supervisord};
+use rsv_keeper::message::Channel;
 use rsv_proto::telemetry::Telemetry;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
+use crate::capture::OutputSink;
 use crate::failure::{Failure, chain};
+use crate::hub::Key;
 use crate::mainlog::{self, Destination, LogFile, MainLog, Sink, Verbosity};
 
 /// Opens every destination, so that a wrong one is noticed before anything runs.
@@ -47,6 +50,22 @@ pub(super) fn start(
         );
     }
     Ok((log, telemetry))
+}
+
+/// Where the output of programs is shown: in the main log, if its level says so.
+pub(super) fn output(log: &MainLog, level: LogLevel) -> Option<OutputSink> {
+    if level < LogLevel::Debug {
+        return None;
+    }
+    let log = log.clone();
+    Some(Box::new(move |run_key, channel, data| {
+        let name = Key::from_run_key(run_key).map_or_else(|| run_key.to_owned(), |key| key.name);
+        let channel = match channel {
+            Channel::Stderr => "stderr",
+            Channel::Stdout | Channel::Stdin => "stdout",
+        };
+        log.show_output(&name, channel, data);
+    }))
 }
 
 fn destinations(settings: &Supervisord) -> Vec<Destination> {

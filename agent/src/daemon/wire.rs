@@ -141,6 +141,9 @@ async fn start(
     let port = KeeperPort::new();
     let capture = Capture::start(port.clone())
         .map_err(|error| Failure::failed(format!("cannot start the capture of logs: {error}")))?;
+    if let Some(sink) = logging::output(&log, config.supervisord.log_level) {
+        capture.show_output(sink);
+    }
     let (client, inputs) = keeper_client::connect(keeper_options(&config, args))
         .await
         .map_err(|error| no_keeper(&error))?;

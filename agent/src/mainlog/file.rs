@@ -18,6 +18,9 @@ const SYSLOG_PRIORITY: &str = "<30>";
 /// The length of the time stamp and level in front of a message, which the system's log has itself.
 const STAMP: usize = "2026-01-01 00:00:00,000 ".len();
 
+/// The length of the level in front of a message.
+const LEVEL: usize = "INFO ".len();
+
 /// An open log.
 #[derive(Debug)]
 pub struct LogFile {
@@ -118,14 +121,11 @@ impl LogFile {
             Output::Plain(file) => file.write_all(line.as_bytes()),
             Output::Syslog { socket, path } => {
                 let message = line.get(STAMP..).unwrap_or(line).trim_end();
-                let pid = std::process::id();
-                let packet = format!("{SYSLOG_PRIORITY}rsv-agent[{pid}]: {message}");
-                if socket.send(packet.as_bytes()).is_ok() {
-                    return Ok(());
-                }
-                // Whoever listened has gone; the next one has another socket under the same name.
-                socket.connect(&*path)?;
-                socket.send(packet.as_bytes()).map(drop)
+                // The output of a program has many lines, each of which is one there.
+                let mut lines = message.split('\n');
+                send(socket, path, lines.next().unwrap_or_default())?;
+                let level = message.get(..LEVEL).unwrap_or_default();
+                lines.try_for_each(|line| send(socket, path, &format!("{level}{line}")))
             }
         }
     }
@@ -136,6 +136,18 @@ impl LogFile {
             Output::Plain(_) | Output::Syslog { .. } => Ok(()),
         }
     }
+}
+
+/// Sends a line to the system's log.
+fn send(socket: &UnixDatagram, path: &Path, message: &str) -> io::Result<()> {
+    let pid = std::process::id();
+    let packet = format!("{SYSLOG_PRIORITY}rsv-agent[{pid}]: {message}");
+    if socket.send(packet.as_bytes()).is_ok() {
+        return Ok(());
+    }
+    // Whoever listened has gone; the next one has another socket under the same name.
+    socket.connect(path)?;
+    socket.send(packet.as_bytes()).map(drop)
 }
 
 impl Rotated {
@@ -216,6 +228,23 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         log.write("7\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "7\n");
+    }
+
+    #[test]
+    fn each_line_of_a_programs_output_is_one_in_the_systems_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let listener = UnixDatagram::bind(&path).unwrap();
+        let mut log = LogFile::syslog_at(&path).unwrap();
+        log.write("2026-01-01 00:00:00,000 DEBG 'x' stdout output:\none\n\ntwo\n\n")
+            .unwrap();
+        let pid = std::process::id();
+        for line in ["'x' stdout output:", "one", "", "two"] {
+            let mut packet = [0; 100];
+            let length = listener.recv(&mut packet).unwrap();
+            let expected = format!("<30>rsv-agent[{pid}]: DEBG {line}");
+            assert_eq!(packet[..length], *expected.as_bytes());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,13 @@ use super::file::LogFile;
 /// Lines that may wait. A start of a thousand programs logs some two thousand lines, and the thread
 /// writes them as they come; only a disk that hangs fills this, and then some 200 KiB are enough.
 const QUEUE: usize = 1024;
+
+/// What the output of programs that waits may come to in bytes, so that it leaves room for lines and
+/// takes little memory. What is more is dropped and counted: it is in the program's own log.
+const OUTPUT: usize = 1024 * 1024;
+
+/// What a record of output counts for at least: half of the queue is all that it may take.
+const LEAST: usize = OUTPUT / (QUEUE / 2);
 
 /// How long the thread lets lines come together. Whoever logs wakes it only when it waits for the first
 /// of them, and many lines come at once; the queue holds more than come meanwhile.
@@ -33,6 +40,8 @@ pub struct Sink {
 struct Shared {
     /// Lines that are lost and not yet told.
     dropped: AtomicU64,
+    /// What the output of programs that waits counts for.
+    output: AtomicUsize,
     /// The file is to be closed and opened before the next line.
     reopen: AtomicBool,
     /// How often something was written, for those who follow.
@@ -42,6 +51,8 @@ struct Shared {
 #[derive(Debug)]
 enum Order {
     Line(String),
+    /// What programs have written.
+    Output(String),
     /// Something in [`Shared`] is to be looked at.
     Nudge,
     Flush(SyncSender<()>),
@@ -66,6 +77,24 @@ impl Sink {
     /// Queues a line, or counts it as dropped.
     pub fn offer(&self, line: &str) {
         if self.queue.try_send(Order::Line(line.to_owned())).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Queues output of a program, or counts it as dropped. One that is larger than all that may wait
+    /// is taken when nothing does.
+    pub(super) fn offer_output(&self, record: &str) {
+        let waiting = &self.shared.output;
+        let cost = cost(record);
+        let before = waiting.fetch_add(cost, Ordering::Relaxed);
+        let fits = before == 0 || before + cost <= OUTPUT;
+        if !fits
+            || self
+                .queue
+                .try_send(Order::Output(record.to_owned()))
+                .is_err()
+        {
+            waiting.fetch_sub(cost, Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -104,7 +133,7 @@ fn write_all(mut file: LogFile, orders: &Receiver<Order>, shared: &Shared) {
         let mut next = Some(first);
         let mut is_urgent = false;
         while let Some(order) = next {
-            is_urgent |= !matches!(order, Order::Line(_));
+            is_urgent |= !matches!(order, Order::Line(_) | Order::Output(_));
             obey(&mut file, order, shared);
             next = orders.try_recv().ok();
         }
@@ -122,16 +151,26 @@ fn obey(file: &mut LogFile, order: Order, shared: &Shared) {
     }
     report_dropped(file, &shared.dropped);
     match order {
-        Order::Line(line) => {
-            if file.write(&line).is_err() {
-                // A full disk: the loss is counted and told when there is room again.
-                shared.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        Order::Line(line) => write(file, &line, shared),
+        Order::Output(record) => {
+            write(file, &record, shared);
+            shared.output.fetch_sub(cost(&record), Ordering::Relaxed);
         }
         Order::Nudge => {}
         // Nobody waits any more when the answer cannot be given.
         Order::Flush(done) => drop(done.send(())),
     }
+}
+
+fn write(file: &mut LogFile, text: &str, shared: &Shared) {
+    if file.write(text).is_err() {
+        // A full disk: the loss is counted and told when there is room again.
+        shared.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn cost(record: &str) -> usize {
+    record.len().max(LEAST)
 }
 
 fn report_dropped(file: &mut LogFile, dropped: &AtomicU64) {
@@ -192,5 +231,45 @@ mod tests {
                 .unwrap()
                 .contains("WARN lines of this log could not be written")
         );
+    }
+    #[test]
+    fn output_that_waits_is_bounded_and_leaves_room_for_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // Nobody reads: whatever is written after the first 64 KiB hangs.
+        let _both = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        for size in [1, 100_000] {
+            let file = LogFile::open(&path, 0, 0).unwrap();
+            let sink = Sink::start("test-hung", file).unwrap();
+            sink.offer(&"x".repeat(128 * 1024));
+            for _ in 0..2 * QUEUE {
+                sink.offer_output(&"x".repeat(size));
+            }
+            let waiting = sink.shared.output.load(Ordering::Relaxed);
+            assert!((OUTPUT / 2..=OUTPUT).contains(&waiting), "{waiting}");
+            let dropped = sink.shared.dropped.load(Ordering::Relaxed);
+            assert!(dropped >= (QUEUE + QUEUE / 2) as u64, "{dropped}");
+            sink.offer("a line\n");
+            assert_eq!(sink.shared.dropped.load(Ordering::Relaxed), dropped);
+        }
+    }
+
+    #[test]
+    fn output_counts_no_more_when_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let sink = Sink::start("test", LogFile::open(&path, 0, 0).unwrap()).unwrap();
+        let large = "x".repeat(2 * OUTPUT);
+        for _ in 0..3 {
+            sink.offer_output(&large);
+            sink.flush();
+        }
+        assert_eq!(std::fs::metadata(path).unwrap().len(), 6 * OUTPUT as u64);
+        assert_eq!(sink.shared.output.load(Ordering::Relaxed), 0);
     }
 }

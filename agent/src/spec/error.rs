@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use rsv_config::repr;
 use rsv_keeper::message::{Refused, Stage};
 use rsv_proto::wire;
 
@@ -152,29 +153,6 @@ pub(crate) fn io_code(error: &std::io::Error) -> String {
     error
         .raw_os_error()
         .map_or_else(|| error.to_string(), code_name)
-}
-
-/// Text quoted as Python does, which is how Supervisor shows it.
-fn repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut quoted = String::from(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c == quote => quoted.extend(['\\', c]),
-            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push(quote);
-    quoted
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(super) fn visible(text: &str) -> String {
 }
 
 /// Python's `repr` of a string, which Supervisor's texts quote values with.
-pub(crate) fn repr(text: &str) -> String {
+pub fn repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') {
         '"'
     } else {
