@@ -1,169 +1,21 @@
 //! The agent itself, with real programs, while its configuration changes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+#[expect(dead_code, reason = "each test file uses its part of the host")]
+#[path = "host_support/host.rs"]
+mod host;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use rsv_proto::dial::dial_unix;
+use host::{AGENT, Host, eventually};
 use rsv_proto::wire::{
-    self, ActRequest, Action, Outcome, ProcessState, ProcessStatus, Refusal, StartAction,
-    act_response, action::Verb, fleet_client::FleetClient, update_response::Event,
+    self, ActRequest, Action, Outcome, ProcessState, Refusal, StartAction, act_response,
+    action::Verb, fleet_client::FleetClient, update_response::Event,
 };
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use rustix::process::Signal;
 use tonic::transport::Channel;
-
-const AGENT: &str = env!("CARGO_BIN_EXE_rsv-agent");
-
-/// The one patience of these tests: far more than anything takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A directory in which everything is, and the agent that runs there.
-struct Host {
-    directory: TempDir,
-    agent: Option<Child>,
-}
-
-impl Host {
-    fn new(programs: &str) -> Self {
-        let host = Self {
-            directory: tempfile::tempdir().unwrap(),
-            agent: None,
-        };
-        host.write(programs);
-        host
-    }
-
-    /// Writes the configuration anew.
-    fn write(&self, programs: &str) {
-        let at = self.directory.path().display();
-        let text = format!(
-            "[agent]\nname = web01\nstate_dir = {at}/state\nsocket = {at}/agent.sock\n\
-             keeper_socket = {at}/keeper.sock\n[supervisord]\nlogfile = {at}/agent.log\n\
-             pidfile = {at}/agent.pid\nchildlogdir = {at}\n{programs}"
-        );
-        fs::write(self.path("a.conf"), text).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("agent.log")).unwrap_or_default()
-    }
-
-    async fn start(&mut self) {
-        self.agent = Some(self.command().spawn().unwrap());
-        self.served().await;
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(AGENT);
-        command
-            .args(["-n", "-s", "-c", "a.conf"])
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command
-    }
-
-    /// Waits until the agent answers.
-    async fn served(&self) {
-        eventually("the agent", async || {
-            let Ok(channel) = dial_unix(&self.path("agent.sock")).await else {
-                return false;
-            };
-            let mut client = FleetClient::new(channel);
-            let asked = client.get_version(wire::GetVersionRequest {}).await;
-            asked.is_ok()
-        })
-        .await;
-    }
-
-    async fn client(&self) -> FleetClient<Channel> {
-        FleetClient::new(dial_unix(&self.path("agent.sock")).await.unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.agent.as_ref().unwrap().id()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(self.agent.as_ref().unwrap());
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn kill_agent(&mut self) {
-        let mut agent = self.agent.take().unwrap();
-        agent.kill().unwrap();
-        agent.wait().unwrap();
-    }
-
-    async fn status(&self) -> (Vec<ProcessStatus>, String) {
-        let mut client = self.client().await;
-        let request = wire::GetStatusRequest::default();
-        let mut pages = client.get_status(request).await.unwrap().into_inner();
-        let page = pages.message().await.unwrap().unwrap();
-        (page.hosts[0].programs.clone(), page.notice)
-    }
-
-    /// `None` also while the agent starts or stops, when it answers nothing.
-    async fn shown(&self, name: &str) -> Option<ProcessStatus> {
-        let channel = dial_unix(&self.path("agent.sock")).await.ok()?;
-        let request = wire::GetStatusRequest::default();
-        let pages = FleetClient::new(channel).get_status(request).await.ok()?;
-        let page = pages.into_inner().message().await.ok()??;
-        let mut programs = page.hosts.into_iter().flat_map(|host| host.programs);
-        programs.find(|program| program.name == name)
-    }
-
-    /// The process id of a program as soon as it is up.
-    async fn up(&self, name: &str) -> u32 {
-        let mut pid = None;
-        eventually(name, async || {
-            let shown = self.shown(name).await;
-            let running = shown.filter(|shown| shown.state() == ProcessState::Running);
-            pid = running.and_then(|running| running.pid);
-            pid.is_some()
-        })
-        .await;
-        pid.unwrap()
-    }
-
-    async fn update(&self, groups: &[&str]) -> Vec<Event> {
-        let groups = groups.iter().map(ToString::to_string).collect();
-        let request = wire::UpdateRequest { groups };
-        let mut client = self.client().await;
-        let mut stream = client.update(request).await.unwrap().into_inner();
-        let mut events = Vec::new();
-        while let Some(response) = stream.message().await.unwrap() {
-            events.extend(response.event);
-        }
-        events
-    }
-}
-
-impl Drop for Host {
-    /// Programs and agent must not outlive a test, however it ends.
-    fn drop(&mut self) {
-        if let Some(agent) = &mut self.agent {
-            let pid = Pid::from_child(agent);
-            kill_process(pid, Signal::TERM).ok();
-            agent.wait().ok();
-        }
-    }
-}
-
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "{what} did not come to be");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
 
 fn program(name: &str, more: &str) -> String {
     format!("[program:{name}]\ncommand = /bin/sleep 1000\nstartsecs = 0\n{more}\n")
