@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use rsv_config::{Flag, Overrides};
 
 /// Supervises the programs of this host.
@@ -23,6 +23,9 @@ pub struct Cli {
     /// Print the version and exit.
     #[arg(short = 'v', long = "version")]
     pub version: bool,
+    /// What `-h` prints, by supervisord's other name for it.
+    #[arg(short = '?', action = ArgAction::HelpShort, hide = true)]
+    pub question: Option<bool>,
     /// What to do instead of supervising.
     #[command(subcommand)]
     pub command: Option<Command>,

@@ -46,6 +46,12 @@ impl Failure {
         }
     }
 
+    /// As [`Failure::supervisors`], with the line about help that Supervisor ends with.
+    pub fn usage(text: impl fmt::Display) -> Self {
+        let program = std::env::args().next().unwrap_or_default();
+        Self::supervisors(format!("{text}\nFor help, use {program} -h"))
+    }
+
     /// Exit code 2, with the error and its causes as the text.
     pub fn from_error(error: &(dyn Error + 'static)) -> Self {
         Self::unusable(chain(error))

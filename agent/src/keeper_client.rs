@@ -94,6 +94,16 @@ pub enum KeeperError {
         /// Why not.
         source: std::io::Error,
     },
+    /// It is another user's: what it starts would be that user's.
+    #[error("the keeper at `{socket}` is of user {theirs}, this agent of user {ours}")]
+    Foreign {
+        /// The socket.
+        socket: PathBuf,
+        /// The keeper's user.
+        theirs: u32,
+        /// Our own.
+        ours: u32,
+    },
     /// It does not answer.
     #[error("the keeper at `{0}` does not answer")]
     Silent(PathBuf),

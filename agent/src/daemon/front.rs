@@ -39,10 +39,7 @@ pub(super) struct Owners {
 pub(super) fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, Failure> {
     server::bind(servers).map_err(|error: BindError| match error.hint() {
         Some(hint) => Failure::unusable(error.to_string()).hint(hint),
-        None => {
-            let program = std::env::args().next().unwrap_or_default();
-            Failure::supervisors(format!("{error}\nFor help, use {program} -h"))
-        }
+        None => Failure::usage(error),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Raising the limits that `minfds` and `minprocs` ask for; programs inherit them.
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rsv_config::Supervisord;
 
@@ -10,7 +11,9 @@ struct Limit {
     resource: Resource,
     name: &'static str,
     option: &'static str,
+    needed: &'static str,
     noun: &'static str,
+    whose: &'static str,
 }
 
 /// What is to be done about a limit.
@@ -27,13 +30,17 @@ pub(super) fn raise(settings: &Supervisord) -> Result<Vec<String>, Failure> {
         resource: Resource::RLIMIT_NOFILE,
         name: "RLIMIT_NOFILE",
         option: "minfds",
+        needed: "file descriptors",
         noun: "file descriptors",
+        whose: "process",
     };
     let processes = Limit {
         resource: Resource::RLIMIT_NPROC,
         name: "RLIMIT_NPROC",
         option: "minprocs",
-        noun: "process descriptors",
+        needed: "available processes",
+        noun: "processes",
+        whose: "program",
     };
     let mut notes = Vec::new();
     notes.extend(files.raise(settings.minfds)?);
@@ -44,26 +51,36 @@ pub(super) fn raise(settings: &Supervisord) -> Result<Vec<String>, Failure> {
 impl Limit {
     fn raise(&self, wanted: u32) -> Result<Option<String>, Failure> {
         let wanted = u64::from(wanted);
-        let read = getrlimit(self.resource);
-        let (soft, hard) = read.map_err(|errno| self.refused(wanted, 0, errno.desc()))?;
+        let (soft, hard) = getrlimit(self.resource).map_err(|errno| self.unknown(errno))?;
         let Change::Set(new_soft, new_hard) = change(soft, hard, wanted) else {
             return Ok(None);
         };
         setrlimit(self.resource, new_soft, new_hard)
-            .map_err(|errno| self.refused(wanted, hard, errno.desc()))?;
+            .map_err(|_| Failure::usage(self.refusal(wanted, hard)))?;
         Ok(Some(format!("Increased {} limit to {wanted}", self.name)))
     }
 
-    fn refused(&self, wanted: u64, hard: u64, why: &str) -> Failure {
-        let Self { option, noun, .. } = self;
-        Failure::unusable(format!(
-            "The minimum number of {noun} required to run this process is {wanted} as per the \
-             \"{option}\" command-line argument or config file setting. At most {hard} are allowed \
-             here: {why}"
-        ))
-        .hint(format!(
-            "raise the limit where the agent is started, or lower {option}"
-        ))
+    fn unknown(&self, errno: Errno) -> Failure {
+        let Self { name, .. } = self;
+        Failure::failed(format!("cannot read the limit {name}: {}", errno.desc()))
+    }
+
+    /// Supervisor's text, with the limit that there is, where Supervisor repeats what is wanted.
+    fn refusal(&self, wanted: u64, hard: u64) -> String {
+        let Self {
+            option,
+            needed,
+            noun,
+            whose,
+            ..
+        } = self;
+        format!(
+            "The minimum number of {needed} required to run this {whose} is {wanted} as per the \
+             \"{option}\" command-line argument or config file setting. The current environment \
+             will only allow you to open {hard} {noun}.  Either raise the number of usable {noun} \
+             in your environment or lower the {option} setting in the config file to allow the \
+             {whose} to start."
+        )
     }
 }
 

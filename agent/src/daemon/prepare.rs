@@ -38,7 +38,11 @@ pub(super) struct Prepared {
 pub(super) fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     let config = &loaded.config;
     let mut notes = Vec::new();
-    notes.extend(privileges::drop_to(config.supervisord.user.as_ref())?);
+    let user = config.supervisord.user.as_ref();
+    if let (Some(user), Some(private)) = (user, &config.locations.private_dir) {
+        privileges::make_for(user, private)?;
+    }
+    notes.extend(privileges::drop_to(user)?);
     notes.extend(limits::raise(&config.supervisord)?);
     notes.extend(capacity::make_room(config.processes().count()));
     directories(config)?;

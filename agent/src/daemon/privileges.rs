@@ -1,5 +1,10 @@
 //! Becoming the user of `[supervisord] user`.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
 use nix::unistd::{Gid, Uid, getgrouplist, setgid, setgroups, setuid};
 use rsv_config::host::User;
 
@@ -13,7 +18,7 @@ pub(super) fn drop_to(user: Option<&User>) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     if !current.is_root() {
-        return Err(Failure::unusable("Can't drop privilege as nonroot user")
+        return Err(Failure::usage("Can't drop privilege as nonroot user")
             .hint(format!("start as root, or as {} itself", user.name)));
     }
     become_user(user).map_err(|errno| {
@@ -24,6 +29,35 @@ pub(super) fn drop_to(user: Option<&User>) -> Result<Option<String>, Failure> {
         ))
     })?;
     Ok(Some(format!("Set uid to user {} succeeded", user.uid)))
+}
+
+/// Makes a directory for the user that root is about to become, beside a pidfile where that user could
+/// make none. One that is there is left alone: whether it can be used is seen when it is.
+pub(super) fn make_for(user: &User, directory: &Path) -> Result<(), Failure> {
+    if !nix::unistd::geteuid().is_root() || user.uid == 0 {
+        return Ok(());
+    }
+    let made = DirBuilder::new().mode(0o700).create(directory);
+    let given = match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made.and_then(|()| give(directory, user)),
+    };
+    given.map_err(|source| {
+        let (shown, name) = (directory.display(), &user.name);
+        Failure::unusable(format!(
+            "cannot make the directory `{shown}` for `{name}`: {source}"
+        ))
+    })
+}
+
+/// By its descriptor, so that nobody can put another thing in its place meanwhile.
+fn give(directory: &Path, user: &User) -> io::Result<()> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(directory)?;
+    std::os::unix::fs::fchown(&opened, Some(user.uid), Some(user.gid))
 }
 
 fn become_user(user: &User) -> nix::Result<()> {

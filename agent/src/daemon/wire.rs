@@ -290,6 +290,9 @@ fn no_keeper(error: &KeeperError) -> Failure {
             "start rsv-keeper with --socket, or leave --await-keeper away"
         }
         KeeperError::Connect { .. } => "see that the socket's directory belongs to this user",
+        KeeperError::Foreign { .. } => {
+            "end that keeper (SIGTERM stops its programs too), or run both as one user"
+        }
         KeeperError::Silent(_) | KeeperError::Closed(_) => "see whether that rsv-keeper is stopped",
         KeeperError::Busy { .. } => {
             "stop the other agent, or name another keeper_socket in [agent]"

@@ -47,7 +47,7 @@ pub(super) async fn connect_or_start(
     let mut ended_at = None;
     loop {
         let source = match packet::connect(&options.socket) {
-            Ok(socket) => return Ok(socket),
+            Ok(socket) => return own(socket, &options.socket),
             Err(source) => source,
         };
         // Nobody is there; anything else would not get better by starting another one.
@@ -83,6 +83,24 @@ pub(super) async fn connect_or_start(
         };
         sleep(pause).await;
     }
+}
+
+/// A keeper of this user. Another one's would start programs as that one.
+fn own(keeper: OwnedFd, socket: &Path) -> Result<OwnedFd, KeeperError> {
+    let peer = rustix::net::sockopt::socket_peercred(&keeper);
+    let peer = peer.map_err(|source| KeeperError::Connect {
+        socket: socket.to_owned(),
+        source: source.into(),
+    })?;
+    let own = rustix::process::geteuid();
+    if peer.uid == own {
+        return Ok(keeper);
+    }
+    Err(KeeperError::Foreign {
+        socket: socket.to_owned(),
+        theirs: peer.uid.as_raw(),
+        ours: own.as_raw(),
+    })
 }
 
 /// The file to start.
