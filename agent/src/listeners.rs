@@ -106,10 +106,31 @@ enum Input {
     Remote { kind: String, data: Vec<u8> },
     Stopping(oneshot::Sender<()>),
     View(oneshot::Sender<View>),
+    Tally(oneshot::Sender<Tally>),
 }
 
 /// What is shown of each listener.
 pub type View = BTreeMap<Key, wire::ListenerStatus>;
+
+/// What waits for listeners, and what was lost to them.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Of each pool.
+    pub pools: Vec<PoolTally>,
+    /// Changes of processes that were of no pool yet: too many came at once.
+    pub missed: u64,
+}
+
+/// The same of one pool.
+#[derive(Clone, Debug)]
+pub struct PoolTally {
+    /// Its name.
+    pub name: String,
+    /// Events that wait.
+    pub waiting: u64,
+    /// Events that were dropped, because the buffer was full.
+    pub dropped: u64,
+}
 
 /// The task before it is started.
 #[derive(Debug)]
@@ -216,16 +237,25 @@ impl Listeners {
 
     /// What there is to show; nothing when the task has no time for it.
     pub async fn view(&self) -> View {
+        self.look(Input::View).await
+    }
+
+    /// What there is to count; nothing when the task has no time for it.
+    pub async fn tally(&self) -> Tally {
+        self.look(Input::Tally).await
+    }
+
+    async fn look<T: Default>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Input) -> T {
         if !self.shared.is_wanted.load(Ordering::Relaxed) {
-            return View::new();
+            return T::default();
         }
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.send(Input::View(answer)).await;
+            self.send(ask(answer)).await;
             answered.await.ok()
         };
-        let view = tokio::time::timeout(VIEW, asked).await;
-        view.ok().flatten().unwrap_or_default()
+        let seen = tokio::time::timeout(VIEW, asked).await;
+        seen.ok().flatten().unwrap_or_default()
     }
 
     async fn send(&self, input: Input) {

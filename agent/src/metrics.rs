@@ -4,6 +4,9 @@
 //! reader's own thread. Series are bounded by what is configured: eight states for each process, and one for
 //! each exit code that it has had.
 
+mod configuration;
+mod events;
+mod logs;
 mod usage;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +21,9 @@ use rsv_supervise::{Change, Entered, Exit, Failure, Reason, State};
 use tokio::runtime::Handle;
 
 use crate::hub::{HubHandle, Key};
+use crate::listeners::Listeners;
+use crate::roster::RosterHandle;
+pub(crate) use logs::{LogMetrics, LogNames};
 use usage::{Units, Usage};
 
 /// How long the thread that reads metrics waits for the hub.
@@ -155,8 +161,9 @@ impl Looks {
     }
 }
 
-/// Begins to measure where the processes stand. Inside the runtime, and only when somebody reads.
-pub fn watch(hub: &HubHandle) {
+/// Begins to measure where the agent and its processes stand. Inside the runtime, and only when somebody
+/// reads.
+pub fn watch(hub: &HubHandle, listeners: &Listeners, roster: &RosterHandle) {
     let looks = Arc::new(Looks {
         hub: hub.clone(),
         runtime: Handle::current(),
@@ -165,6 +172,8 @@ pub fn watch(hub: &HubHandle) {
     });
     watch_states(&looks);
     watch_usage(&looks);
+    events::watch(listeners);
+    configuration::watch(roster);
 }
 
 fn watch_states(looks: &Arc<Looks>) {
@@ -194,6 +203,13 @@ fn watch_usage(looks: &Arc<Looks>) {
         .with_unit("s")
         .with_description("Processor time of a process itself.")
         .with_callback(move |observer| observe_times(&times.now(), observer))
+        .build();
+    let disks = Arc::clone(looks);
+    meter
+        .u64_observable_counter("process.disk.io")
+        .with_unit("By")
+        .with_description("Bytes that a process itself has read from disks and written to them.")
+        .with_callback(move |observer| observe_disks(&disks.now(), observer))
         .build();
     let amounts: [(&'static str, &'static str, &'static str, Amount); 4] = [
         (
@@ -250,6 +266,19 @@ fn observe_times(seen: &[Seen], observer: &dyn AsyncInstrument<f64>) {
             let mut attributes = names(&program.group, &program.name);
             attributes.push(KeyValue::new("cpu.mode", mode));
             observer.observe(time.as_secs_f64(), &attributes);
+        }
+    }
+}
+
+fn observe_disks(seen: &[Seen], observer: &dyn AsyncInstrument<u64>) {
+    for (program, usage) in seen {
+        let Some(disk) = usage.and_then(|usage| usage.disk) else {
+            continue;
+        };
+        for (direction, bytes) in [("read", disk.read), ("write", disk.written)] {
+            let mut attributes = names(&program.group, &program.name);
+            attributes.push(KeyValue::new("disk.io.direction", direction));
+            observer.observe(bytes, &attributes);
         }
     }
 }

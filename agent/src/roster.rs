@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use files::{Inputs, Read, Source};
 pub use last_good::{LastGood, Remembered, holds_programs};
 pub use refusal::ConfigRefusal;
-pub use standing::Standing;
+pub use standing::{Applied, Standing};
 pub use words::{planned, refused_section};
 
 use crate::hub::{HubGone, HubHandle, Key, ProgramChange};
@@ -130,6 +130,9 @@ struct Roster {
     /// Sections that are shown as programs that cannot start.
     refused: Vec<(Key, String)>,
     notice: String,
+    applied: Applied,
+    /// What is supervised has changed since that was last said.
+    is_changed: bool,
     standing: watch::Sender<Arc<Standing>>,
 }
 
@@ -147,11 +150,13 @@ pub fn start(options: RosterOptions) -> RosterHandle {
     let refused = config.broken.iter().map(words::key_and_reason).collect();
     let candidate = config;
     let base = candidate.without_programs();
+    let applied = Applied::first(SystemTime::now());
     let standing = Standing {
         config: Arc::clone(&candidate),
         active: None,
         auto: AutoLogs::of(&base),
         notice: notice.clone(),
+        applied,
     };
     let (sender, receiver) = watch::channel(Arc::new(standing));
     let (asks, inbox) = mpsc::channel(ASKS);
@@ -165,6 +170,8 @@ pub fn start(options: RosterOptions) -> RosterHandle {
         active: None,
         refused,
         notice,
+        applied,
+        is_changed: false,
         standing: sender,
     };
     tokio::spawn(roster.run(inbox, inputs));
@@ -414,6 +421,7 @@ impl Roster {
     }
 
     fn active_mut(&mut self) -> &mut Vec<Group> {
+        self.is_changed = true;
         let candidate = &self.candidate;
         self.active.get_or_insert_with(|| candidate.groups.clone())
     }
@@ -424,11 +432,16 @@ impl Roster {
         if self.active.as_ref() == Some(&self.candidate.groups) {
             self.active = None;
         }
+        if std::mem::take(&mut self.is_changed) {
+            self.applied.generation += 1;
+            self.applied.at = SystemTime::now();
+        }
         let standing = Standing {
             config: Arc::clone(&self.candidate),
             active: self.active.clone().map(Arc::from),
             auto: AutoLogs::of(&self.base),
             notice: self.notice.clone(),
+            applied: self.applied,
         };
         self.standing.send_replace(Arc::new(standing));
     }

@@ -9,8 +9,9 @@ use rsv_tests::{
     collector::Collector, eventually::eventually, fleet::Fleet, prometheus::Prometheus,
 };
 
-const PROGRAMS: &str = "[program:app]\ncommand = /bin/sleep 1000\nstartsecs = 0\n\
-                        [program:bad]\ncommand = /bin/false\nstartretries = 0\n";
+const PROGRAMS: &str = "[program:app]\ncommand = /bin/sh -c 'echo up; exec sleep 1000'\nstartsecs = 0\n\
+                        [program:bad]\ncommand = /bin/false\nstartretries = 0\n\
+                        [eventlistener:deaf]\ncommand = /bin/sleep 1000\nevents = PROCESS_STATE\n";
 
 /// Title and query of each target of each panel, with the variables as Grafana fills them.
 fn queries(dashboard: &serde_json::Value) -> Vec<(String, String)> {

@@ -4,8 +4,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rsv_tests::{
     collector::{Collector, Point},
+    command::{command, run},
     eventually::eventually,
     fleet::Fleet,
+    host::Host,
 };
 
 const PROGRAMS: &str = "[program:app]\ncommand = /bin/sleep 1000\nstartsecs = 0\n\
@@ -189,4 +191,141 @@ fn a_fleet_measures_what_happens_to_it() {
             );
         }
     }
+}
+
+/// `talk` says 1000 bytes and 100 more, and puts some on the disk; `mark` has more to say than it may; `deaf`
+/// wants to hear of everything and never reads.
+const TALKERS: &str = r#"
+[program:talk]
+command = /bin/sh -c 'printf "%%01000d" 0; printf "%%0100d" 0 >&2; printf "%%0100000d" 0 > {dir}/blob; exec sleep 1000'
+startsecs = 0
+[program:mark]
+command = /bin/sh -c 'printf "<!--XSUPERVISOR:BEGIN-->0123456789abcdef<!--XSUPERVISOR:END-->"; exec sleep 1000'
+stdout_capture_maxbytes = 10
+startsecs = 0
+[eventlistener:deaf]
+command = /bin/sleep 1000
+events = PROCESS_STATE,PROCESS_COMMUNICATION
+buffer_size = 2
+startsecs = 0
+"#;
+
+/// An agent in no fleet, and what it measures.
+fn alone(programs: &str) -> (tempfile::TempDir, Collector, Host) {
+    let collector = Collector::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut host = Host::new(directory.path(), "h", "", programs);
+    host.start_with(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
+    ]);
+    (directory, collector, host)
+}
+
+/// The value of the one series, if it is of this kind and unit.
+fn value_of(
+    collector: &Collector,
+    (metric, kind, unit): (&str, &str, &str),
+    attributes: &[(&str, &str)],
+) -> Option<f64> {
+    let point = point(collector, metric, attributes)?;
+    assert_eq!((point.kind, point.unit.as_str()), (kind, unit), "{metric}");
+    Some(point.value)
+}
+
+#[test]
+fn what_programs_say_write_and_are_not_told_is_counted() {
+    let (_directory, collector, host) = alone(TALKERS);
+    eventually("talk runs", || host.state("talk") == "RUNNING");
+
+    let said = |stream| {
+        let log = ("rsv.log.io", "sum", "By");
+        value_of(
+            &collector,
+            log,
+            &[("rsv.process.name", "talk"), ("log.iostream", stream)],
+        )
+    };
+    eventually("what it says is counted", || {
+        said("stdout") == Some(1000.0) && said("stderr") == Some(100.0)
+    });
+
+    // The kernel's own figures, whatever kind of disk it is.
+    let written = |direction| {
+        let disk = ("process.disk.io", "sum", "By");
+        value_of(
+            &collector,
+            disk,
+            &[
+                ("rsv.process.name", "talk"),
+                ("disk.io.direction", direction),
+            ],
+        )
+    };
+    let told = |name: &str| {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", host.pid("talk"))).ok()?;
+        let line = io.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    eventually("what it writes is counted", || {
+        written("write").is_some() && written("write") == told("write_bytes:")
+    });
+    assert_eq!(written("read"), told("read_bytes:"));
+
+    let cut = [("rsv.process.name", "mark"), ("rsv.drop.reason", "bound")];
+    eventually("what is too long is counted", || {
+        value_of(&collector, ("rsv.log.dropped", "sum", "{record}"), &cut) == Some(1.0)
+    });
+
+    let pool = ("rsv.pool.name", "deaf");
+    let usage = ("rsv.event.listener.buffer.usage", "up-down", "{event}");
+    let dropped = ("rsv.event.dropped", "sum", "{event}");
+    let full = [pool, ("rsv.drop.reason", "buffer_full")];
+    eventually("what waits for the deaf is counted", || {
+        value_of(&collector, usage, &[pool]) == Some(2.0)
+    });
+    eventually("what it missed is counted", || {
+        value_of(&collector, dropped, &full) >= Some(1.0)
+    });
+    let before = value_of(&collector, dropped, &full);
+    host.rsv(["restart", "talk"]).expect_code(0);
+    eventually("what it misses now, too", || {
+        value_of(&collector, dropped, &full) > before
+    });
+}
+
+#[test]
+fn changes_of_the_configuration_are_counted_and_refused_ones_are_told() {
+    let (_directory, collector, host) = alone(PROGRAMS);
+    let generation = || value_of(&collector, ("rsv.config.generation", "gauge", ""), &[]);
+    let at = |outcome| {
+        let moment = ("rsv.config.last_apply.timestamp", "gauge", "s");
+        value_of(&collector, moment, &[("rsv.outcome", outcome)])
+    };
+    eventually("the first one is measured", || generation() == Some(1.0));
+    let first = at("applied");
+    assert!(first > Some(1.6e9), "{first:?}");
+    assert_eq!(at("refused"), None);
+
+    let more = "[program:more]\ncommand = /bin/sleep 1000\n";
+    host.configure("", &format!("{PROGRAMS}{more}"));
+    host.rsv(["update"]).expect_code(0);
+    eventually("the second one is in force", || {
+        generation() == Some(2.0) && at("applied") > first
+    });
+    let second = at("applied");
+
+    // What is refused changes nothing but that it was refused, and what differs in nothing is no change.
+    let readable = host.path("readable.conf");
+    std::fs::copy(host.configuration(), &readable).expect("a copy");
+    std::fs::write(host.configuration(), "no section\n").expect("a file");
+    let mut update = command("rsv", ["-c"]);
+    let update = run(update.arg(&readable).arg("update"));
+    assert!(update.both().contains("CANT_REREAD"), "{update:?}");
+    eventually("the refusal is told", || at("refused") > second);
+    host.configure("", &format!("{PROGRAMS}{more}"));
+    host.rsv(["update"]).expect_code(0);
+    host.rsv(["stop", "more"]).expect_code(0);
+    host.rsv(["remove", "more"]).expect_code(0);
+    eventually("a removal is one more", || generation() == Some(3.0));
 }

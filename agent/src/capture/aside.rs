@@ -4,7 +4,7 @@
 //! a full disk repeats nothing. Nothing here waits: what is not taken is counted, with a reason for
 //! people.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -49,6 +49,21 @@ pub(super) struct Lost {
     pub(super) bytes: u64,
     /// The latest reason.
     pub(super) why: Option<String>,
+    /// How many communications, events and lines, by the kind of reason.
+    pub(super) records: BTreeMap<LostTo, u64>,
+}
+
+/// Why a record did not get to where it was meant to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LostTo {
+    /// A communication was longer than its bound: its beginning is missing.
+    Bound,
+    /// A communication had no end.
+    Unfinished,
+    /// Whoever listens to events is too slow.
+    Listener,
+    /// The system's log did not take a line.
+    Syslog,
 }
 
 impl Aside {
@@ -102,6 +117,7 @@ impl Aside {
         if let Some(recorder) = &mut self.recorder {
             let unfinished = recorder.finish().bytes.len() as u64;
             lost.add(unfinished, || "a communication was not finished".to_owned());
+            lost.count(LostTo::Unfinished, u64::from(unfinished > 0));
         }
     }
 
@@ -115,6 +131,7 @@ impl Aside {
             lost.add(recorder.add(&sifted.captured[from..*end]), too_long);
             from = *end;
             let whole = recorder.finish();
+            lost.count(LostTo::Bound, u64::from(whole.dropped > 0));
             let written = origin.wrote(whole.bytes, whole.dropped);
             outlets.event(CaptureEvent::Communication(written), lost);
         }
@@ -179,9 +196,12 @@ impl Outlets {
         let size = event.size() as u64;
         match self.events.as_ref().map(|events| events.offer(event)) {
             None | Some(Offered::Sent) => {}
-            Some(Offered::Dropped) => lost.add(size.max(1), || {
-                "events are dropped, because whoever listens is too slow".to_owned()
-            }),
+            Some(Offered::Dropped) => {
+                lost.count(LostTo::Listener, 1);
+                lost.add(size.max(1), || {
+                    "events are dropped, because whoever listens is too slow".to_owned()
+                });
+            }
             Some(Offered::Gone) => {
                 self.events = None;
                 self.is_news = true;
@@ -199,6 +219,7 @@ impl Outlets {
             return;
         };
         if let Err(error) = syslog.send(&target.name, line, now) {
+            lost.count(LostTo::Syslog, 1);
             lost.add(line.len() as u64 + 1, || {
                 let socket = socket.display();
                 format!("the system's log at `{socket}` does not take all lines: {error}")
@@ -212,6 +233,24 @@ impl Lost {
         if bytes > 0 {
             self.bytes += bytes;
             self.why = Some(why());
+        }
+    }
+
+    fn count(&mut self, reason: LostTo, records: u64) {
+        if records > 0 {
+            *self.records.entry(reason).or_default() += records;
+        }
+    }
+}
+
+impl LostTo {
+    /// As metrics have it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Unfinished => "unfinished",
+            Self::Listener => "listener_slow",
+            Self::Syslog => "syslog",
         }
     }
 }

@@ -18,6 +18,7 @@ use super::stream::{FileId, Turn, TurnEnd};
 use super::trouble::{Condition, Reports};
 use super::{CaptureStats, LogSpec, LogTarget};
 use crate::logbook::index::{LogIndex, LogState};
+use crate::metrics::{LogMetrics, LogNames};
 
 /// Every log and every file.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct Files {
     files: HashMap<FileId, Box<Entry>>,
     by_path: HashMap<PathBuf, FileId>,
     next_id: FileId,
+    metrics: LogMetrics,
 }
 
 #[derive(Debug)]
@@ -180,6 +182,14 @@ impl Files {
         let entry = self.files.get(&known.file);
         let is_overdue = entry.and_then(|entry| entry.file.as_ref());
         let is_overdue = is_overdue.is_some_and(LogFile::is_overdue);
+        let names = LogNames {
+            key: &log.key,
+            channel: log.channel,
+        };
+        self.metrics.moved(names, turn.moved);
+        for (reason, records) in &turn.lost.records {
+            self.metrics.dropped(names, reason.word(), *records);
+        }
         let stats = &mut known.stats;
         stats.bytes += turn.moved;
         stats.dropped += turn.lost.bytes;

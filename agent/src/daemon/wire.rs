@@ -153,9 +153,6 @@ async fn start(
     let settings = settings(&config, epoch, listeners.clone(), desired).await?;
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     starting.start(handle.clone(), capture.clone());
-    if telemetry.as_ref().is_some_and(Telemetry::has_metrics) {
-        metrics::watch(&handle);
-    }
     tokio::spawn(client.run());
     let hub_task = tokio::spawn(hub.run());
     // The answer comes after the adoption of what the keeper holds.
@@ -165,6 +162,9 @@ async fn start(
         .map_err(|error| Failure::failed(chain(&error)))?;
     let (asking, asks) = mpsc::channel(ASKS);
     let roster = start_roster(&config, origin, &handle, &listeners);
+    if telemetry.as_ref().is_some_and(Telemetry::has_metrics) {
+        metrics::watch(&handle, &listeners, &roster);
+    }
     let owners = Owners {
         hub: handle.clone(),
         capture: capture.clone(),

@@ -349,6 +349,10 @@ impl Pool {
         members.all(|member| member.event.is_none()) && (self.queue.is_empty() || !is_any_up)
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How many events wait.
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()

@@ -22,7 +22,7 @@ use super::pool::{Effect, Line, Noted};
 use super::pools::Pools;
 use super::protocol::Stage;
 use super::tick::{self, Ticks};
-use super::{Input, Notice, Shared, Starting, View};
+use super::{Input, Notice, PoolTally, Shared, Starting, Tally, View};
 use crate::capture::{Capture, CaptureEvent, CaptureEvents, Written as Said};
 use crate::hub::{HubHandle, Key};
 use crate::mainlog::SUPERVISOR;
@@ -60,6 +60,8 @@ pub(super) struct Task {
     farewell: Option<oneshot::Sender<()>>,
     /// The hub wants to know when all is heard.
     is_awaited: bool,
+    /// Changes that found the queue full, ever.
+    missed: u64,
 }
 
 impl Task {
@@ -75,6 +77,7 @@ impl Task {
             ticks: Ticks::new(since_epoch()),
             farewell: None,
             is_awaited: false,
+            missed: 0,
         }
     }
 
@@ -137,6 +140,10 @@ impl Task {
             }
             Input::View(answer) => {
                 answer.send(self.view()).ok();
+                Vec::new()
+            }
+            Input::Tally(answer) => {
+                answer.send(self.tally()).ok();
                 Vec::new()
             }
         }
@@ -307,13 +314,26 @@ impl Task {
         self.hub.restart_run(key, attempt).await;
     }
 
-    fn tell_missed(&self) {
+    fn tell_missed(&mut self) {
         let missed = self.shared.missed.swap(0, Ordering::Relaxed);
+        self.missed += missed;
         if missed > 0 {
             error!(
                 target: SUPERVISOR,
                 "{missed} changes of processes were not told to event listeners: too many at once"
             );
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let pools = self.pools.iter().map(|pool| PoolTally {
+            name: pool.name().to_owned(),
+            waiting: pool.waiting() as u64,
+            dropped: pool.counts().dropped,
+        });
+        Tally {
+            pools: pools.collect(),
+            missed: self.missed,
         }
     }
 

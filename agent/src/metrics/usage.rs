@@ -20,6 +20,15 @@ pub(super) struct Usage {
     pub(super) threads: i64,
     /// Its open descriptors; absent: they cannot be seen.
     pub(super) descriptors: Option<i64>,
+    /// What it has moved to and from disks; absent: that cannot be seen.
+    pub(super) disk: Option<Disk>,
+}
+
+/// Bytes that a process had read from disks, and written to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Disk {
+    pub(super) read: u64,
+    pub(super) written: u64,
 }
 
 /// The units in which the kernel counts.
@@ -47,6 +56,8 @@ impl Units {
         let mut usage = self.parsed(&stat)?;
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok();
         usage.descriptors = descriptors.and_then(|open| i64::try_from(open.count()).ok());
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).ok();
+        usage.disk = io.as_deref().and_then(Disk::parsed);
         Some(usage)
     }
 
@@ -67,6 +78,22 @@ impl Units {
             addresses: field(23)?,
             resident: field(24)?.saturating_mul(self.page),
             descriptors: None,
+            disk: None,
+        })
+    }
+}
+
+impl Disk {
+    /// From `/proc/PID/io`.
+    fn parsed(io: &str) -> Option<Self> {
+        let bytes = |name: &str| {
+            let mut lines = io.lines().filter_map(|line| line.split_once(": "));
+            let (_, bytes) = lines.find(|(key, _)| *key == name)?;
+            bytes.parse().ok()
+        };
+        Some(Self {
+            read: bytes("read_bytes")?,
+            written: bytes("write_bytes")?,
         })
     }
 }
@@ -90,10 +117,21 @@ mod tests {
             resident: 8192,
             threads: 3,
             descriptors: None,
+            disk: None,
         };
         assert_eq!(usage, expected);
         assert_eq!(units.parsed("7 (short) S 1"), None);
         assert_eq!(units.parsed(""), None);
+    }
+
+    #[test]
+    fn what_a_process_has_moved_is_read_by_its_names() {
+        let io = "rchar: 9\nwchar: 8\nsyscr: 7\nsyscw: 6\nread_bytes: 4096\nwrite_bytes: 512\n\
+                  cancelled_write_bytes: 1\n";
+        let (read, written) = (4096, 512);
+        assert_eq!(Disk::parsed(io), Some(Disk { read, written }));
+        assert_eq!(Disk::parsed("read_bytes: 1\n"), None);
+        assert_eq!(Disk::parsed("read_bytes: x\nwrite_bytes: 1\n"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rsv_config::{Config, Group, LogTarget};
 use rsv_keeper::message::Channel;
@@ -18,6 +19,30 @@ pub struct Standing {
     pub(super) auto: AutoLogs,
     /// What all users are to be told, such as that an older configuration is in force; empty: nothing.
     pub notice: String,
+    /// How what is supervised came about.
+    pub applied: Applied,
+}
+
+/// Which configuration is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// 1: the one that the agent was started with; one more for each change of what is supervised.
+    pub generation: u64,
+    /// Since when.
+    pub at: SystemTime,
+    /// When an update was refused last; absent: never.
+    pub refused: Option<SystemTime>,
+}
+
+impl Applied {
+    /// At the agent's start.
+    pub(super) fn first(now: SystemTime) -> Self {
+        Self {
+            generation: 1,
+            at: now,
+            refused: None,
+        }
+    }
 }
 
 impl Standing {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rsv_config::{Change, Config, Group, GroupChange};
 use rsv_proto::wire::{
@@ -62,7 +63,11 @@ impl Roster {
         drop(answer.send(receiver));
         let wanted = match wanted {
             Ok(wanted) => wanted,
-            Err(ReadError::Refused(refusal)) => return events.say(Event::Refused(refusal.into())),
+            Err(ReadError::Refused(refusal)) => {
+                self.applied.refused = Some(SystemTime::now());
+                self.publish();
+                return events.say(Event::Refused(refusal.into()));
+            }
             Err(ReadError::Gone(_)) => return events.say(Event::ShuttingDown(ShuttingDown {})),
         };
         if self.carry_out(wanted, names, &events).await.is_err() {
