@@ -92,6 +92,41 @@ async fn an_update_touches_what_differs_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_was_gone_while_the_agent_was_away_and_is_back_is_configured_like_any_other() {
+    let many = |n| {
+        let more = format!("numprocs = {n}\nprocess_name = p%(process_num)d");
+        program("many", &more)
+    };
+    let mut host = Host::new(&many(2));
+    host.start().await;
+    let (p0, p1) = (host.up("p0").await, host.up("p1").await);
+    host.kill_agent();
+    host.write(&many(1));
+    host.start().await;
+    assert!(host.shown("p1").await.unwrap().outdated);
+    host.write(&many(2));
+    assert_eq!(
+        names(&host.update(&[]).await),
+        ["many stopped", "many updated, 1 unchanged"]
+    );
+    assert_ne!(host.up("p1").await, p1);
+    assert_eq!(host.up("p0").await, p0);
+    assert!(!host.shown("p1").await.unwrap().outdated);
+    let request = ActRequest {
+        programs: vec!["many:p1".into()],
+        action: Some(Action {
+            verb: Some(Verb::Stop(wire::StopAction {})),
+        }),
+        ..Default::default()
+    };
+    let mut answers = host.client().await.act(request).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    let shown = host.shown("p1").await.map(|shown| shown.state());
+    assert_eq!(shown, Some(ProcessState::Stopped), "it was not forgotten");
+    assert!(host.update(&[]).await.is_empty());
+}
+
+#[tokio::test]
 async fn an_update_brings_along_what_was_changed_while_the_agent_was_away() {
     let before = [
         program("keep", ""),

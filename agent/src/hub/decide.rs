@@ -95,6 +95,30 @@ pub fn first_start(policy: &Policy, phase: &Phase) -> Option<Event> {
     (policy.autostart && phase.is_at_rest()).then_some(event)
 }
 
+/// How a program makes room for another one of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exchange {
+    /// Nothing runs: the other one takes its place at once.
+    AtRest,
+    /// It waits for its next try: it is stopped, and the other one is started.
+    InBackoff,
+    /// It is up: it is restarted by its former rules, and what comes is the other one.
+    Up,
+    /// It is being stopped: what is started next is the other one.
+    Ending,
+}
+
+/// Decides about a program in this phase that is to be another one.
+pub fn exchange(phase: &Phase) -> Exchange {
+    match phase {
+        phase if phase.is_at_rest() => Exchange::AtRest,
+        Phase::Backoff { .. } => Exchange::InBackoff,
+        Phase::Unknown { .. } => Exchange::Up,
+        phase if phase.state().is_running() => Exchange::Up,
+        _ => Exchange::Ending,
+    }
+}
+
 /// The order in which programs follow a newer word of the fleet: those that are held go down in the
 /// reverse order of starting, as at any stop; then the others may come up.
 pub fn hold_order(order: &[Key], desired: &Desired) -> Vec<Key> {

@@ -11,6 +11,7 @@ use rsv_proto::wire;
 use rsv_supervise::{Ask as MachineAsk, Attempt, Autorestart, Event, Phase, Retries};
 use tokio::sync::mpsc;
 
+use super::decide::Exchange;
 use super::handle::Key;
 use super::record::Record;
 use super::slot::{LogState, Slot, SlotLog, SpawnStage, logs_of, rules};
@@ -171,27 +172,27 @@ impl Core {
         let Some(slot) = self.slots.get(&key) else {
             return;
         };
-        if slot.phase.is_at_rest() {
+        let way = decide::exchange(&slot.phase);
+        if way == Exchange::AtRest {
             self.replace_at_rest(program);
             self.show(&key);
             return self.start_new(&key);
         }
-        let is_up = slot.phase.state().is_running() || matches!(slot.phase, Phase::Unknown { .. });
-        let is_in_backoff = matches!(slot.phase, Phase::Backoff { .. });
         self.await_stop(&key, results);
-        if is_in_backoff {
+        if way == Exchange::InBackoff {
             // At rest at once; what it is to be started as is not there yet.
             self.feed(&key, Event::Asked(MachineAsk::Stop));
             self.replace_at_rest(program);
             return self.feed(&key, Event::Asked(MachineAsk::Start));
         }
-        if is_up {
+        if way == Exchange::Up {
             self.feed(&key, Event::Asked(MachineAsk::Restart));
         }
         let Some(slot) = self.slots.get_mut(&key) else {
             return;
         };
         slot.close_changed_logs(&program, self.gear.logs.capture());
+        slot.is_configured = true;
         slot.program = program;
         if slot.spawn == SpawnStage::AwaitingLogs {
             self.gear.want_logs(slot);

@@ -5,7 +5,7 @@
 //! what must survive the agent, [`run`] gives a command to the hub, [`resume`] finishes what a former
 //! agent began.
 
-mod configuration;
+pub mod configuration;
 pub mod desk;
 mod file;
 pub mod ledger;

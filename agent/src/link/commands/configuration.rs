@@ -24,11 +24,16 @@ use crate::{
 
 /// A verb about configuration or logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
+pub enum Deed {
+    /// Bring groups in line with the files.
     Update,
+    /// Say what differs.
     Reread,
+    /// Empty logs.
     Clear,
+    /// Begin to supervise groups.
     Add,
+    /// Cease to supervise groups.
     Remove,
 }
 
@@ -55,7 +60,7 @@ impl From<ActOn> for Asked {
 
 impl Deed {
     /// Of an action, if it is one of these.
-    pub(super) fn of(action: &Action) -> Option<Self> {
+    pub fn of(action: &Action) -> Option<Self> {
         Some(match action.verb.as_ref()? {
             Verb::Update(_) => Self::Update,
             Verb::Reread(_) => Self::Reread,
@@ -129,7 +134,7 @@ async fn update(owners: &Owners, asked: Asked) -> Vec<TargetResult> {
     }
     let standing = owners.roster.standing();
     let rows = told.into_iter().flat_map(|event| rows(event, &standing));
-    let mut results: Vec<TargetResult> = rows.collect();
+    let mut results = one_each(rows.collect());
     let Ok(now) = owners.hub.status(&[]).await else {
         return ending();
     };
@@ -170,6 +175,27 @@ fn rows(event: Event, standing: &Standing) -> Vec<TargetResult> {
     }
 }
 
+/// One result for each thing. What was left running by a former agent and is configured again is restarted, and
+/// then added with its group.
+pub fn one_each(rows: Vec<TargetResult>) -> Vec<TargetResult> {
+    let mut results: Vec<TargetResult> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let is_it = |known: &&mut TargetResult| {
+            known.program == row.program && known.outcome() == Outcome::Done
+        };
+        let known = results.iter_mut().find(is_it);
+        match known.filter(|_| !row.program.is_empty() && row.outcome() == Outcome::Done) {
+            Some(known) => {
+                let new = row.steps.iter().filter(|step| !known.steps.contains(step));
+                let new: Vec<i32> = new.copied().collect();
+                known.steps.splice(0..0, new);
+            }
+            None => results.push(row),
+        }
+    }
+    results
+}
+
 fn changed_rows(group: &PlannedGroup) -> Vec<TargetResult> {
     let own = (!group.keys.is_empty()).then(|| TargetResult {
         program: format!("{}:*", group.name),
@@ -192,8 +218,9 @@ fn changed_rows(group: &PlannedGroup) -> Vec<TargetResult> {
     own.into_iter().chain(processes).collect()
 }
 
-/// Says what really was stopped and started; gives the programs that are still on their way up.
-fn settle(
+/// Says what really was stopped and started; gives the programs that are still on their way up. One that is
+/// being stopped is so at the word of somebody else, and not waited for: to wait is to ask for a start.
+pub fn settle(
     results: &mut [TargetResult],
     before: &BTreeMap<String, u32>,
     now: &wire::HostStatus,
@@ -211,9 +238,13 @@ fn settle(
         let is_same = former.is_some() && former == process.pid;
         let is_on_its_way = matches!(
             process.state(),
-            ProcessState::Starting | ProcessState::Backoff | ProcessState::Stopping
+            ProcessState::Starting | ProcessState::Backoff
         );
-        let is_up = is_on_its_way || process.state() == ProcessState::Running;
+        let is_there = matches!(
+            process.state(),
+            ProcessState::Running | ProcessState::Stopping
+        );
+        let is_up = is_on_its_way || is_there;
         if !is_up || is_same {
             // It was at rest and stays so, or runs on.
             result
@@ -257,7 +288,7 @@ async fn started(hub: &HubHandle, names: Vec<String>, actor: String) -> Vec<Targ
 }
 
 /// What became of the waiting.
-fn merge(results: &mut [TargetResult], started: Vec<TargetResult>) {
+pub fn merge(results: &mut [TargetResult], started: Vec<TargetResult>) {
     for end in started {
         let is_it = |result: &&mut TargetResult| result.program == end.program;
         if end.outcome() == Outcome::Done {
@@ -274,13 +305,15 @@ fn merge(results: &mut [TargetResult], started: Vec<TargetResult>) {
     }
 }
 
-fn pids(status: &wire::HostStatus) -> BTreeMap<String, u32> {
+/// The processes that there are, by name.
+pub fn pids(status: &wire::HostStatus) -> BTreeMap<String, u32> {
     let programs = status.programs.iter();
     let up = programs.filter_map(|p| Some((display_name(&p.group, &p.name), p.pid?)));
     up.collect()
 }
 
-fn group_result(deed: Deed, name: String, outcome: GroupOutcome) -> TargetResult {
+/// What came of one group.
+pub fn group_result(deed: Deed, name: String, outcome: GroupOutcome) -> TargetResult {
     let refused = |refusal, detail: &str| failed(&name, refusal, detail.to_owned());
     match outcome {
         GroupOutcome::Done => TargetResult {
@@ -326,7 +359,7 @@ fn refused_whole(refusal: &wire::ConfigurationRefusal) -> TargetResult {
 }
 
 /// A host on which there was nothing to be done says so.
-fn or_nothing(results: Vec<TargetResult>) -> Vec<TargetResult> {
+pub fn or_nothing(results: Vec<TargetResult>) -> Vec<TargetResult> {
     match results.is_empty() {
         true => vec![TargetResult {
             detail: "nothing differs".to_owned(),
@@ -385,8 +418,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_restarted_and_added_is_one_result() {
+        use Step::{Added, Removed, Started};
+        let gone = TargetResult {
+            program: "gone".into(),
+            ..done(&[Removed])
+        };
+        let rows = vec![row(&[Started]), gone.clone(), row(&[Added, Started])];
+        assert_eq!(one_each(rows), [row(&[Added, Started]), gone]);
+        let refused = || failed("", Refusal::Other, "why".into());
+        assert_eq!(one_each(vec![refused(), refused()]).len(), 2);
+    }
+
+    #[test]
     fn what_was_started_for_an_update_is_what_has_another_process_now() {
-        use ProcessState::{Fatal, Running, Starting, Stopped};
+        use ProcessState::{Fatal, Running, Starting, Stopped, Stopping};
         use Step::{Added, Adjusted, Started, Stopped as Down};
         for (steps, before, state, pid, expected, awaited) in [
             (
@@ -398,6 +444,8 @@ mod tests {
                 0,
             ),
             (&[Started], Some(7), Starting, Some(8), &[Down, Started], 1),
+            (&[Started], Some(7), Stopping, Some(8), &[Down, Started], 0),
+            (&[Started], Some(7), Stopping, Some(7), &[Adjusted], 0),
             (&[Started], None, Stopped, None, &[Adjusted], 0),
             (
                 &[Added, Started],

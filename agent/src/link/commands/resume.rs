@@ -47,13 +47,18 @@ pub(super) fn begin(owners: Owners, begun: Begun, finished: mpsc::Sender<wire::C
 /// The second time only what is left is a difference. Too late it is not done, and nobody can tell how
 /// far the first time came.
 async fn configure(owners: &Owners, order: &Order, deed: Deed) -> wire::CommandResult {
-    let id = order.command.id.clone();
-    if order.due.is_some_and(|due| due < tick()) {
-        return unknown_fate(&id);
+    if let Some(given_up) = given_up(tick(), order) {
+        return given_up;
     }
+    let id = order.command.id.clone();
     let asked = run::request(&order.command).into();
     let results = configuration::carry_out(owners, deed, asked).await;
     wire::CommandResult { id, results }
+}
+
+/// The end of a command about configuration or logs that is not begun a second time, because it is too late.
+pub fn given_up(now: Duration, order: &Order) -> Option<wire::CommandResult> {
+    lateness(now, order).map(|_| unknown_fate(&order.command.id))
 }
 
 async fn finish(
