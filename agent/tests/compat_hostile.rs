@@ -6,56 +6,24 @@
 
 #[path = "compat_support/agent.rs"]
 mod agent;
+#[path = "compat_support/hostile.rs"]
+mod hostile;
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent::{Agent, PATIENCE, eventually};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use hostile::{GROWTH, RESTART, Random, WORKER, held, kill_again_and_again, seed, worker};
 
 /// Requests in all.
 const REQUESTS: u64 = 10_000;
 
 /// Those who send them.
 const SENDERS: u64 = 4;
-
-/// What the agent may grow by, in KiB: buffers of its threads, no more with more requests.
-const GROWTH: u64 = 16 * 1024;
-
-/// How soon a killed program is back meanwhile.
-const RESTART: Duration = Duration::from_secs(5);
-
-/// Numbers that look random and are the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        let length = self.below(most);
-        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-}
 
 /// Calls that are well formed before they are spoilt.
 const CALLS: [&str; 4] = [
@@ -206,66 +174,12 @@ fn shown(request: &[u8]) -> String {
         .to_string()
 }
 
-/// The agent's resident memory in KiB and its open descriptors.
-fn held(pid: u32) -> (u64, usize) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let memory = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    (
-        memory,
-        fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
-    )
-}
-
-/// The process id of the program, from its own pen.
-fn worker(agent: &Agent) -> i32 {
-    let file = agent.directory.path().join("worker.pid");
-    let text = fs::read_to_string(file).unwrap_or_default();
-    text.trim().parse().unwrap_or_default()
-}
-
-/// Kills the program again and again until told to end; the longest that it was away.
-fn kill_again_and_again(agent: &Agent, is_over: &AtomicBool) -> (u32, Duration) {
-    let (mut kills, mut longest) = (0, Duration::ZERO);
-    while !is_over.load(Ordering::Relaxed) {
-        // One that dies young is waited with before it is started again.
-        eventually("the program is running", || {
-            agent.is_in("worker", "RUNNING")
-        });
-        let pid = worker(agent);
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        let start = Instant::now();
-        eventually("the program is back", || {
-            !matches!(worker(agent), 0) && worker(agent) != pid
-        });
-        longest = longest.max(start.elapsed());
-        kills += 1;
-    }
-    (kills, longest)
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("RSV_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = given.unwrap_or(now.as_secs() << 20 | u64::from(now.subsec_micros()));
-    eprintln!("RSV_SEED={seed}");
-    seed
-}
-
 #[test]
 fn ten_thousand_malformed_requests_cost_nothing() {
-    let mut agent = Agent::start(
-        "[program:worker]\nstartsecs=1\nautorestart=true\n\
-         command=/bin/sh -c \"echo $$ > {at}/new; mv {at}/new {at}/worker.pid; exec sleep 600\"\n",
-    );
+    let mut agent = Agent::start(WORKER);
     eventually("the program runs", || worker(&agent) != 0);
     let (pid, seed, socket) = (agent.child.id(), seed(), agent.socket());
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     for _ in 0..500 {
         send(&socket, &malformed(&mut random));
     }
@@ -287,7 +201,7 @@ fn ten_thousand_malformed_requests_cost_nothing() {
             .map(|sender| {
                 let socket = &socket;
                 scope.spawn(move || {
-                    let mut random = Random((seed ^ (sender + 1) << 40) | 1);
+                    let mut random = Random::new(seed ^ (sender + 1) << 40);
                     for _ in 0..REQUESTS / SENDERS {
                         send(socket, &malformed(&mut random));
                     }

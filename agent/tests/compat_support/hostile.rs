@@ -1,0 +1,103 @@
+//! What the tests of hostile input have in common: numbers that can be had again, and a program that is killed
+//! meanwhile and has to come back.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::{Agent, eventually};
+
+/// What the agent may grow by, in KiB: buffers of its threads, no more with more input.
+pub(crate) const GROWTH: u64 = 16 * 1024;
+
+/// How soon a killed program is back meanwhile.
+pub(crate) const RESTART: Duration = Duration::from_secs(5);
+
+/// The program that is killed.
+pub(crate) const WORKER: &str = "[program:worker]\nstartsecs=1\nautorestart=true\n\
+    command=/bin/sh -c \"echo $$ > {at}/new; mv {at}/new {at}/worker.pid; exec sleep 600\"\n";
+
+/// Numbers that look random and are the same for the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// From this seed on.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+
+    pub(crate) fn bytes(&mut self, most: usize) -> Vec<u8> {
+        let length = self.below(most);
+        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
+
+    pub(crate) fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+}
+
+/// The agent's resident memory in KiB and its open descriptors.
+pub(crate) fn held(pid: u32) -> (u64, usize) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    let memory = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (
+        memory,
+        fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+    )
+}
+
+/// The process id of the program, from its own pen.
+pub(crate) fn worker(agent: &Agent) -> i32 {
+    let file = agent.directory.path().join("worker.pid");
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.trim().parse().unwrap_or_default()
+}
+
+/// Kills the program again and again until told to end; the longest that it was away.
+pub(crate) fn kill_again_and_again(agent: &Agent, is_over: &AtomicBool) -> (u32, Duration) {
+    let (mut kills, mut longest) = (0, Duration::ZERO);
+    while !is_over.load(Ordering::Relaxed) {
+        // One that dies young is waited with before it is started again.
+        eventually("the program is running", || {
+            agent.is_in("worker", "RUNNING")
+        });
+        let pid = worker(agent);
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let start = Instant::now();
+        eventually("the program is back", || {
+            !matches!(worker(agent), 0) && worker(agent) != pid
+        });
+        longest = longest.max(start.elapsed());
+        kills += 1;
+    }
+    (kills, longest)
+}
+
+/// `RSV_SEED`, or another one each time; printed.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("RSV_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = given.unwrap_or(now.as_secs() << 20 | u64::from(now.subsec_micros()));
+    eprintln!("RSV_SEED={seed}");
+    seed
+}
