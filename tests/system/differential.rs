@@ -1,9 +1,12 @@
 //! The same configuration and the same commands to Supervisor 4.3 with its own client, to Supervisor with
 //! `rsv`, to `rsv-agent` with Supervisor's client, and to `rsv-agent` with `rsv`: what is printed and how it
-//! exits is the same, but for what is listed here. So is what calls of the interface bring ([`calls`]).
+//! exits is the same, but for what is listed here. So is what calls of the interface bring ([`calls`]), and what a
+//! listener is told ([`events`]).
 
 #[path = "differential/calls.rs"]
 mod calls;
+#[path = "differential/events.rs"]
+mod events;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
