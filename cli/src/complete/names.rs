@@ -24,8 +24,8 @@ const OPERATIONS: u32 = 50;
 pub(crate) struct Names {
     pub(super) hosts: Vec<Host>,
     pub(super) processes: Vec<(String, String)>,
-    /// Of the fleet: each host with its processes.
-    pub(super) by_host: Vec<(Host, Described)>,
+    /// Of the fleet: its hosts with their processes.
+    pub(super) by_host: Vec<HostStatus>,
     pub(super) groups: Vec<(String, String)>,
     pub(super) operations: Vec<(String, String)>,
     pub(super) contexts: Vec<(String, String)>,
@@ -63,7 +63,8 @@ pub(super) async fn ask(question: &Question) -> Names {
         Wanted::Processes | Wanted::Groups => {
             let status = status(global).await.unwrap_or_default();
             (names.processes, names.groups) = processes(&status);
-            names.by_host = by_host(status);
+            names.by_host = status;
+            names.by_host.retain(|host| !host.host.is_empty());
         }
         Wanted::Operations => names.operations = operations(global).await.unwrap_or_default(),
         Wanted::Contexts => names.contexts = contexts(global),
@@ -143,26 +144,13 @@ fn contexts(global: &Global) -> Vec<(String, String)> {
 /// Names, each with what is known of it.
 pub(super) type Described = Vec<(String, String)>;
 
-/// The hosts of a fleet, each with its processes.
-fn by_host(hosts: Vec<HostStatus>) -> Vec<(Host, Described)> {
-    let of_fleet = hosts.into_iter().filter(|host| !host.host.is_empty());
-    let described = of_fleet.map(|host| {
-        let (processes, _) = processes(std::slice::from_ref(&host));
-        let known = Host {
-            name: host.host,
-            state: host.state,
-            ..Default::default()
-        };
-        (known, processes)
-    });
-    described.collect()
-}
-
 /// Processes and `GROUP:*`, and groups, each with the states that there are of it.
-fn processes(hosts: &[HostStatus]) -> (Described, Described) {
+pub(super) fn processes<'a>(
+    hosts: impl IntoIterator<Item = &'a HostStatus>,
+) -> (Described, Described) {
     let mut processes: BTreeMap<String, BTreeMap<&'static str, usize>> = BTreeMap::new();
     let mut groups = processes.clone();
-    let all = hosts.iter().flat_map(|host| &host.programs);
+    let all = hosts.into_iter().flat_map(|host| &host.programs);
     for process in all {
         let word = state_word(process.state());
         let name = display_name(&process.group, &process.name);

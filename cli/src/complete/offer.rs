@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rsv_proto::{
     name::natural_order,
     select::HostPattern,
-    wire::{Host, HostState},
+    wire::{Host, HostState, HostStatus},
 };
 
 use super::{
     grammar::{Place, Wanted},
-    names::{Described, Names},
+    names::{Described, Names, processes},
 };
 
 /// The most that is offered at a time: more than anybody reads.
@@ -77,34 +77,30 @@ fn programs<'a>(names: &Names, word: &'a str, before: &[String]) -> (&'a str, De
     let Some((typed, _)) = word.split_once(':') else {
         if !word.is_empty() {
             let hosts = names.by_host.iter();
-            programs.extend(hosts.map(|(host, _)| (format!("{}:", host.name), about(host))));
+            programs.extend(hosts.map(|host| (format!("{}:", host.host), about(host.state()))));
         }
         return ("", programs);
     };
     let pattern: Option<HostPattern> = typed.parse().ok();
-    let is_meant = |host: &Host| pattern.as_ref().is_some_and(|p| p.matches(&host.name));
-    let own = names.by_host.iter().filter(|(host, _)| is_meant(host));
-    let own: Vec<&Described> = own.map(|(_, processes)| processes).collect();
+    let is_meant = |host: &&HostStatus| pattern.as_ref().is_some_and(|p| p.matches(&host.host));
+    let (own, _) = processes(names.by_host.iter().filter(is_meant));
     if own.is_empty() {
         return ("", programs);
     }
     let kept = &word[..=typed.len()];
+    let is_new = |(name, _): &(String, String)| !before.contains(&format!("{kept}{name}"));
     // What a group of this name has stays an offer.
     let of_group = programs.iter().filter_map(|(name, about)| {
         let name = name.strip_prefix(kept)?;
         Some((name.to_owned(), about.clone()))
     });
     let mut offered: BTreeMap<String, String> = of_group.collect();
-    for (name, about) in own.into_iter().flatten() {
-        if !before.contains(&format!("{kept}{name}")) {
-            offered.entry(name.clone()).or_insert_with(|| about.clone());
-        }
-    }
+    offered.extend(own.into_iter().filter(is_new));
     (kept, offered.into_iter().collect())
 }
 
-fn about(host: &Host) -> String {
-    match state(host) {
+fn about(state: HostState) -> String {
+    match self::state(state) {
         "" => "a host".to_owned(),
         state => format!("a host, {state}"),
     }
@@ -133,14 +129,14 @@ fn hosts(hosts: &[Host], word: &str) -> Vec<(String, String)> {
     }
     let described = hosts
         .iter()
-        .map(|host| (host.name.clone(), state(host).to_owned()));
+        .map(|host| (host.name.clone(), state(host.state()).to_owned()));
     let mut described: Vec<_> = described.collect();
     described.sort_by(|(a, _), (b, _)| natural_order(a, b));
     described
 }
 
-fn state(host: &Host) -> &'static str {
-    match host.state() {
+fn state(state: HostState) -> &'static str {
+    match state {
         HostState::Connected => "connected",
         HostState::Unreachable => "unreachable",
         HostState::Draining => "draining",
@@ -162,6 +158,8 @@ fn labels(hosts: &[Host]) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use rsv_proto::wire::ProcessStatus;
+
     use super::*;
     use crate::args::Arguments;
 
@@ -178,6 +176,15 @@ mod tests {
         Host {
             name: name.into(),
             labels: labels.collect(),
+            ..Default::default()
+        }
+    }
+
+    fn process(shown: &str) -> ProcessStatus {
+        let (group, name) = shown.split_once(':').unwrap_or((shown, shown));
+        ProcessStatus {
+            group: group.into(),
+            name: name.into(),
             ..Default::default()
         }
     }
@@ -225,11 +232,15 @@ mod tests {
 
     #[test]
     fn hosts_stand_before_a_colon_and_what_they_have_behind_it() {
-        let on = |name: &str, processes: &[&str]| (host(name, &[]), described(processes));
+        let on = |name: &str, processes: &[&str]| HostStatus {
+            host: name.into(),
+            programs: processes.iter().map(|name| process(name)).collect(),
+            ..Default::default()
+        };
         let names = Names {
             processes: described(&["app", "pg", "web:*", "web:a"]),
             by_host: vec![
-                on("web1", &["app", "web:*", "web:a"]),
+                on("web1", &["app", "web:a"]),
                 on("web2", &["app"]),
                 on("db1", &["pg", "x;y"]),
             ],

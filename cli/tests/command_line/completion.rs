@@ -236,6 +236,38 @@ async fn bash_completes_hosts_and_programs() {
 }
 
 #[tokio::test]
+async fn a_host_is_completed_up_to_its_colon_and_then_what_it_has() {
+    let mut answers = answers();
+    for host in &mut answers.status {
+        host.host = "web01".into();
+        host.state = HostState::Connected.into();
+    }
+    let controller = Controller::with(answers).await;
+    for (line, expected) in [
+        ("rsv -A restart web0", "web01:\ta host, connected\n"),
+        ("rsv -A restart web01:a", "web01:app\tRUNNING\n"),
+        (
+            "rsv -A restart 'web0*:web:",
+            "web0*:web:*\t2 RUNNING\nweb0*:web:a\tRUNNING\nweb0*:web:b\tRUNNING\n",
+        ),
+    ] {
+        let ran = finally_offered(&controller, line).await;
+        assert_eq!(ran.result(), (expected, 0), "{line}: {}", ran.err);
+    }
+    let script = script(&controller.path(), "bash").await;
+    let words = format!(
+        "source {script}; COMP_LINE=$1 COMP_POINT=${{#1}}; _rsv rsv \"$2\" x; echo \"${{COMPREPLY[*]}}\""
+    );
+    for (line, typed, expected) in [
+        ("rsv -A restart web0", "web0", "web01:"),
+        ("rsv -A restart web01:", "", "app web:* web:a web:b"),
+    ] {
+        let out = shell(&controller, "bash", &["-c", &words, "bash", line, typed]).await;
+        assert_eq!(out.trim_end(), expected, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn fish_completes_hosts_and_programs() {
     let controller = Controller::with(answers()).await;
     let script = script(&controller.path(), "fish").await;
