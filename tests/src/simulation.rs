@@ -12,21 +12,29 @@
 //! * `dice`, `schedule`: randomness and time
 //! * `network`: connections, each in order, and no two alike
 //! * `controller`: the hub and its store
-//! * `host`, `agent`, `programs`, `keeper`: a host, from its disk to its processes
-//! * `operator`: somebody who has much done and does not always wait
+//! * `host`, `agent`, `desk`, `programs`, `keeper`: a host, from its disk to its processes
+//! * `file`, `roster`: what is configured there, and how that changes while everything runs
+//! * `flaw`: mistakes that hosts can be made to have, for the laws to find
+//! * `operator`, `errand`: somebody who has much done and does not always wait
 //! * `witness`: what really happened, and the laws
 //! * `world`: all of it, step by step
 
 mod agent;
 mod controller;
+mod desk;
 mod dice;
+mod errand;
+mod file;
+mod flaw;
 mod host;
 mod keeper;
 mod network;
 mod operator;
 mod programs;
+mod roster;
 mod schedule;
 mod witness;
 mod world;
 
-pub use world::{Figures, simulate};
+pub use flaw::Flaw;
+pub use world::{Figures, simulate, simulate_with};

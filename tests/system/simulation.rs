@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use rsv_tests::simulation::simulate;
+use rsv_tests::simulation::{Flaw, simulate, simulate_with};
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 200;
@@ -60,4 +60,29 @@ fn a_fleet_keeps_its_laws_whatever_breaks() {
         println!("    RSV_SEED={seed} cargo test -p rsv-tests --test simulation -- --nocapture");
     }
     assert!(failures.is_empty(), "{} seeds fail", failures.len());
+}
+
+/// Seeds within which a mistake has to be found.
+const TRIES: u64 = 20;
+
+#[test]
+fn each_mistake_of_a_host_breaks_the_law_that_is_there_for_it() {
+    for (flaw, law) in [
+        (Flaw::EarlyStop, "answers for stop"),
+        (Flaw::DoubleRestart, "down and nobody wanted it"),
+        (Flaw::DoubleSignal, "a second time"),
+        (Flaw::Forgetfulness, "begins command"),
+        (Flaw::HastyWord, "says that it keeps to"),
+        (Flaw::NeedlessRestart, "down and nobody wanted it"),
+        (Flaw::IdleUpdate, "answers for update"),
+    ] {
+        let broken = |seed| simulate_with(seed, Some(flaw)).err();
+        let found: Vec<String> = (0..TRIES).filter_map(broken).collect();
+        let by_law = found.iter().filter(|why| why.contains(law)).count();
+        println!(
+            "{flaw:?}: {} of {TRIES} seeds, {by_law} by its law",
+            found.len()
+        );
+        assert!(by_law > 0, "{flaw:?} is not found by its law: {found:#?}");
+    }
 }

@@ -16,9 +16,7 @@ use rsv_agent::{
         clock::Moment,
         commands::{
             desk::{Desk, Todo},
-            ledger::{Begun, Record},
-            resume::Resumption,
-            run::{pids, request},
+            ledger::Record,
         },
         session::{End, Input, Order, Output, Session},
     },
@@ -27,14 +25,17 @@ use rsv_proto::{
     digest::DigestMirror,
     limits::PROTOCOL,
     time::to_wire,
-    wire::{self, CommandResult, TargetResult, agent_message::Message as Ours},
+    wire::{self, CommandResult, agent_message::Message as Ours},
 };
 
 use super::{
+    desk::Running,
+    flaw::Flaw,
     host::Host,
     keeper::Report,
     network::ConnectionId,
     programs::{Asker, Programs, Yard},
+    roster::Roster,
     world::{Event, Stage},
 };
 
@@ -56,6 +57,10 @@ pub(super) enum AgentEvent {
     Kept,
     /// What is wanted was read.
     Desired(wire::Desired),
+    /// The configuration was read.
+    FileRead,
+    /// With the one mistake: what was done is done again.
+    Again(Box<ActOn>),
 }
 
 /// An agent's process.
@@ -63,46 +68,42 @@ pub(super) enum AgentEvent {
 pub(super) struct Agent {
     pub(super) number: u64,
     instance: String,
-    journal: Journal,
+    pub(super) journal: Journal,
     mirror: DigestMirror,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
     failures: u32,
-    desk: Desk,
-    todo: VecDeque<Todo>,
-    inbox: VecDeque<ToDesk>,
-    writing: Option<Record>,
+    pub(super) desk: Desk,
+    pub(super) todo: VecDeque<Todo>,
+    pub(super) inbox: VecDeque<ToDesk>,
+    pub(super) writing: Option<Record>,
     /// Results under way, by command.
-    running: BTreeMap<Asker, Running>,
-    programs: Programs,
+    pub(super) running: BTreeMap<Asker, Running>,
+    pub(super) programs: Programs,
+    pub(super) roster: Roster,
     program_timer: Option<Duration>,
 }
 
 /// What waits for the owner of the commands.
 #[derive(Debug)]
-enum ToDesk {
+pub(super) enum ToDesk {
     Opened,
     Order(Order),
     Acknowledged(Vec<String>),
     Finished(CommandResult),
 }
 
-/// A command that runs.
-#[derive(Debug)]
-struct Running {
-    left: usize,
-    results: Vec<TargetResult>,
-    resumption: Option<Resumption>,
-}
-
 /// A session, or what is to become one.
 #[derive(Debug)]
-struct Link {
+pub(super) struct Link {
     connection: ConnectionId,
     session: Session,
     was_open: bool,
     reader: Option<JournalReader>,
     /// Absent: the owner of the commands does not know this session yet.
-    results: Option<VecDeque<CommandResult>>,
+    pub(super) results: Option<VecDeque<CommandResult>>,
+    /// The number of what is wanted that was said to be kept to, and the latest that was heard.
+    obeyed: u64,
+    heard: u64,
     timer: Option<Duration>,
 }
 
@@ -128,6 +129,9 @@ impl Agent {
         if let Some(command) = self.running.keys().next() {
             return Some(format!("command {command} has not finished"));
         }
+        if let Some(command) = self.roster.unrest() {
+            return Some(format!("command {command} has not finished"));
+        }
         let owes = self.desk.opened().len();
         (owes > 0).then(|| format!("{owes} results are not acknowledged"))
     }
@@ -135,6 +139,19 @@ impl Agent {
     /// Every program as it is.
     pub(super) fn statuses(&self) -> Vec<wire::ProcessStatus> {
         self.programs.statuses()
+    }
+}
+
+impl Link {
+    /// What is wanted and kept to, if that was not said yet.
+    fn newly_obeyed(&mut self, kept: u64, is_hasty: bool) -> Option<u64> {
+        let obeyed = match is_hasty {
+            true => kept.max(self.heard),
+            false => kept,
+        };
+        let is_new = self.was_open && obeyed > self.obeyed;
+        self.obeyed = self.obeyed.max(obeyed);
+        is_new.then_some(obeyed)
     }
 }
 
@@ -147,6 +164,7 @@ impl Host {
         self.starts += 1;
         self.disk.epoch += 1;
         let journal = Journal::new(self.disk.epoch, self.kept);
+        stage.witness.started(self.number, &self.disk.file);
         let mut post = self.post();
         post.agent = Some(self.starts);
         let mut yard = Yard {
@@ -158,7 +176,7 @@ impl Host {
             answers: Vec::new(),
         };
         let desired = Desired::of(self.disk.desired.clone());
-        let programs = Programs::adopted(&mut yard, &self.configured, desired);
+        let programs = Programs::adopted(&mut yard, &self.disk.file, desired);
         let (desk, unfinished) = Desk::restored(&self.boot_id(), self.disk.commands.clone());
         self.agent = Some(Agent {
             number: self.starts,
@@ -173,6 +191,7 @@ impl Host {
             writing: None,
             running: BTreeMap::new(),
             programs,
+            roster: Roster::new(&self.disk.file),
             program_timer: None,
         });
         for begun in unfinished {
@@ -212,6 +231,10 @@ impl Host {
             AgentEvent::Snapshot(connection) => self.give_snapshot(stage, connection),
             AgentEvent::Kept => self.kept(),
             AgentEvent::Desired(desired) => self.desire(stage, desired),
+            AgentEvent::FileRead => self.file_read(stage),
+            AgentEvent::Again(act) => self.with_programs(stage, |programs, yard| {
+                programs.act(yard, &act, &String::new());
+            }),
         }
         self.go_on(stage);
     }
@@ -239,6 +262,7 @@ impl Host {
 
     /// Does what need not wait, and plans what has to.
     fn go_on(&mut self, stage: &mut Stage) {
+        self.work_at_job(stage);
         self.work_at_desk(stage);
         self.say_what_is_new(stage);
         let (booted, now) = (self.booted, stage.schedule.now());
@@ -268,14 +292,14 @@ impl Host {
         }
     }
 
-    fn plan(&self, stage: &mut Stage, pause: Duration, event: AgentEvent) {
+    pub(super) fn plan(&self, stage: &mut Stage, pause: Duration, event: AgentEvent) {
         if let Some(agent) = &self.agent {
             let event = Event::Agent(self.number, agent.number, event);
             stage.schedule.after(pause, event);
         }
     }
 
-    fn moment(&self, stage: &Stage) -> Moment {
+    pub(super) fn moment(&self, stage: &Stage) -> Moment {
         Moment {
             tick: BOOTING + stage.schedule.now().saturating_sub(self.booted),
             // Every host's clock is wrong in its own way.
@@ -296,6 +320,8 @@ impl Host {
             was_open: false,
             reader: None,
             results: None,
+            obeyed: self.disk.desired.generation,
+            heard: 0,
             timer: None,
         });
         let hello = wire::Hello {
@@ -311,6 +337,9 @@ impl Host {
             sent_at: Some(to_wire(now.wall)),
             instance: agent.instance.clone(),
         };
+        stage
+            .witness
+            .obeys(self.number, self.disk.desired.generation);
         stage.send_up(connection, Some(Ours::Hello(hello)));
     }
 
@@ -352,6 +381,7 @@ impl Host {
             Output::Order(order) => agent.inbox.push_back(ToDesk::Order(order)),
             Output::Acknowledged(ids) => agent.inbox.push_back(ToDesk::Acknowledged(ids)),
             Output::Desired(desired) => {
+                link.heard = desired.generation;
                 let pause = stage.dice.millis(0, 5);
                 self.plan(stage, pause, AgentEvent::Desired(desired));
             }
@@ -370,6 +400,8 @@ impl Host {
 
     /// Changes first, so that nobody who has a result has an older view.
     fn say_what_is_new(&mut self, stage: &mut Stage) {
+        let kept = self.disk.desired.generation;
+        let is_hasty = stage.flaw == Some(Flaw::HastyWord);
         loop {
             let link = self.agent.as_mut().and_then(|agent| agent.link.as_mut());
             let Some(link) = link else {
@@ -384,7 +416,13 @@ impl Host {
                 Some(item) => Input::Journal(item),
                 None => match link.results.as_mut().and_then(VecDeque::pop_front) {
                     Some(result) => Input::Outcome(result),
-                    None => return,
+                    None => match link.newly_obeyed(kept, is_hasty) {
+                        Some(generation) => {
+                            stage.witness.obeys(self.number, generation);
+                            Input::Obeyed(generation)
+                        }
+                        None => return,
+                    },
                 },
             };
             self.session_input(stage, input);
@@ -414,182 +452,14 @@ impl Host {
         self.plan(stage, pause, AgentEvent::Dial);
     }
 
-    /// What the owner of the commands does until it has to wait for the disk.
-    fn work_at_desk(&mut self, stage: &mut Stage) {
-        loop {
-            let now = self.moment(stage).tick;
-            let Some(agent) = &mut self.agent else {
-                return;
-            };
-            if agent.writing.is_some() {
-                return;
-            }
-            if let Some(todo) = agent.todo.pop_front() {
-                self.carry_out(stage, now, todo);
-                continue;
-            }
-            let Some(ask) = agent.inbox.pop_front() else {
-                return;
-            };
-            let todo = match ask {
-                ToDesk::Opened => {
-                    if let Some(link) = &mut agent.link {
-                        link.results = Some(VecDeque::new());
-                    }
-                    agent.desk.opened()
-                }
-                ToDesk::Order(order) => {
-                    stage.witness.ordered();
-                    agent.desk.ordered(now, order)
-                }
-                ToDesk::Acknowledged(ids) => agent.desk.acknowledged(&ids),
-                ToDesk::Finished(result) => agent.desk.finished(result),
-            };
-            agent.todo.extend(todo);
-        }
-    }
-
-    fn carry_out(&mut self, stage: &mut Stage, now: Duration, todo: Todo) {
-        let Some(agent) = &mut self.agent else {
-            return;
-        };
-        match todo {
-            Todo::Keep(record) => {
-                agent.writing = Some(record);
-                let pause = match stage.dice.chance(5) {
-                    true => stage.dice.millis(100, 2000),
-                    false => stage.dice.millis(0, 3),
-                };
-                self.plan(stage, pause, AgentEvent::Kept);
-            }
-            Todo::Tell(result) => {
-                let keeper = &self.keeper;
-                stage
-                    .witness
-                    .told(self.number, &result, |key| keeper.is_alive(key));
-                let results = agent.link.as_mut().and_then(|link| link.results.as_mut());
-                if let Some(results) = results {
-                    results.push_back(result);
-                }
-            }
-            Todo::Look(order) => {
-                let status = agent.programs.status(&order.command.programs);
-                let before = pids(&order.command, &status);
-                stage.witness.looked(self.number, &order.command, &before);
-                agent.todo.extend(agent.desk.looked(order, before));
-            }
-            Todo::Check(order) => agent.todo.extend(agent.desk.noted(now, order)),
-            Todo::Run(command) => {
-                let wall = stage.schedule.wall();
-                stage.witness.begun(self.number, &command, wall);
-                let request = request(&command);
-                self.run(stage, &command.id, &[request], None);
-            }
-        }
-    }
-
-    /// Hands a command's actions to the hub; its results are collected.
-    fn run(
-        &mut self,
-        stage: &mut Stage,
-        id: &Asker,
-        acts: &[ActOn],
-        resumption: Option<Resumption>,
-    ) {
-        if let Some(agent) = &mut self.agent {
-            let running = Running {
-                left: usize::MAX,
-                results: Vec::new(),
-                resumption,
-            };
-            agent.running.insert(id.clone(), running);
-        }
-        let mut left = 0;
-        self.with_programs(stage, |programs, yard| {
-            for act in acts {
-                left += programs.act(yard, act, id);
-            }
-        });
-        if let Some(running) = self.agent.as_mut().and_then(|a| a.running.get_mut(id)) {
-            running.left = left;
-        }
-        self.collect();
-    }
-
-    /// Finishes what a former agent began.
-    fn resume(&mut self, stage: &mut Stage, begun: &Begun) {
-        let Some(order) = begun.order() else {
-            return;
-        };
-        let now = self.moment(stage).tick;
-        let Some(agent) = &self.agent else {
-            return;
-        };
-        let status = agent.programs.status(&["all".to_owned()]);
-        stage.witness.resumed(self.number, &order.command.id);
-        let resumption = Resumption::new(now, &order, begun, &status);
-        let acts = resumption.acts().to_vec();
-        self.run(stage, &order.command.id, &acts, Some(resumption));
-    }
-
-    /// Works on the programs, and takes in the results that come of it.
-    fn with_programs(
-        &mut self,
-        stage: &mut Stage,
-        work: impl FnOnce(&mut Programs, &mut Yard<'_>),
-    ) {
-        let post = self.post();
-        let Some(agent) = &mut self.agent else {
-            return;
-        };
-        let mut yard = Yard {
-            stage,
-            keeper: &mut self.keeper,
-            journal: &agent.journal,
-            post,
-            booted: self.booted,
-            answers: Vec::new(),
-        };
-        work(&mut agent.programs, &mut yard);
-        for (asker, result) in yard.answers {
-            if let Some(running) = agent.running.get_mut(&asker) {
-                running.results.push(result);
-            }
-        }
-        self.collect();
-    }
-
-    /// Commands that have all their results are finished.
-    fn collect(&mut self) {
-        let Some(agent) = &mut self.agent else {
-            return;
-        };
-        let is_done = |running: &Running| running.results.len() >= running.left;
-        let done = agent.running.extract_if(.., |_, running| is_done(running));
-        for (id, running) in done.collect::<Vec<_>>() {
-            let Running { results, .. } = running;
-            let result = match running.resumption {
-                Some(resumption) => resumption.finish(results),
-                None => CommandResult { id, results },
-            };
-            agent.inbox.push_back(ToDesk::Finished(result));
-        }
-    }
-
-    fn kept(&mut self) {
-        let Some(agent) = &mut self.agent else {
-            return;
-        };
-        if let Some(record) = agent.writing.take() {
-            self.disk.commands.push(record);
-        }
-    }
-
     /// To the disk first, then it is obeyed.
     fn desire(&mut self, stage: &mut Stage, told: wire::Desired) {
         let desired = Desired::of(told.clone());
         if desired.is_newer_than(&Desired::of(self.disk.desired.clone())) {
             self.disk.desired = told;
+            stage
+                .witness
+                .kept(self.number, self.disk.desired.generation);
             self.with_programs(stage, |programs, yard| programs.desire(yard, desired));
         }
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use rsv_agent::{hub::Key, link::commands::ledger};
+use rsv_agent::link::commands::ledger;
 use rsv_proto::{name::HostName, wire};
-use rsv_supervise::Policy;
 
 use super::{
     agent::Agent,
+    file::File,
+    flaw::Flaw,
     keeper::{Keeper, Post},
     world::{Event, Stage},
 };
@@ -18,6 +19,7 @@ pub(super) struct Disk {
     pub(super) epoch: u64,
     pub(super) commands: Vec<ledger::Record>,
     pub(super) desired: wire::Desired,
+    pub(super) file: File,
 }
 
 /// A host.
@@ -25,7 +27,6 @@ pub(super) struct Disk {
 pub(super) struct Host {
     pub(super) number: usize,
     pub(super) name: HostName,
-    pub(super) configured: Vec<(Key, Policy)>,
     pub(super) disk: Disk,
     pub(super) keeper: Keeper,
     pub(super) agent: Option<Agent>,
@@ -42,26 +43,15 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(number: usize, stage: &mut Stage) -> Self {
         let name = format!("h{:02}", number + 1).parse();
-        let mut configured = Vec::new();
-        for (group, name) in [("app", "app"), ("web", "web_0"), ("web", "web_1")] {
-            let key = Key {
-                group: group.into(),
-                name: name.into(),
-            };
-            let policy = Policy {
-                autostart: name != "web_1" || number.is_multiple_of(2),
-                // Commands for several programs are under way for a while.
-                startsecs: Duration::from_secs(if name == "web_0" { 5 } else { 1 }),
-                stopwaitsecs: Duration::from_secs(2),
-                ..Policy::default()
-            };
-            configured.push((key, policy));
-        }
+        let disk = Disk {
+            file: File::new(number),
+            ..Disk::default()
+        };
+        stage.witness.described(number, &disk.file);
         Self {
             number,
             name: name.expect("a letter and digits are a name"),
-            configured,
-            disk: Disk::default(),
+            disk,
             keeper: Keeper::default(),
             agent: None,
             boots: 1,
@@ -95,7 +85,17 @@ impl Host {
         {
             self.disk.commands.push(record);
         }
+        if stage.flaw == Some(Flaw::Forgetfulness) {
+            let is_begun = |record: &ledger::Record| matches!(record, ledger::Record::Begun { .. });
+            self.disk.commands.retain(|record| !is_begun(record));
+        }
         stage.cut_all(Some(self.number));
+    }
+
+    /// Somebody edits the configuration.
+    pub(super) fn edit(&mut self, stage: &mut Stage) {
+        self.disk.file.edit(self.number, &mut stage.dice);
+        stage.witness.described(self.number, &self.disk.file);
     }
 
     /// The host goes down with all that runs on it, and comes up again.

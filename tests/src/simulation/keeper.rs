@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rsv_agent::hub::{Key, record::Record};
-use rsv_supervise::{Attempt, Exit, Found, Phase, Tick};
+use rsv_supervise::{Attempt, Exit, Found, Phase, Policy, Tick};
 
 use super::{
     agent::AgentEvent,
+    file::Version,
     world::{Event, Stage},
 };
 
@@ -19,6 +20,9 @@ const KILL: i32 = 9;
 pub(super) struct Note {
     pub(super) phase: Phase,
     pub(super) record: Record,
+    /// By which rules, and in which version it was started.
+    pub(super) policy: Policy,
+    pub(super) started_as: Option<Version>,
 }
 
 /// What is told of a process.
@@ -40,10 +44,19 @@ pub(super) enum KeeperEvent {
 #[derive(Debug)]
 struct Run {
     attempt: Attempt,
+    version: Version,
     pid: u32,
     started: Duration,
     ended: Option<(Exit, Duration)>,
     is_told_to_stop: bool,
+}
+
+/// A living process, as it is seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Alive {
+    pub(super) version: Version,
+    /// It has been told to stop.
+    pub(super) is_ending: bool,
 }
 
 /// Everything that outlives the agent and not the host.
@@ -71,14 +84,36 @@ impl Keeper {
         self.notes.insert(key.clone(), note);
     }
 
-    /// Whether a program has a living process.
-    pub(super) fn is_alive(&self, key: &Key) -> bool {
-        let runs = self.runs.get(key);
-        runs.is_some_and(|runs| runs.iter().any(|run| run.ended.is_none()))
+    /// There is nothing to be known of a program any more.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.notes.remove(key);
     }
 
-    pub(super) fn spawn(&mut self, stage: &mut Stage, post: Post, key: &Key, attempt: Attempt) {
-        stage.witness.spawned(post.host, key, self.is_alive(key));
+    /// A program's living process.
+    pub(super) fn alive(&self, key: &Key) -> Option<Alive> {
+        let mut runs = self.runs.get(key).into_iter().flatten();
+        let alive = runs.find(|run| run.ended.is_none());
+        alive.map(|run| Alive {
+            version: run.version,
+            is_ending: run.is_told_to_stop,
+        })
+    }
+
+    /// The programs of which there are processes, living or not taken note of.
+    pub(super) fn held(&self) -> Vec<Key> {
+        let runs = self.runs.iter().filter(|(_, runs)| !runs.is_empty());
+        runs.map(|(key, _)| key.clone()).collect()
+    }
+
+    pub(super) fn spawn(
+        &mut self,
+        stage: &mut Stage,
+        post: Post,
+        (key, version): (&Key, Version),
+        attempt: Attempt,
+    ) {
+        let is_alive = self.alive(key).is_some();
+        stage.witness.spawned(post.host, key, version, is_alive);
         if !stage.is_calm && stage.dice.chance(10) {
             return self.report(stage, post, Report::Refused(key.clone(), attempt));
         }
@@ -87,6 +122,7 @@ impl Keeper {
         let pid = 100 + self.last_pid;
         self.runs.entry(key.clone()).or_default().push(Run {
             attempt,
+            version,
             pid,
             started: now,
             ended: None,
@@ -122,7 +158,9 @@ impl Keeper {
         let Some(run) = runs.into_iter().find(is_it) else {
             return;
         };
-        stage.witness.signalled(post.host, key, attempt.get());
+        stage
+            .witness
+            .signalled(post.host, key, attempt.get(), run.version);
         let exit = Exit::Signal {
             signal,
             core: false,

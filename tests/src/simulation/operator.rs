@@ -4,25 +4,22 @@
 //! by a controller that starts anew; each target ends once, and only what was a target; the same key is the
 //! same operation; events have growing numbers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rsv_controller::{
-    desired::{Change, Wanted},
+    desired::{Change, HostDesired, Wanted},
     hub::{
         Ask, Control, Controlled, Event as HubEvent, Page, Retry, Submission, SubmitError,
         Submitted,
     },
-    operation::{Deed, Gate, OnFail, Order, Patience, Rollout, Share, Told},
+    operation::Told,
 };
-use rsv_proto::{name::HostName, wire::HostSelection};
+use rsv_proto::name::HostName;
 use tokio::sync::{oneshot, watch};
 
 use super::{
     controller::Controller,
+    errand::{errand, nothing},
     world::{Event, Stage},
 };
 
@@ -43,6 +40,8 @@ pub(super) struct Operator {
     /// The controller's start that the events are read of.
     pub(super) n_results: usize,
     controls: Vec<oneshot::Receiver<Controlled>>,
+    /// Who waits until a host keeps to what is wanted of it.
+    obeying: Vec<(HostName, u64, oneshot::Receiver<()>)>,
 }
 
 /// An operation that was answered for.
@@ -77,35 +76,7 @@ impl Operator {
 
     fn submit_new(&mut self, stage: &mut Stage, controller: &mut Controller) {
         let id = self.new_id(stage);
-        let deed = stage
-            .dice
-            .one_of(&[Deed::Restart, Deed::Restart, Deed::Start, Deed::Stop]);
-        let key = match stage.dice.chance(600) {
-            true => format!("key-{id}"),
-            false => String::new(),
-        };
-        let programs: &[&str] =
-            stage
-                .dice
-                .one_of(&[&["all"], &["app"], &["web:*"], &["web:web_1", "app"]]);
-        let submission = Submission {
-            id,
-            actor: "operator/ann".into(),
-            selection: selection(stage),
-            programs: programs.iter().map(ToString::to_string).collect(),
-            deed,
-            signal: 0,
-            rollout: rollout(stage, deed),
-            patience: Patience {
-                deadline: stage.dice.one_of(&[5, 20, 30]).into_seconds(),
-                timeout: Some(40.into_seconds()),
-            },
-            expect_hosts: None,
-            is_dry_run: false,
-            key,
-            retry_of: String::new(),
-            trace: Default::default(),
-        };
+        let submission = errand(stage, id);
         self.submit(stage, controller, submission);
     }
 
@@ -152,25 +123,7 @@ impl Operator {
         });
         let answer = controller.ask(stage, |answer| Ask::Retry(retry, answer));
         if let Some(answer) = answer {
-            let nothing = Submission {
-                id: String::new(),
-                actor: String::new(),
-                selection: HostSelection::default(),
-                programs: Vec::new(),
-                deed: Deed::Stop,
-                signal: 0,
-                rollout: Rollout::at_once(Deed::Stop),
-                patience: Patience {
-                    deadline: Duration::ZERO,
-                    timeout: None,
-                },
-                expect_hosts: None,
-                is_dry_run: false,
-                key: String::new(),
-                retry_of: String::new(),
-                trace: Default::default(),
-            };
-            self.waiting.push((nothing, answer));
+            self.waiting.push((nothing(), answer));
         }
     }
 
@@ -220,8 +173,47 @@ impl Operator {
         stage.schedule.after(pause, event);
     }
 
+    /// What is wanted reaches the hub; it is waited for that the hosts keep to it.
+    pub(super) fn desire(
+        &mut self,
+        stage: &mut Stage,
+        controller: &mut Controller,
+        start: u64,
+        changed: Vec<(HostName, HostDesired)>,
+    ) {
+        if controller.starts != start {
+            return;
+        }
+        let generations = changed.iter();
+        let generations: Vec<(HostName, u64)> = generations
+            .map(|(host, desired)| (host.clone(), desired.generation))
+            .collect();
+        let (answer, _) = oneshot::channel();
+        controller.handle(stage, HubEvent::Ask(Ask::Desire(changed, answer)));
+        for (host, generation) in generations {
+            let asked = host.clone();
+            let answer = controller.ask(stage, |answer| Ask::WhenObeyed(asked, generation, answer));
+            self.obeying
+                .extend(answer.map(|answer| (host, generation, answer)));
+        }
+    }
+
+    /// Nobody may be told too early that a host keeps to what is wanted of it.
+    fn read_obeyed(&mut self, stage: &mut Stage) {
+        self.obeying.retain_mut(|(host, generation, answer)| {
+            let answered = answer.try_recv();
+            if answered.is_ok()
+                && let Some(number) = number_of(host.as_str())
+            {
+                stage.witness.told_obeyed(number, *generation);
+            }
+            answered == Err(oneshot::error::TryRecvError::Empty)
+        });
+    }
+
     /// Reads what has been answered and told.
     pub(super) fn read(&mut self, stage: &mut Stage, controller: &mut Controller) {
+        self.read_obeyed(stage);
         for (what, mut answer) in std::mem::take(&mut self.waiting) {
             match answer.try_recv() {
                 Ok(Ok(submitted)) => self.answered(stage, what, submitted),
@@ -398,75 +390,4 @@ impl Watched {
 fn number_of(host: &str) -> Option<usize> {
     let number: usize = host.strip_prefix('h')?.parse().ok()?;
     number.checked_sub(1)
-}
-
-/// Some hosts.
-fn selection(stage: &mut Stage) -> HostSelection {
-    let is_wide = stage.focus > 10;
-    let include = match stage.dice.below(4) {
-        0 if is_wide => {
-            return HostSelection {
-                all: true,
-                ..Default::default()
-            };
-        }
-        1 if is_wide => vec![format!("h{}*", stage.dice.below(5))],
-        _ => (0..=stage.dice.below(8))
-            .map(|_| format!("h{:02}", 1 + stage.dice.below(stage.focus)))
-            .collect(),
-    };
-    HostSelection {
-        include,
-        ..Default::default()
-    }
-}
-
-fn rollout(stage: &mut Stage, deed: Deed) -> Rollout {
-    let dice = &mut stage.dice;
-    let percent = |n| Share::Percent(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
-    let is_stop = deed == Deed::Stop;
-    let on_fail = match deed.inverse() {
-        None => dice.one_of(&[OnFail::Abort, OnFail::Pause, OnFail::Continue]),
-        Some(_) => dice.one_of(&[OnFail::Abort, OnFail::RollBack, OnFail::Continue]),
-    };
-    Rollout {
-        batch: dice.one_of(&[percent(30), percent(50), percent(100)]),
-        canary: dice.one_of(&[0, 0, 1]),
-        gate: match is_stop {
-            true => Gate::None,
-            false => dice.one_of(&[Gate::None, Gate::Running]),
-        },
-        soak: dice.one_of(&[0, 0, 1]).into_seconds(),
-        max_fail: dice.one_of(&[Share::ONE, percent(20), percent(100)]),
-        on_fail,
-        at_most_down: match is_stop {
-            true => None,
-            false => dice.one_of(&[None, None, NonZeroU32::new(10)]),
-        },
-        order: dice.one_of(&[Order::Name, Order::Reverse, Order::Random]),
-    }
-}
-
-/// Seconds, said shortly.
-trait Seconds {
-    fn into_seconds(self) -> Duration;
-}
-
-impl Seconds for u64 {
-    fn into_seconds(self) -> Duration {
-        Duration::from_secs(self)
-    }
-}
-
-/// What is wanted reaches the hub.
-pub(super) fn desire(
-    stage: &mut Stage,
-    controller: &mut Controller,
-    start: u64,
-    changed: Vec<(HostName, rsv_controller::desired::HostDesired)>,
-) {
-    if controller.starts == start {
-        let (answer, _) = oneshot::channel();
-        controller.handle(stage, HubEvent::Ask(Ask::Desire(changed, answer)));
-    }
 }

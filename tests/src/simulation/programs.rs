@@ -1,6 +1,9 @@
 //! The programs of a host as its agent's hub has them: a machine each, driven as the hub drives it, by the
 //! hub's own decisions. Logs, descriptors and listeners are left out: no decision depends on them.
 
+mod adoption;
+mod reconfigure;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
@@ -21,11 +24,11 @@ use rsv_proto::{
     digest::{Digest, DigestMirror},
     wire::{self, delta::Change},
 };
-use rsv_supervise::{
-    Ask, Effect, Event, Exit, Found, Observation, Phase, Policy, Tick, adopt, step,
-};
+use rsv_supervise::{Ask, Attempt, Effect, Event, Exit, Observation, Phase, Policy, Tick, step};
 
 use super::{
+    file::{Described, Version},
+    flaw::Flaw,
     keeper::{Keeper, Note, Post, Report},
     world::Stage,
 };
@@ -35,10 +38,14 @@ pub(super) type Asker = String;
 
 /// One program.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     policy: Policy,
+    version: Version,
+    /// The version of what runs, if it was ever started.
+    started_as: Option<Version>,
+    is_configured: bool,
     hold: Option<wire::Hold>,
-    phase: Phase,
+    pub(super) phase: Phase,
     record: Record,
     waiters: Waiters<Asker>,
 }
@@ -46,8 +53,10 @@ struct Slot {
 /// Every program of a host.
 #[derive(Debug)]
 pub(super) struct Programs {
-    slots: BTreeMap<Key, Slot>,
-    order: Vec<Key>,
+    pub(super) slots: BTreeMap<Key, Slot>,
+    pub(super) order: Vec<Key>,
+    /// The latest attempts of programs that have gone.
+    retired: BTreeMap<Key, Attempt>,
     desired: Desired,
     deadlines: BTreeSet<(Tick, Key)>,
     /// Of what was told of them.
@@ -90,60 +99,73 @@ pub(super) fn tick(booted: Duration, at: Duration) -> Tick {
 }
 
 impl Slot {
+    /// A program that was never started.
+    fn new(described: &Described, since: SystemTime, hold: Option<wire::Hold>) -> Self {
+        Self {
+            policy: described.policy.clone(),
+            version: described.version,
+            started_as: None,
+            is_configured: true,
+            hold,
+            phase: Phase::default(),
+            record: Record::since(since),
+            waiters: Waiters::default(),
+        }
+    }
+
     fn status(&self, key: &Key) -> wire::ProcessStatus {
         let mut status = self.record.status(key);
+        status.outdated = self.is_outdated();
         status.hold.clone_from(&self.hold);
         status
+    }
+
+    /// Whether it runs as an earlier file had it.
+    fn is_outdated(&self) -> bool {
+        let is_up = self.phase.pid().is_some() && self.phase.state().is_running();
+        let is_other = self.started_as.is_some_and(|as_| as_ != self.version);
+        is_up && (!self.is_configured || is_other)
+    }
+
+    fn note(&self) -> Note {
+        Note {
+            phase: self.phase.clone(),
+            record: self.record.clone(),
+            policy: self.policy.clone(),
+            started_as: self.started_as,
+        }
     }
 }
 
 impl Programs {
-    /// A hub's programs, with what it finds at the keeper.
-    pub(super) fn adopted(
-        yard: &mut Yard<'_>,
-        configured: &[(Key, Policy)],
-        desired: Desired,
-    ) -> Self {
-        let since = yard.stage.schedule.wall();
-        let slots = configured.iter().map(|(key, policy)| {
-            let slot = Slot {
-                policy: policy.clone(),
-                hold: desired.hold(key).cloned(),
-                phase: Phase::default(),
-                record: Record::since(since),
-                waiters: Waiters::default(),
-            };
-            (key.clone(), slot)
-        });
-        let mut programs = Self {
-            slots: slots.collect(),
-            order: configured.iter().map(|(key, _)| key.clone()).collect(),
-            desired,
-            deadlines: BTreeSet::new(),
-            mirror: DigestMirror::default(),
-        };
-        let host = yard.post.host;
-        for (key, slot) in &programs.slots {
-            let is_held = slot.hold.is_some();
-            yard.stage.witness.known_held(host, key, is_held);
-        }
-        for key in programs.order.clone() {
-            programs.take_over(yard, &key);
-        }
-        for key in programs.order.clone().iter().rev() {
-            if programs.slots.get(key).is_some_and(|s| s.hold.is_some()) {
-                programs.put_down(yard, key);
-            }
-        }
-        // Nobody was told anything before.
-        let seq = yard.journal.newest_seq();
-        programs.mirror = DigestMirror::of(seq, &programs.statuses());
-        yard.shown(&programs.mirror);
-        programs
+    /// The programs that run as an earlier file had them.
+    pub(super) fn outdated(&self) -> Vec<Key> {
+        let outdated = self.slots.iter().filter(|(_, slot)| slot.is_outdated());
+        outdated.map(|(key, _)| key.clone()).collect()
     }
 
-    fn publish(&mut self, yard: &mut Yard<'_>, status: wire::ProcessStatus) {
-        let change = Change::Upsert(status);
+    /// Shows a program as it is now.
+    fn show(&mut self, yard: &mut Yard<'_>, key: &Key) {
+        if let Some(slot) = self.slots.get(key) {
+            let status = slot.status(key);
+            self.publish(yard, Change::Upsert(status));
+        }
+    }
+
+    /// Forgets a program that is at rest and not configured any more.
+    fn remove(&mut self, yard: &mut Yard<'_>, key: &Key) {
+        let Some(slot) = self.slots.remove(key) else {
+            return;
+        };
+        self.retired.insert(key.clone(), slot.phase.attempt());
+        self.order.retain(|known| known != key);
+        yard.keeper.forget(key);
+        yard.stage.witness.removed(yard.post.host, key);
+        let (group, name) = (key.group.clone(), key.name.clone());
+        self.publish(yard, Change::Remove(wire::ProcessKey { group, name }));
+    }
+
+    fn publish(&mut self, yard: &mut Yard<'_>, change: Change) {
         let seq = yard.journal.publish(change.clone());
         self.mirror.apply(&wire::Delta {
             epoch: yard.journal.epoch(),
@@ -151,31 +173,6 @@ impl Programs {
             change: Some(change),
         });
         yard.shown(&self.mirror);
-    }
-
-    fn take_over(&mut self, yard: &mut Yard<'_>, key: &Key) {
-        let booted = yard.booted;
-        let (note, found) = yard.keeper.found(key, |at| tick(booted, at));
-        let now = yard.tick();
-        let Some(slot) = self.slots.get_mut(key) else {
-            return;
-        };
-        let ended = match &found {
-            Found::Ended { attempt, .. } => Some(*attempt),
-            Found::Nothing | Found::Alive { .. } | Found::Refused { .. } => None,
-        };
-        let phase = note.map(|note| {
-            slot.record = note.record;
-            note.phase
-        });
-        let before = phase.clone().unwrap_or_default();
-        let policy = decide::rules(&slot.policy, slot.hold.is_none());
-        let (phase, effects) = adopt(phase, found, &policy, now);
-        drop(policy);
-        self.turn(yard, key, &before, phase, &effects);
-        if let Some(attempt) = ended {
-            yard.keeper.acknowledge(key, attempt);
-        }
     }
 
     fn feed(&mut self, yard: &mut Yard<'_>, key: &Key, event: Event) {
@@ -208,20 +205,26 @@ impl Programs {
             self.deadlines.insert((deadline, key.clone()));
         }
         slot.phase = phase;
+        let is_spawn = |effect: &Effect| matches!(effect, Effect::Spawn { .. });
+        if effects.iter().any(is_spawn) {
+            slot.started_as = Some(slot.version);
+        }
         let mut shown = Vec::new();
         for effect in effects {
             if slot.record.apply(effect, |at| yard.wall(at)) {
                 shown.push(slot.status(key));
             }
         }
-        let (phase, record) = (slot.phase.clone(), slot.record.clone());
-        yard.keeper.note(key, Note { phase, record });
+        yard.keeper.note(key, slot.note());
+        let version = slot.version;
+        let has_gone = !slot.is_configured && slot.phase.is_at_rest();
         let answers = slot.waiters.settle(key, effects);
         yard.answers.extend(answers);
         for effect in effects {
             match effect {
                 Effect::Spawn { attempt, .. } => {
-                    yard.keeper.spawn(yard.stage, yard.post, key, *attempt);
+                    let what = (key, version);
+                    yard.keeper.spawn(yard.stage, yard.post, what, *attempt);
                 }
                 Effect::Signal {
                     attempt, signal, ..
@@ -233,7 +236,10 @@ impl Programs {
             }
         }
         for status in shown {
-            self.publish(yard, status);
+            self.publish(yard, Change::Upsert(status));
+        }
+        if has_gone {
+            self.remove(yard, key);
         }
     }
 
@@ -278,7 +284,7 @@ impl Programs {
         &mut self,
         yard: &mut Yard<'_>,
         key: &Key,
-        attempt: rsv_supervise::Attempt,
+        attempt: Attempt,
         exit: Exit,
         at: Duration,
     ) {
@@ -318,9 +324,13 @@ impl Programs {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        let hold = slot.hold.as_ref();
+        let (hold, is_configured) = (slot.hold.as_ref(), slot.is_configured);
         let obstacle = || {
-            let error = SpawnError::Held(hold_words(key, hold?));
+            let gone = || SpawnError::Configuration("it is no longer configured".to_owned());
+            let error = match hold {
+                Some(hold) => SpawnError::Held(hold_words(key, hold)),
+                None => (!is_configured).then(gone)?,
+            };
             Some((error.refusal(), error.to_string()))
         };
         let asker = asker.clone();
@@ -338,6 +348,10 @@ impl Programs {
                 }
             }
             Deed::Signal(_) => {
+                yard.stage.witness.sent(yard.post.host, key, &asker);
+                if yard.stage.flaw == Some(Flaw::DoubleSignal) {
+                    yard.stage.witness.sent(yard.post.host, key, &asker);
+                }
                 let done = rsv_agent::hub::verdicts::done(key);
                 yard.answers.push((asker, done));
             }
@@ -366,13 +380,25 @@ impl Programs {
         let is_held = hold.is_some();
         slot.hold = hold;
         yard.stage.witness.held(yard.post.host, key, is_held);
-        let status = slot.status(key);
-        self.publish(yard, status);
+        let is_configured = slot.is_configured;
+        self.show(yard, key);
         if is_held {
             self.put_down(yard, key);
-        } else if let Some(slot) = self.slots.get(key)
-            && let Some(event) = decide::first_start(&slot.policy, &slot.phase)
-        {
+        } else if is_configured {
+            self.start_new(yard, key);
+        }
+    }
+
+    /// What the fleet wants of a program.
+    fn hold(&self, key: &Key) -> Option<wire::Hold> {
+        self.desired.hold(key).cloned()
+    }
+
+    /// Starts what is new, if it is to be started by itself.
+    fn start_new(&mut self, yard: &mut Yard<'_>, key: &Key) {
+        let slot = self.slots.get(key).filter(|slot| slot.hold.is_none());
+        let event = slot.and_then(|slot| decide::first_start(&slot.policy, &slot.phase));
+        if let Some(event) = event {
             self.feed(yard, key, event);
         }
     }

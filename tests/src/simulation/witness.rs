@@ -2,11 +2,16 @@
 //!
 //! 1. A program has at most one process.
 //! 2. A command id is begun at most once on a host, not after its deadline, and has one answer for ever.
-//! 3. A stop that was answered for is done, and stays done until somebody asks for something else.
+//! 3. A stop that was answered for is done, and stays done until somebody asks for something else, or for an
+//!    update to another version.
 //! 4. What the fleet holds is not started.
 //! 5. A command takes a program down at most once, however often it is asked for and resumed.
 //! 6. What is told of a target is what its host has answered, and one that was not attempted was not.
 //! 7. What a controller shows of a connected host was so.
+//! 8. A command sends a signal at most once to a process.
+//! 9. A change of the configuration touches only what differs; what it was answered for is what runs, and what
+//!    went with it is not started.
+//! 10. A host says that it keeps to what is wanted only when it does, and nobody is told so before.
 //!
 //! Those of operations are the operator's, who reads what is told of them.
 
@@ -15,11 +20,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rsv_agent::hub::Key;
+use rsv_agent::{hub::Key, link::commands::configuration::Deed};
 use rsv_proto::{
     time::from_wire,
     wire::{Command, CommandResult, Outcome, TargetResult, action::Verb},
 };
+
+mod configuration;
+
+use super::{file::Version, keeper::Alive};
+use configuration::deed;
 
 /// How wrong an agent may take the controller's clock: half of the time that a welcome may take.
 const TOLERANCE: Duration = Duration::from_secs(5);
@@ -48,6 +58,21 @@ pub(super) struct Witness {
     shown: BTreeMap<usize, (u64, HashSet<u64>)>,
     /// Hosts of which something wrong was told.
     lied: BTreeSet<usize>,
+    /// What the files say, and the latest version of each.
+    described: BTreeMap<Place, Version>,
+    edited: BTreeMap<usize, Version>,
+    /// Changes of the configuration under way, by host and command.
+    updates: BTreeSet<(usize, String)>,
+    /// Programs that are not supervised any more, by which command.
+    gone: BTreeMap<Place, String>,
+    /// Programs that are not supervised.
+    absent: BTreeSet<Place>,
+    /// Signals, by program and command.
+    signals: BTreeSet<(Place, String)>,
+    /// The version of the latest process of each program.
+    ran_as: BTreeMap<Place, Version>,
+    /// The number of what is wanted that each host has on its disk.
+    kept: BTreeMap<usize, u64>,
     pub(super) n_spawned: u64,
     pub(super) n_ordered: u64,
 }
@@ -56,8 +81,12 @@ pub(super) struct Witness {
 struct Begun {
     number: u64,
     programs: Vec<String>,
+    /// The version of the host's file.
+    edited: Option<Version>,
     command: Command,
     is_run: bool,
+    /// The least version of each program that is there when an update is done.
+    least: BTreeMap<String, Version>,
 }
 
 /// Leave to take a program down once.
@@ -94,8 +123,10 @@ impl Witness {
         let begun = Begun {
             number: self.n_begun,
             programs: before.iter().map(|(name, _)| name.clone()).collect(),
+            edited: self.edited.get(&host).copied(),
             command: command.clone(),
             is_run: false,
+            least: BTreeMap::new(),
         };
         let known = self.begun.insert((host, command.id.clone()), begun);
         if known.is_some_and(|known| known.is_run) {
@@ -117,16 +148,22 @@ impl Witness {
     /// A host finishes a command that was noted: it may have been killed before it ran it.
     pub(super) fn resumed(&mut self, host: usize, command: &str) {
         let begun = self.begun.get(&(host, command.to_owned()));
-        if begun.is_some_and(|begun| !begun.is_run) {
+        if begun.is_some_and(|begun| !begun.is_run || deed(&begun.command).is_some()) {
             self.runs(host, command);
         }
     }
 
     fn runs(&mut self, host: usize, command: &str) {
+        let least = self.least(host);
         let Some(begun) = self.begun.get_mut(&(host, command.to_owned())) else {
             return;
         };
         begun.is_run = true;
+        if matches!(deed(&begun.command), Some(Deed::Update | Deed::Add)) {
+            begun.least = least;
+            self.updates.insert((host, command.to_owned()));
+            self.gone.retain(|(of, _), _| *of != host);
+        }
         if takes_down(&begun.command) {
             for program in &begun.programs {
                 let leave = self.leave.entry((host, program.clone())).or_default();
@@ -147,7 +184,7 @@ impl Witness {
         &mut self,
         host: usize,
         result: &CommandResult,
-        is_alive: impl Fn(&Key) -> bool,
+        alive: impl Fn(&Key) -> Option<Alive>,
     ) {
         let name = (host, result.id.clone());
         match self.answers.get(&name) {
@@ -159,6 +196,7 @@ impl Witness {
                 return self.breaks(|| format!("{text}: {first} and {second}"));
             }
         }
+        self.configured(&name, result, &alive);
         let Some(begun) = self.begun.get(&name) else {
             return;
         };
@@ -179,7 +217,7 @@ impl Witness {
             if self.brought_up.get(&place).is_some_and(|up| *up > number) {
                 continue;
             }
-            if is_alive(&key_of(&program)) {
+            if alive(&key_of(&program)).is_some() {
                 let id = &result.id;
                 self.breaks(|| {
                     format!(
@@ -188,19 +226,95 @@ impl Witness {
                     )
                 });
             }
-            self.stopped.insert(place, result.id.clone());
+            if !self.absent.contains(&place) {
+                self.stopped.insert(place, result.id.clone());
+            }
         }
     }
 
+    /// A process gets a signal that somebody has asked for.
+    pub(super) fn sent(&mut self, host: usize, key: &Key, command: &str) {
+        let place = (host, key.to_string());
+        if !self.signals.insert((place, command.to_owned())) {
+            self.breaks(|| {
+                format!(
+                    "h{:02} sends {key} the signal of {command} a second time",
+                    host + 1
+                )
+            });
+        }
+    }
+
+    /// A host has this number of what is wanted on its disk.
+    pub(super) fn kept(&mut self, host: usize, generation: u64) {
+        let known = self.kept.insert(host, generation).unwrap_or_default();
+        if known > generation {
+            self.breaks(|| {
+                format!(
+                    "h{:02} keeps to {generation} after it kept to {known}",
+                    host + 1
+                )
+            });
+        }
+    }
+
+    /// A host says that it keeps to what has this number.
+    pub(super) fn obeys(&mut self, host: usize, generation: u64) {
+        let kept = self.kept.get(&host).copied().unwrap_or_default();
+        if generation > kept {
+            self.breaks(|| {
+                format!(
+                    "h{:02} says that it keeps to {generation}, and keeps to {kept}",
+                    host + 1
+                )
+            });
+        }
+    }
+
+    /// Somebody is told that a host keeps to what has this number, or is shown that.
+    pub(super) fn told_obeyed(&mut self, host: usize, generation: u64) {
+        let kept = self.kept.get(&host).copied().unwrap_or_default();
+        if generation > kept {
+            self.breaks(|| {
+                format!(
+                    "h{:02} is said to keep to {generation}, and keeps to {kept}",
+                    host + 1
+                )
+            });
+        }
+    }
+
+    /// A program is not supervised any more: what is to be done when it comes back is another matter.
+    pub(super) fn removed(&mut self, host: usize, key: &Key) {
+        let place = (host, key.to_string());
+        self.stopped.remove(&place);
+        self.absent.insert(place);
+    }
+
     /// A keeper starts a process.
-    pub(super) fn spawned(&mut self, host: usize, key: &Key, is_alive: bool) {
+    pub(super) fn spawned(&mut self, host: usize, key: &Key, version: Version, is_alive: bool) {
         self.n_spawned += 1;
         let place = (host, key.to_string());
+        let former = self.ran_as.insert(place.clone(), version);
+        if former != Some(version) && self.is_updated(host) {
+            // What is another one by now begins as if it were new.
+            self.stopped.remove(&place);
+            self.n_begun += 1;
+            self.brought_up.insert(place.clone(), self.n_begun);
+        }
         if is_alive {
             self.breaks(|| format!("h{:02} has two processes of {key}", host + 1));
         }
         if self.held.contains(&place) {
             self.breaks(|| format!("h{:02} starts {key}, which is held", host + 1));
+        }
+        if let Some(id) = self.gone.get(&place).cloned() {
+            self.breaks(|| {
+                format!(
+                    "h{:02} starts {key}, which is not supervised since {id}",
+                    host + 1
+                )
+            });
         }
         if let Some(id) = self.stopped.get(&place).cloned() {
             self.breaks(|| {
@@ -219,7 +333,9 @@ impl Witness {
     }
 
     /// A process gets a signal that is to end it, perhaps not for the first time.
-    pub(super) fn signalled(&mut self, host: usize, key: &Key, attempt: u64) {
+    pub(super) fn signalled(&mut self, host: usize, key: &Key, attempt: u64, version: Version) {
+        let is_other = self.described.get(&(host, key.to_string())) != Some(&version);
+        let is_updated = self.is_updated(host);
         let leave = self.leave.entry((host, key.to_string())).or_default();
         if std::mem::replace(&mut leave.attempt, attempt) == attempt {
             return;
@@ -228,7 +344,7 @@ impl Witness {
             leave.commands.remove(0);
         } else if leave.holds > 0 {
             leave.holds -= 1;
-        } else {
+        } else if !(is_updated && is_other) {
             self.breaks(|| format!("h{:02} takes {key} down and nobody wanted it", host + 1));
         }
     }
@@ -274,9 +390,10 @@ impl Witness {
         }
     }
 
-    /// An agent starts that knows this of what the fleet holds.
+    /// A program is supervised from now on, by an agent that knows this of what the fleet holds.
     pub(super) fn known_held(&mut self, host: usize, key: &Key, is_held: bool) {
         let place = (host, key.to_string());
+        self.absent.remove(&place);
         match is_held {
             true => drop(self.held.insert(place)),
             false => drop(self.held.remove(&place)),

@@ -2,17 +2,18 @@
 
 use std::{fmt, time::Duration};
 
-use rsv_controller::{desired::HostDesired, hub::Control};
+use rsv_controller::{desired::HostDesired, host::Host as Known, hub::Control};
 use rsv_proto::{digest::Digest, name::HostName};
 
 use super::{
     agent::AgentEvent,
     controller::{Controller, Store},
     dice::Dice,
+    flaw::Flaw,
     host::Host,
     keeper::KeeperEvent,
     network::{ConnectionId, Mischief, Network},
-    operator::{self, Operator},
+    operator::Operator,
     schedule::Schedule,
     witness::Witness,
 };
@@ -68,6 +69,8 @@ pub(super) struct Stage {
     pub(super) witness: Witness,
     pub(super) mischief: Mischief,
     pub(super) is_calm: bool,
+    /// A mistake of every host.
+    pub(super) flaw: Option<Flaw>,
     /// At so many hosts, the first ones, things are done and break.
     pub(super) focus: usize,
 }
@@ -127,7 +130,16 @@ impl fmt::Display for Figures {
 ///
 /// Which law was broken, and when.
 pub fn simulate(seed: u64) -> Result<Figures, String> {
-    let mut world = World::new(seed);
+    simulate_with(seed, None)
+}
+
+/// The same with a mistake of every host.
+///
+/// # Errors
+///
+/// Which law was broken, and when.
+pub fn simulate_with(seed: u64, flaw: Option<Flaw>) -> Result<Figures, String> {
+    let mut world = World::new(seed, flaw);
     let is_traced = std::env::var_os("RSV_TRACE").is_some();
     while let Some(event) = world.stage.schedule.next() {
         if is_traced {
@@ -156,7 +168,7 @@ pub fn simulate(seed: u64) -> Result<Figures, String> {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, flaw: Option<Flaw>) -> Self {
         let mut dice = Dice::new(seed);
         // A lie is found by its digest; where there are none, all that is shown must be true.
         let mischief = Mischief {
@@ -171,6 +183,7 @@ impl World {
             witness: Witness::default(),
             mischief,
             is_calm: false,
+            flaw,
             focus,
         };
         let hosts: Vec<Host> = (0..HOSTS).map(|n| Host::new(n, &mut stage)).collect();
@@ -234,7 +247,8 @@ impl World {
             }
             Event::Written(start) => self.controller.written(stage, start),
             Event::Desire(start, changed) => {
-                operator::desire(stage, &mut self.controller, start, changed);
+                let controller = &mut self.controller;
+                self.operator.desire(stage, controller, start, changed);
             }
             Event::StartAgent(host) => self.hosts[host].start_agent(stage),
             Event::Agent(host, start, event) => self.hosts[host].agent_event(stage, start, event),
@@ -270,6 +284,9 @@ impl World {
         self.controller
             .heard(stage, (connection, name.clone()), frame);
         let host = self.controller.fleet().and_then(|fleet| fleet.host(&name));
+        if let Some(obeyed) = host.and_then(Known::obeyed) {
+            stage.witness.told_obeyed(number, obeyed);
+        }
         let Some(host) = host.filter(|host| host.is_live()) else {
             return;
         };
@@ -285,6 +302,12 @@ impl World {
             return;
         }
         self.operator.act(stage, &mut self.controller, &self.names);
+        if stage.dice.chance(150) {
+            for _ in 0..=stage.dice.below(6) {
+                let host = stage.dice.below(stage.focus);
+                self.hosts[host].edit(stage);
+            }
+        }
         let pause = match stage.focus < HOSTS {
             true => stage.dice.millis(100, 2000),
             false => stage.dice.millis(500, 6000),
@@ -377,6 +400,9 @@ impl World {
             let wanted = wanted.map_or(0, |wanted| wanted.generation);
             if host.disk.desired.generation != wanted {
                 return Some(format!("{name} does not know what is wanted"));
+            }
+            if known.and_then(Known::obeyed).unwrap_or_default() != wanted {
+                return Some(format!("{name} is not known to keep to what is wanted"));
             }
         }
         None
