@@ -4,10 +4,7 @@
 //! Nothing is guessed: what means something in both ways is refused, and so is what can mean nothing in
 //! either.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashSet},
-};
+use std::collections::{BTreeSet, HashSet};
 
 use rsv_proto::{
     name::HostName,
@@ -15,6 +12,9 @@ use rsv_proto::{
 };
 
 use crate::host::Programs;
+
+/// The most names of hosts that are looked for.
+const MAX_NAMES: u64 = 100_000;
 
 /// What PROGRAMs are patterns of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub enum OperandError {
     /// A pattern of hosts that is not one.
     #[error("in `{0}`: {1}")]
     Pattern(String, PatternError),
+    /// Too many names.
+    #[error("{0} names of hosts stand before programs, {MAX_NAMES} are accepted")]
+    TooMany(u64),
     /// Both a host and a group.
     #[error(
         "`{host}:{program}` can be of host `{host}` and of group `{host}`: write `{host}::{program}` for \
@@ -59,6 +62,14 @@ pub fn settle<'a>(
     if !texts.iter().any(|text| text.contains(':')) {
         return Ok(texts.iter().map(|text| Settled::everywhere(text)).collect());
     }
+    let names = texts.iter().filter_map(|text| {
+        let operand: ProgramOperand = text.parse().ok()?;
+        operand.hosts()?.hosts.count()
+    });
+    let names = names.fold(0, u64::saturating_add);
+    if names > MAX_NAMES {
+        return Err(OperandError::TooMany(names));
+    }
     let ground = Ground::new(hosts);
     let settled = texts.iter().map(|text| ground.settle_one(text, kind));
     settled.collect()
@@ -71,14 +82,15 @@ pub fn concern(settled: &[Settled], host: &HostName) -> bool {
         .any(|one| one.on_host(host.as_str()).is_some())
 }
 
-/// Those of texts that were settled and printed that mean something on a host, as patterns that say
-/// nothing of hosts.
-pub fn of_host<'a>(texts: &'a [String], host: &HostName) -> Cow<'a, [String]> {
-    if !texts.iter().any(|text| text.contains("::")) {
-        return Cow::Borrowed(texts);
-    }
-    let settled = texts.iter().map(|text| Settled::read(text));
-    let own = settled.filter(|one| one.on_host(host.as_str()).is_some());
+/// Reads texts that were settled and printed.
+pub fn read(texts: &[String]) -> Vec<Settled> {
+    texts.iter().map(|text| Settled::read(text)).collect()
+}
+
+/// Those that mean something on a host, as patterns that say nothing of hosts.
+pub fn on_host(settled: &[Settled], host: &HostName) -> Vec<String> {
+    let means = |one: &&Settled| one.on_host(host.as_str()).is_some();
+    let own = settled.iter().filter(means);
     own.map(|one| one.program().to_owned()).collect()
 }
 
@@ -250,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn sets_of_more_names_than_are_looked_for_are_refused_at_once() {
+        let hosts: HostName = "web1".parse().unwrap();
+        let texts = ["app", "w[1-99999],x[1-9][1-99999]:app", "y*::app"].map(str::to_owned);
+        let settled = settle(&texts, Kind::Processes, [(&hosts, None)].into_iter());
+        assert_eq!(settled, Err(OperandError::TooMany(999_990)));
+    }
+
+    #[test]
     fn a_group_has_no_colon_so_that_one_in_front_of_it_is_a_hosts() {
         assert_eq!(
             settled("db1:web", Kind::Groups, &FLEET),
@@ -261,13 +281,13 @@ mod tests {
 
     #[test]
     fn each_host_gets_its_own_alone() {
-        let texts = ["app", "web1::side", "db*::pg"].map(str::to_owned);
-        let of = |host: &str| of_host(&texts, &host.parse().unwrap()).join(" ");
+        let settled = read(&["app", "web1::side", "db*::pg"].map(str::to_owned));
+        let of = |host: &str| on_host(&settled, &host.parse().unwrap()).join(" ");
         assert_eq!(of("web1"), "app side");
         assert_eq!(of("db7"), "app pg");
         assert_eq!(of("cache1"), "app");
-        let settled: Vec<Settled> = texts[1..].iter().map(|text| Settled::read(text)).collect();
-        assert!(concern(&settled, &"web1".parse().unwrap()));
-        assert!(!concern(&settled, &"cache1".parse().unwrap()));
+        let settled = &settled[1..];
+        assert!(concern(settled, &"web1".parse().unwrap()));
+        assert!(!concern(settled, &"cache1".parse().unwrap()));
     }
 }

@@ -39,7 +39,9 @@ impl From<OperandError> for Status {
     fn from(error: OperandError) -> Self {
         let text = short(error.to_string());
         match error {
-            OperandError::Pattern(..) | OperandError::Open { .. } => Self::invalid_argument(text),
+            OperandError::Pattern(..) | OperandError::TooMany(_) | OperandError::Open { .. } => {
+                Self::invalid_argument(text)
+            }
             OperandError::Neither(..) | OperandError::NotSelected(..) => {
                 Self::not_found(format!("{text}; see `rsv host ls`"))
             }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     host::Programs,
     moment::Moment,
-    operands::{Kind, OperandError, concern, of_host, settle},
+    operands::{Kind, OperandError, concern, on_host, read, settle},
     operation::{Deed, Part, part},
     targets::select,
 };
@@ -154,7 +154,6 @@ impl Hub {
         let mut selected = select(&submission.selection, &self.inventory())?;
         let programs = self.settled(&selected.hosts, submission)?;
         selected.hosts.retain(|host| concern(&programs, host));
-        let programs: Vec<String> = programs.iter().map(ToString::to_string).collect();
         let found = selected.hosts.len();
         if let Some(expected) = submission.expect_hosts.filter(|&n| n as usize != found) {
             return Err(SubmitError::Count { found, expected });
@@ -162,6 +161,7 @@ impl Hub {
         let parts = selected.hosts.into_iter();
         let parts = parts.map(|host| self.part(&host, submission.deed, &programs));
         let parts = parts.collect();
+        let programs = programs.iter().map(ToString::to_string).collect();
         self.begin_on(now, submission, programs, parts, selected.missing)
     }
 
@@ -200,12 +200,13 @@ impl Hub {
         if let Some(id) = self.operations.find(&submission)? {
             return self.followed(&id);
         }
+        let settled = read(&submission.programs);
         let (mut parts, mut missing) = (Vec::new(), Vec::new());
         for (host, programs) in targets {
             if self.fleet.host(&host).is_none() {
                 missing.push(host.to_string());
             } else if programs.is_empty() || submission.deed.is_of_configuration() {
-                parts.push(self.part(&host, submission.deed, &submission.programs));
+                parts.push(self.part(&host, submission.deed, &settled));
             } else {
                 parts.push(Part {
                     away: self.fleet.unreachable(&host),
@@ -242,9 +243,9 @@ impl Hub {
     }
 
     /// A host's part: its programs as they are known now.
-    fn part(&self, host: &HostName, deed: Deed, programs: &[String]) -> Part {
+    fn part(&self, host: &HostName, deed: Deed, programs: &[Settled]) -> Part {
         let away = self.fleet.unreachable(host);
-        let own = of_host(programs, host);
+        let own = on_host(programs, host);
         let known = self.known(host).filter(|_| !deed.is_of_configuration());
         part(host, &own, known, away)
     }

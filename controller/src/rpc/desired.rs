@@ -23,7 +23,6 @@ use crate::{
     desired::{Change, Program, Wanted},
     host::{HostView, is_connected},
     hub::SubmitError,
-    operands::of_host as own,
     token::seconds,
 };
 
@@ -53,7 +52,7 @@ pub(super) async fn set(
         since: seconds(now),
     };
     let mut found = shared.hub.view(selection(request.hosts)).await??;
-    let patterns = Patterns::settle(&request.programs, &mut found)?.texts();
+    let patterns = Patterns::settle(&request.programs, &mut found)?;
     let n_found = found.hosts.len();
     if let Some(expected) = request.expect_hosts.filter(|&n| n as usize != n_found) {
         let found = n_found;
@@ -61,7 +60,7 @@ pub(super) async fn set(
     }
     let (mut changes, mut results) = (Vec::new(), Vec::new());
     for host in &found.hosts {
-        let (change, targets) = of_host(host, wish, &own(&patterns, &host.name), &wanted);
+        let (change, targets) = of_host(host, wish, &patterns.on_host(&host.name), &wanted);
         results.extend(targets);
         changes.extend(change.map(|change| (host.name.clone(), change)));
     }

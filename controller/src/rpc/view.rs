@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use rsv_proto::{
+    name::HostName,
     select::{ProgramPattern, Settled},
     time::{duration_to_wire, to_wire},
     wire::{
@@ -14,7 +15,7 @@ use tonic::Status;
 use crate::{
     host::{HostView, Programs, is_connected},
     hub::View,
-    operands::{Kind, concern, settle},
+    operands::{Kind, concern, on_host, settle},
 };
 
 /// A page is closed when it has grown to this size: a quarter of the limit of a message, so that one
@@ -68,6 +69,11 @@ impl Wanted {
             view.hosts.retain(|host| concern(&settled, &host.name));
         }
         Ok(Self(settled))
+    }
+
+    /// Those of a host, as patterns that say nothing of hosts.
+    pub(super) fn on_host(&self, host: &HostName) -> Vec<String> {
+        on_host(&self.0, host)
     }
 
     /// As they are understood.

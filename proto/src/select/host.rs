@@ -77,6 +77,12 @@ impl HostPattern {
             .any(|item| matches_pieces(&item.pieces, name.as_bytes()))
     }
 
+    /// How many names the pattern stands for, when it has no wildcard.
+    pub fn count(&self) -> Option<u64> {
+        let mut counts = self.items.iter().map(Item::count);
+        counts.try_fold(0, |sum: u64, count| Some(sum.saturating_add(count?)))
+    }
+
     /// The names that the pattern stands for, when it has no wildcard: those can be missed by name.
     pub fn literal_names(&self) -> Option<Vec<String>> {
         let mut names = Vec::new();
@@ -141,6 +147,18 @@ impl fmt::Display for Range {
 }
 
 impl Item {
+    fn count(&self) -> Option<u64> {
+        let mut pieces = self.pieces.iter();
+        pieces.try_fold(1, |names: u64, piece| match piece {
+            Piece::Literal(_) => Some(names),
+            Piece::Set(ranges) => {
+                let sizes = ranges.iter().map(|range| range.last - range.first + 1);
+                Some(names.saturating_mul(sizes.fold(0, u64::saturating_add)))
+            }
+            Piece::Any | Piece::One => None,
+        })
+    }
+
     fn expand(&self) -> Option<Vec<String>> {
         let mut names = vec![String::new()];
         for piece in &self.pieces {
@@ -318,6 +336,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_pattern_counts_its_names_without_making_them() {
+        for (text, count) in [
+            ("web1", Some(1)),
+            ("web[01-20,33],db1", Some(22)),
+            ("r[1-3]n[1-4]", Some(12)),
+            ("web*", None),
+            ("web1,db?", None),
+        ] {
+            let pattern: HostPattern = text.parse().unwrap();
+            let made = pattern.literal_names().map(|names| names.len() as u64);
+            assert_eq!((pattern.count(), made), (count, count), "{text}");
+        }
+        let pattern: HostPattern = "a[1-99999][1-99999][1-99999][1-99999]".parse().unwrap();
+        assert_eq!(pattern.count(), Some(u64::MAX));
+    }
 
     #[test]
     fn host_patterns_match_whole_names() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rsv_proto::{
     name::HostName,
+    select::Settled,
     time::{duration_to_wire, to_wire},
     wire::{self, Command, Precondition, event::OperationChanged},
 };
@@ -14,7 +15,7 @@ use crate::{
     audit,
     hub::handle::new_id,
     moment::Moment,
-    operands::of_host,
+    operands::{on_host, read},
     operation::{
         Gate, OnFail, Told, milliseconds,
         wire::{counts, write},
@@ -25,6 +26,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) record: Record,
+    /// Those of the record, read.
+    programs: Vec<Settled>,
     pub(super) operation: Operation,
     /// How many facts have been handed over to be written down.
     pub(super) n_facts: u64,
@@ -45,6 +48,7 @@ impl Entry {
     /// One that is about to be written down.
     pub(super) fn new(record: Record, operation: Operation) -> Self {
         Self {
+            programs: read(&record.programs),
             record,
             operation,
             n_facts: 0,
@@ -118,7 +122,7 @@ impl Entry {
             operation: self.id().to_owned(),
             deadline: Some(to_wire(deadline)),
             action: Some(self.record.action()),
-            programs: of_host(&self.record.programs, host).into_owned(),
+            programs: on_host(&self.programs, host),
             actor: self.record.actor.clone(),
             traceparent: self.record.trace.0.clone(),
             tracestate: self.record.trace.1.clone(),
