@@ -182,6 +182,7 @@ fn a_fleet_measures_what_happens_to_it() {
     eventually("the lost one is counted", || {
         status("connected") == Some(1.0) && status("lost") == Some(1.0)
     });
+    assert_listed(&collector);
     // Nothing that grows without end is an attribute.
     for point in collector.points() {
         for key in point.attributes.keys() {
@@ -209,6 +210,26 @@ events = PROCESS_STATE,PROCESS_COMMUNICATION
 buffer_size = 2
 startsecs = 0
 "#;
+
+/// The page that lists every metric, by its name.
+const PAGE: &str = include_str!("../../deploy/README.md");
+
+/// Nothing is measured that the page does not tell of, by name and with its attributes.
+#[track_caller]
+fn assert_listed(collector: &Collector) {
+    for point in collector.points() {
+        let row = PAGE.lines().find(|line| {
+            let name = format!("`{}`", point.metric);
+            line.starts_with('|') && line.contains(&name)
+        });
+        let row = row.unwrap_or_else(|| panic!("{} is not on the page", point.metric));
+        let of_all = ["rsv.group.name", "rsv.process.name", "rpc.system.name"];
+        for key in point.attributes.keys() {
+            let is_told = of_all.contains(&&**key) || row.contains(&format!("`{key}`"));
+            assert!(is_told, "{key} of {} is not on the page", point.metric);
+        }
+    }
+}
 
 /// An agent in no fleet, and what it measures.
 fn alone(programs: &str) -> (tempfile::TempDir, Collector, Host) {
@@ -292,6 +313,7 @@ fn what_programs_say_write_and_are_not_told_is_counted() {
     eventually("what it misses now, too", || {
         value_of(&collector, dropped, &full) > before
     });
+    assert_listed(&collector);
 }
 
 #[test]
