@@ -24,6 +24,7 @@
 //!   written after the new file exists; when the kill came before that, the noted inode is found
 //!   under `.1`, and the new file begins where that one ends.
 
+mod almanac;
 mod aside;
 mod chain;
 pub(crate) mod command;

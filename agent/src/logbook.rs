@@ -7,13 +7,16 @@
 //! consumer takes them, and holds up nobody. What has been rotated away before it came there is a
 //! [`TailItem::Gap`], never silence.
 //!
-//! `index` says which file holds which numbers, `reader` reads files, `tail` is the stream.
+//! `index` says which file holds which numbers, `times` when they came in, `reader` reads files, `tail` is the
+//! stream.
 
 pub(crate) mod index;
 mod reader;
 mod tail;
+pub(crate) mod times;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::{Stream, future::BoxFuture};
 use rsv_keeper::message::Channel;
@@ -45,6 +48,9 @@ pub enum TailStart {
     Lines(u64),
     /// At the oldest byte that is still there.
     All,
+    /// With what has come in since this moment, and a little before: nothing of it is left out. The first item is
+    /// [`TailItem::Begin`].
+    Since(SystemTime),
     /// Here. A place of another numbering, or one that is gone, begins with a gap.
     From(Cursor),
 }
@@ -67,6 +73,15 @@ pub enum Follow {
 /// One piece of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TailItem {
+    /// Where it begins, when a moment was asked for.
+    Begin {
+        /// The place.
+        at: Cursor,
+        /// Whether it is known when all of what there is came in, as far back as was asked.
+        reaches_back: bool,
+        /// If not, since when it is known; absent: not at all.
+        known_since: Option<SystemTime>,
+    },
     /// Bytes as the program wrote them; never empty, at most [`CHUNK`].
     Chunk {
         /// Where the first of them stands.

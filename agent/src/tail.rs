@@ -6,6 +6,7 @@
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use rsv_keeper::message::Channel;
+use rsv_proto::time::{from_wire, to_wire};
 use rsv_proto::wire::{self, Refusal, delta::Change, tail_response::Event};
 use uuid::Uuid;
 
@@ -104,6 +105,10 @@ fn start(request: &wire::TailRequest) -> Result<TailStart, TailError> {
             offset: cursor.offset,
         }));
     }
+    if let Some(since) = &request.since {
+        let since = from_wire(since).ok_or_else(|| refused("`since` is no moment".to_owned()))?;
+        return Ok(TailStart::Since(since));
+    }
     Ok(match (request.lines, request.bytes) {
         (Some(u64::MAX), _) | (None, Some(u64::MAX)) => TailStart::All,
         (Some(lines), _) => TailStart::Lines(lines),
@@ -174,8 +179,17 @@ fn is_at_rest(process: &wire::ProcessStatus) -> bool {
 }
 
 fn event(item: TailItem) -> Event {
-    use wire::tail_response::{Chunk, Gap};
+    use wire::tail_response::{Begin, Chunk, Gap};
     match item {
+        TailItem::Begin {
+            at,
+            reaches_back,
+            known_since,
+        } => Event::Begin(Begin {
+            at: Some(cursor(at)),
+            reaches_back,
+            known_since: known_since.map(to_wire),
+        }),
         TailItem::Chunk { at, data, live } => Event::Chunk(Chunk {
             at: Some(cursor(at)),
             data,
@@ -243,9 +257,17 @@ mod tests {
         assert_eq!(
             begins(&wire::TailRequest {
                 lines: Some(2),
-                ..bytes
+                ..bytes.clone()
             }),
             TailStart::Lines(2)
+        );
+        let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(5);
+        assert_eq!(
+            begins(&wire::TailRequest {
+                since: Some(to_wire(since)),
+                ..bytes
+            }),
+            TailStart::Since(since)
         );
         let all = wire::TailRequest {
             bytes: Some(u64::MAX),

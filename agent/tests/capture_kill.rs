@@ -142,6 +142,7 @@ fn numbered(capture: &Capture) -> (Vec<u8>, Option<Uuid>) {
             }
             TailItem::Gap { at, bytes, reason } => panic!("{bytes:?} lost at {at:?}: {reason}"),
             TailItem::End(end) => assert_eq!(end, TailEnd::Complete),
+            TailItem::Begin { .. } => panic!("no moment was asked for"),
         }
     }
     (bytes, log_id)

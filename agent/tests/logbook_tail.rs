@@ -198,7 +198,7 @@ fn a_slow_follower_is_told_how_much_it_has_lost() {
                 assert_eq!(at.offset, got.len() as u64 + bytes.unwrap());
                 break usize::try_from(bytes.unwrap()).unwrap();
             }
-            other @ TailItem::End(_) => panic!("{other:?}"),
+            other @ (TailItem::Begin { .. } | TailItem::End(_)) => panic!("{other:?}"),
         }
     };
     assert!(got.len() > 9_000, "the first file was read to its end");

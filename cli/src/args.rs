@@ -7,6 +7,7 @@ mod duration;
 mod events;
 mod global;
 mod hosts;
+mod moment;
 mod rollout;
 mod scripts;
 mod tail;
@@ -24,6 +25,7 @@ pub(crate) use duration::{parse_duration, parse_span};
 pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
+pub(crate) use moment::{Moment, parse_moment};
 pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs, UpdateArgs};
 pub(crate) use scripts::ForScripts;
 pub(crate) use tail::{Prefix, Sources, TailLook};
@@ -342,6 +344,9 @@ pub(crate) struct Tail {
     /// Begin with the last N lines, instead of the last 1600 bytes
     #[arg(long, value_name = "N")]
     pub(crate) lines: Option<u64>,
+    /// Begin with what came into the log since then: 10m ago, or a time such as 14:30
+    #[arg(long, value_name = "DURATION|TIME", value_parser = parse_moment, conflicts_with = "lines")]
+    pub(crate) since: Option<Moment>,
     /// Only lines that match this regular expression; repeatable, one of them has to
     #[arg(long, value_name = "RE")]
     pub(crate) include: Vec<String>,

@@ -286,3 +286,37 @@ fn a_host_that_is_away_when_the_reading_begins_is_joined_when_it_comes() {
         assert!(copy == log, "{host}: all of it, once");
     }
 }
+
+#[test]
+fn output_since_a_moment_is_read_locally_and_from_far_away_and_under_the_next_agent() {
+    let programs = "[program:hello]\ncommand = /bin/sh -c 'echo one; exec sleep 1000'\nautorestart = true\n\
+                    startsecs = 0\nstdout_logfile = {dir}/hello.log\n";
+    let mut fleet = Fleet::start(&["web01"], programs);
+    let host = fleet.host("web01");
+    eventually("it has spoken", || {
+        fs::read_to_string(host.path("hello.log")).is_ok_and(|text| text == "one\n")
+    });
+    let far = ["-H", "web01", "tail", "--since", "1h", "hello"];
+    let local = host.rsv(["tail", "--since", "1h", "hello"]).expect_code(0);
+    assert_eq!(
+        (local.stdout.as_str(), local.stderr.as_str()),
+        ("one\n\n", "")
+    );
+    let read = fleet.rsv(far).expect_code(0);
+    assert_eq!((read.stdout.as_str(), read.stderr.as_str()), ("one\n", ""));
+    let nothing = fleet.rsv(["-H", "web01", "tail", "--since", "2999-01-01", "hello"]);
+    assert_eq!(nothing.expect_code(0).stdout, "");
+    // A kill leaves no word of when it came in, and nothing is left out for that.
+    fleet.host("web01").agent().kill();
+    fleet.host("web01").start();
+    eventually("the next agent is connected", || {
+        let read = fleet.rsv(far);
+        read.code == 0 && read.stdout == "one\n"
+    });
+    let read = fleet.rsv(far);
+    assert!(
+        read.stderr.contains("it is known when output came in"),
+        "{}",
+        read.stderr
+    );
+}

@@ -157,6 +157,7 @@ impl Mover {
             self.empty_pipe(token);
             self.drop_stream(token);
         }
+        self.files.keep_times();
     }
 
     /// Moves what is in a pipe now: after an orderly end of everything nobody else would. A program

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FileType, OFlags};
 
@@ -116,6 +116,20 @@ impl LogFile {
             return None;
         };
         Some(regular.index_to_keep(self.limits))
+    }
+
+    /// Everything in it has come in by now.
+    pub(super) fn note_time(&mut self, now: Instant, wall: SystemTime) {
+        if let Kind::Regular(regular) = &mut self.kind {
+            regular.note_time(self.limits, now, wall);
+        }
+    }
+
+    /// Keeps when its bytes came in.
+    pub(super) fn keep_times(&mut self) {
+        if let Kind::Regular(regular) = &mut self.kind {
+            regular.keep_times(self.limits);
+        }
     }
 
     /// Whether somebody waits for its bytes.

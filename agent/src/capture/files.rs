@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use super::almanac;
 use super::command::LogKey;
 use super::file::{Limits, LogFile};
 use super::ledger::Ledger;
@@ -18,6 +19,7 @@ use super::stream::{FileId, Turn, TurnEnd};
 use super::trouble::{Condition, Reports};
 use super::{CaptureStats, LogSpec, LogTarget};
 use crate::logbook::index::{LogIndex, LogState};
+use crate::logbook::times::Mark;
 use crate::metrics::{LogMetrics, LogNames};
 
 /// Every log and every file.
@@ -91,6 +93,10 @@ impl Files {
             let opened =
                 LogFile::open(&entry.path, limits, ledger.as_deref(), entry.index.as_ref())?;
             entry.index = opened.index().cloned();
+            if let Some(index) = &entry.index {
+                let end = index.progress().end;
+                index.times().note(Mark::new(end, SystemTime::now()));
+            }
             entry.file = Some(opened);
         }
         let file = entry.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
@@ -145,6 +151,7 @@ impl Files {
         let Some(entry) = self.files.get_mut(&known.file) else {
             return Ok(None);
         };
+        let ledger = ledger(&known.spec, &entry.path);
         match &mut entry.file {
             Some(file) => {
                 // Looks at the size, so that what others have done to the file is known.
@@ -152,13 +159,22 @@ impl Files {
                 entry.index = file.index_to_keep().cloned();
             }
             None => {
-                let ledger = ledger(&known.spec, &entry.path);
                 let limits = limits(&known.spec);
                 let former = entry.index.as_ref();
                 entry.index = regular::survey(&entry.path, limits, ledger.as_deref(), former)?;
             }
         }
+        if let (Some(ledger), Some(index)) = (&ledger, &entry.index) {
+            almanac::recall(ledger, index);
+        }
         Ok(entry.index.clone())
+    }
+
+    /// Keeps when the bytes of each open file came in.
+    pub(super) fn keep_times(&mut self) {
+        for (_, file) in self.all_open() {
+            file.keep_times();
+        }
     }
 
     pub(super) fn stats(&self, log: &LogKey) -> Option<CaptureStats> {
@@ -256,6 +272,9 @@ impl Files {
             }
             Some(log) if !log.is_open && !logs.any(|log| log.is_open) => {
                 if let Some(entry) = self.files.get_mut(&id) {
+                    if let Some(file) = &mut entry.file {
+                        file.keep_times();
+                    }
                     entry.file = None;
                 }
             }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::TryRecvError;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -202,6 +202,9 @@ impl Mover {
             now: self.now,
         };
         let turn = stream.serve(&mut tools);
+        if turn.moved > 0 {
+            file.note_time(self.now, SystemTime::now());
+        }
         let is_followed = file.is_followed();
         let is_new_file = file.generation() != generation;
         self.files

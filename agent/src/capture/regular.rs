@@ -5,12 +5,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
+use super::almanac;
 use super::chain;
 use super::file::Limits;
 use super::ledger::{Ledger, Numbering, resolve};
 use crate::logbook::index::{FileKey, LogIndex, LogState, Segment};
+use crate::logbook::times::Mark;
+
+/// How often it is kept when the bytes of a log came in: a kill forgets so much of that, and readers begin a little
+/// earlier.
+const KEEP_TIMES: Duration = Duration::from_secs(60);
 
 /// The state of a log file that is open for writing.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub(super) struct Regular {
     /// Its name has been given away, and no new file could be made yet.
     pub(super) is_homeless: bool,
     pub(super) rotate_after: Option<Instant>,
+    /// When its times are kept next; absent: nothing has come in yet.
+    keep_times_at: Option<Instant>,
 }
 
 /// A log file for reading only, as it is on the disk now; nothing when there is no such file, or one
@@ -73,7 +81,38 @@ impl Regular {
             ledger,
             is_homeless,
             rotate_after,
+            keep_times_at: None,
         })
+    }
+
+    /// Everything in it has come in by now.
+    pub(super) fn note_time(&mut self, limits: Limits, now: Instant, wall: SystemTime) {
+        let mark = Mark::new(self.current.start + self.size, wall);
+        self.index.times().note(mark);
+        let due = *self.keep_times_at.get_or_insert(now + KEEP_TIMES);
+        if now >= due {
+            self.keep_times_at = Some(now + KEEP_TIMES);
+            self.keep_times(limits);
+        }
+    }
+
+    /// Keeps when its bytes came in, for the next agent. That needs their numbers.
+    pub(super) fn keep_times(&mut self, limits: Limits) {
+        let Some(path) = self.ledger_path.clone() else {
+            return;
+        };
+        let is_new = self.index.times().is_new;
+        if !is_new || self.index_is_unkept(limits) {
+            return;
+        }
+        if let Err(error) = almanac::keep(&path, &self.index) {
+            tracing::debug!(path = %self.index.path.display(), %error, "times of a log cannot be kept");
+        }
+    }
+
+    fn index_is_unkept(&mut self, limits: Limits) -> bool {
+        self.index_to_keep(limits);
+        self.ledger.is_none()
     }
 
     /// The index, for somebody who will remember its numbers: from now on they are kept.

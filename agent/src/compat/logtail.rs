@@ -74,7 +74,7 @@ fn bytes(item: TailItem) -> std::future::Ready<Option<Bytes>> {
     std::future::ready(match item {
         TailItem::Chunk { data, .. } => Some(Bytes::from(data)),
         TailItem::Gap { .. } => Some(Bytes::from_static(TRUNCATED)),
-        TailItem::End(_) => None,
+        TailItem::Begin { .. } | TailItem::End(_) => None,
     })
 }
 

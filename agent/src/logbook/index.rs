@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::times::Times;
+
 /// Tells one file from all others that exist at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileKey {
@@ -70,6 +72,7 @@ pub(crate) struct LogIndex {
     pub(crate) path: PathBuf,
     shelf: Mutex<Shelf>,
     progress: Mutex<Told>,
+    times: Mutex<Times>,
 }
 
 /// How far it reaches, and who wants to know: nearly always nobody, and then there is no channel.
@@ -122,6 +125,12 @@ impl LogIndex {
             resume: above,
             reason: shelf.reason(position),
         }
+    }
+
+    /// When its bytes came in.
+    pub(crate) fn times(&self) -> MutexGuard<'_, Times> {
+        // Marks are whole whenever a panic comes, and fewer of them are as good.
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lowest number that can be read.
@@ -206,6 +215,7 @@ impl LogIndex {
             path,
             shelf: Mutex::default(),
             progress,
+            times: Mutex::default(),
         }
     }
 

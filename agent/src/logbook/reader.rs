@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::CHUNK;
 use super::index::{FileKey, LogIndex, Place, Segment};
@@ -15,6 +16,9 @@ use super::index::{FileKey, LogIndex, Place, Segment};
 /// After so many changes of the index during one read, the caller is given a chance to do other
 /// things.
 const ATTEMPTS: usize = 100;
+
+/// What the times of files may be behind the clock.
+const COARSE: Duration = Duration::from_secs(1);
 
 /// Reads one log.
 #[derive(Debug)]
@@ -59,6 +63,23 @@ impl Reader {
             }
         }
         Ok(Piece::Again)
+    }
+
+    /// The first number in a file that was written to since a moment. One that cannot be looked at may have been.
+    pub(super) fn written_since(&self, at: SystemTime) -> u64 {
+        let is_older = |segment: &Segment| {
+            let file = self.open_segment(segment).ok().flatten();
+            let metadata = file.and_then(|opened| opened.file.metadata().ok());
+            let last = metadata.and_then(|metadata| metadata.modified().ok());
+            last.and_then(|last| last.checked_add(COARSE))
+                .is_some_and(|last| last < at)
+        };
+        let segments = self.index.segments();
+        let first = segments.iter().find(|segment| !is_older(segment));
+        first.map_or_else(
+            || self.index.progress().end,
+            |first| first.start.max(first.floor),
+        )
     }
 
     /// Reads on in the open file. Nothing when the position is in another one by now.

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::{Stream, future::BoxFuture};
 use tokio::sync::{oneshot, watch};
 
 use super::index::{LogIndex, LogState, Progress};
 use super::reader::{LineSearch, Piece, Reader};
+use super::times::Since;
 use super::{Cursor, Follow, TailEnd, TailItem, TailStart};
 use crate::capture::command::{Command, Inbox, LogKey, PATIENCE};
 
@@ -215,6 +217,7 @@ impl Place {
             TailStart::Bytes(bytes) => {
                 place.position = place.readable(end.saturating_sub(bytes));
             }
+            TailStart::Since(at) => place.begin_since(at).await?,
             TailStart::Lines(lines) => place.position = place.line_start(end, lines).await?,
             TailStart::From(cursor) if cursor.log_id != place.index.log_id => {
                 place.skip_to(oldest, None, "the bytes are numbered anew");
@@ -225,6 +228,30 @@ impl Place {
             TailStart::From(cursor) => place.position = cursor.offset,
         }
         Ok(place)
+    }
+
+    /// Begins with what has come in since a moment. Where that is not known, the times of files have to do.
+    async fn begin_since(&mut self, at: SystemTime) -> io::Result<()> {
+        let since = self.index.times().since(at);
+        let (begin, reaches_back, known_since) = match since {
+            Since::From(position) => (position, true, None),
+            // Before the first byte there was nothing.
+            Since::Unknown(Some(first)) if first.end == 0 => (0, true, None),
+            Since::Unknown(first) => {
+                let written = self
+                    .on_thread(move |reader| Ok(reader.written_since(at)))
+                    .await?;
+                let begin = first.map_or(written, |first| first.end.min(written));
+                (begin, false, first.and_then(|first| first.moment()))
+            }
+        };
+        self.position = begin.min(self.position);
+        self.ready.push_back(TailItem::Begin {
+            at: self.cursor(),
+            reaches_back,
+            known_since,
+        });
+        Ok(())
     }
 
     /// The nearest place at or after this one that can be read.

@@ -1,11 +1,11 @@
 //! What `events` takes.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
 use clap::Args;
 use rsv_proto::wire::{EventKind, ProcessState};
 
-use super::{parse_span, watch::parse_state};
+use super::{Moment, parse_moment, watch::parse_state};
 
 /// What `events` takes.
 #[derive(Debug, Args)]
@@ -17,9 +17,9 @@ pub(crate) struct EventsArgs {
     /// fatal; several with commas
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub(crate) types: Vec<EventType>,
-    /// Begin with what happened so long ago, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = parse_span, conflicts_with_all = ["from", "lines"])]
-    pub(crate) since: Option<Duration>,
+    /// Begin with what happened since then: 10m ago, or a time such as 14:30
+    #[arg(long, value_name = "DURATION|TIME", value_parser = parse_moment, conflicts_with_all = ["from", "lines"])]
+    pub(crate) since: Option<Moment>,
     /// Begin with the event of this number
     #[arg(long, value_name = "SEQ")]
     pub(crate) from: Option<u64>,

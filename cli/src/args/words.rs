@@ -168,7 +168,9 @@ Examples:
   rsv -H 'web*' pid app";
 
 pub(super) const TAIL: &str = "\
-Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is. One program
+Without -f the last 1600 bytes; -BYTES for another number, -0 for all there is. --since begins
+with what came into the log since then: nothing of that is left out, and a little that is older
+may be with it; where the agent knows the times of a part alone, that is said. One program
 gives its bytes as they are; several give whole lines, each behind its host and program. Bytes
 that are lost to the reader are shown as a gap. With -f a host that is away, or goes away, is said
 and waited for, and its output goes on where it was. --include and --exclude look at whole lines of
@@ -182,6 +184,8 @@ Examples:
   rsv tail -f app
   rsv -H 'web*' tail -f app              all of them, interleaved by line
   rsv -H web01 tail --lines 50 app
+  rsv tail -f --since 10m app            of the last ten minutes, and on
+  rsv -A tail --since 14:30 'web:*'
   rsv -A tail -f 'web:*' --include 'ERROR|WARN' --exclude healthz
   rsv -A tail -f web1:app 'db*:pg' --prefix host --timestamps
   rsv -A tail -f --exit-on-stop batch    until it has ended everywhere

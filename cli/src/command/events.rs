@@ -3,9 +3,9 @@
 //! Each event has a number; a reader that loses the connection goes on after the last one it has seen,
 //! and is told what cannot be had any more.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use rsv_proto::{
     process::{display_name, exit_words, state_word},
     time::{from_wire, local_zone, to_wire},
@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Shows events.
 pub(super) async fn run(invocation: &mut Invocation, args: EventsArgs) -> Result<Exit, Failure> {
     let scope = invocation.scope()?;
-    let mut request = request(&args, SystemTime::now());
+    let mut request = request(&args, &Zoned::now().with_time_zone(local_zone()));
     if let Scope::Fleet(hosts) = &scope {
         request.hosts = Some(hosts.clone());
     }
@@ -140,7 +140,7 @@ async fn again(
     Err(lost)
 }
 
-fn request(args: &EventsArgs, now: SystemTime) -> WatchEventsRequest {
+fn request(args: &EventsArgs, now: &Zoned) -> WatchEventsRequest {
     let mut kinds: Vec<i32> = Vec::new();
     let mut states: Vec<i32> = Vec::new();
     for wanted in &args.types {
@@ -151,10 +151,7 @@ fn request(args: &EventsArgs, now: SystemTime) -> WatchEventsRequest {
     }
     let begin = match (args.from, args.since, args.lines) {
         (Some(seq), ..) => Some(Begin::From(seq)),
-        (None, Some(since), _) => {
-            let at = now.checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
-            Some(Begin::Since(to_wire(at)))
-        }
+        (None, Some(since), _) => Some(Begin::Since(to_wire(since.before(now)))),
         (None, None, Some(n)) => Some(Begin::Latest(n)),
         (None, None, None) if args.follow => Some(Begin::Latest(0)),
         (None, None, None) => None,
@@ -460,13 +457,15 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_what_the_flags_say() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let now = Timestamp::from_second(1000)
+            .unwrap()
+            .to_zoned(TimeZone::UTC);
         let asked = |line: &str| {
             let arguments = Arguments::read(line.split(' ')).unwrap();
             let Some(Verb::Events(args)) = arguments.verb else {
                 panic!("another verb");
             };
-            request(&args, now)
+            request(&args, &now)
         };
         assert_eq!(asked("rsv events").begin, None);
         assert_eq!(asked("rsv events -f").begin, Some(Begin::Latest(0)));
@@ -475,7 +474,7 @@ mod tests {
             Some(Begin::From(17))
         );
         assert_eq!(asked("rsv events --lines 3").begin, Some(Begin::Latest(3)));
-        let since = to_wire(SystemTime::UNIX_EPOCH + Duration::from_secs(940));
+        let since = to_wire(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(940));
         assert_eq!(
             asked("rsv events --since 1m").begin,
             Some(Begin::Since(since))

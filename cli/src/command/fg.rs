@@ -149,8 +149,8 @@ fn show(
             invocation.ui.flush()
         }
         Some(Event::Gap(gap)) => display.gap(&mut invocation.ui, "", "", &gap),
-        // Of hosts of a fleet alone.
-        Some(Event::Away(_) | Event::Back(_)) => Ok(()),
+        // Of hosts of a fleet alone, and of who asks for a moment.
+        Some(Event::Away(_) | Event::Back(_) | Event::Begin(_)) => Ok(()),
         Some(Event::End(_)) | None => {
             *source = None;
             Ok(())

@@ -4,6 +4,7 @@
 //! `places`; `filter`, `order` and `display` decide what is shown and how.
 
 mod away;
+mod begins;
 mod bookmark;
 mod display;
 mod feed;
@@ -21,7 +22,11 @@ pub(super) use {
     filter::Filter,
 };
 
-use rsv_proto::wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End};
+use jiff::Zoned;
+use rsv_proto::{
+    time::{local_zone, to_wire},
+    wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End},
+};
 
 use self::{
     bookmark::Bookmark,
@@ -84,7 +89,7 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
         invocation.ui.flush()?;
     }
     let mut request = request(&wanted, args, None);
-    if wanted.follow && request.lines.is_none() {
+    if wanted.follow && request.lines.is_none() && request.since.is_none() {
         request.bytes = Some(FOLLOW_BYTES);
     }
     let single = wanted.names_one();
@@ -207,6 +212,10 @@ fn request(wanted: &Wanted, args: &Tail, hosts: Option<HostSelection>) -> TailRe
         from: None,
         max_streams: 0,
         until_stopped: args.look.exit_on_stop,
+        since: wanted.since.map(|since| {
+            let now = Zoned::now().with_time_zone(local_zone());
+            to_wire(since.before(&now))
+        }),
     }
 }
 

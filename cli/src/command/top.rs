@@ -110,7 +110,7 @@ impl Top {
                 () = sleep_until(tick) => Turn::Tick,
             };
             let input = match turn {
-                Turn::Closed => return Ok(()),
+                Turn::Closed => Input::Nothing,
                 Turn::Tick => continue,
                 Turn::Terminal(TerminalEvent::Key(key)) if key.kind == KeyEventKind::Press => {
                     Input::Key(key)
@@ -203,6 +203,8 @@ impl Top {
             Ok(Some(Told::Away(away))) => {
                 Input::Output(format!("-- {}, waiting --\n", away.reason).into_bytes())
             }
+            // Nobody asks for a moment here.
+            Ok(Some(Told::Begin(_))) => Input::Nothing,
             Ok(Some(Told::Back(_))) => Input::Output(b"-- back --\n".to_vec()),
             Ok(Some(Told::End(end))) => {
                 self.tail = None;

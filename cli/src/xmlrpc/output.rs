@@ -32,6 +32,13 @@ enum Ended {
 impl Remote {
     /// Begins to read output.
     pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
+        if request.since.is_some() {
+            return Err(
+                Failure::usage("over XML-RPC nothing is known of when output was written").hint(
+                    "leave out --since; an agent's own socket knows it, for its user and root",
+                ),
+            );
+        }
         if request.follow && request.lines.is_some() {
             return Err(Failure::usage(
                 "over XML-RPC what is followed begins with its last 1024 bytes",

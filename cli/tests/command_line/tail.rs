@@ -1,11 +1,16 @@
 //! `tail` over the fleet: whole lines, places, and what is said of hosts.
 
-use rsv_proto::wire::{
-    Cursor, HostState, Refusal, TailResponse,
-    tail_response::{Away, Back, Chunk, End, Event},
+use std::time::{Duration, SystemTime};
+
+use rsv_proto::{
+    time::{from_wire, to_wire},
+    wire::{
+        Cursor, HostState, Refusal, TailResponse,
+        tail_response::{Away, Back, Begin, Chunk, End, Event},
+    },
 };
 
-use crate::{controller::Controller, fake::Answers, fleet::host_status};
+use crate::{agent::Agent, controller::Controller, fake::Answers, fleet::host_status};
 
 fn output(host: &str, data: &str) -> TailResponse {
     said(
@@ -384,4 +389,107 @@ async fn the_end_of_the_programs_can_be_asked_for() {
     assert!(controller.fake.tails().remove(0).until_stopped);
     let ran = controller.rsv("-H web01 tail --exit-on-stop app").await;
     assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
+#[tokio::test]
+async fn output_since_a_moment_says_how_far_back_it_is_known() {
+    let begins = |host, reaches_back, known: Option<u64>| {
+        let known = known.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let begin = Begin {
+            at: None,
+            reaches_back,
+            known_since: known.map(to_wire),
+        };
+        said(host, Event::Begin(begin))
+    };
+    let controller = Controller::with(Answers {
+        tail: vec![
+            begins("web01", true, None),
+            output("web01", "one\n"),
+            begins("web02", false, Some(1_800_000_000)),
+            output("web02", "two\n"),
+            begins("web03", false, None),
+            output("web04", "old agent\n"),
+            output("web04", "again\n"),
+            ended("web01", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-H web* tail -f --since 10m app").await;
+    let expected = "web01 app | one\nweb02 app | two\nweb04 app | old agent\nweb04 app | again\n";
+    assert_eq!(ran.result(), (expected, 0), "{}", ran.err);
+    assert_eq!(
+        ran.err,
+        "-- web02 app: only since 2027-01-15 08:00:00 it is known when output came in; what is from before may be older --\n\
+         -- web03 app: it is not known when this output came in; it may be older --\n\
+         -- web04 app: its agent is too old to know of --since --\n"
+    );
+    let asked = controller.fake.tails().remove(0);
+    let since = asked.since.as_ref().and_then(from_wire).unwrap();
+    let ago = since.elapsed().unwrap().as_secs();
+    assert!((600..660).contains(&ago), "{ago}");
+    assert_eq!((asked.bytes, asked.lines), (None, None));
+}
+
+#[tokio::test]
+async fn a_moment_to_begin_at_is_one_of_the_accepted_forms() {
+    let agent = Agent::with(Answers {
+        tail: vec![ended("", "OK", Refusal::Unspecified)],
+        ..Default::default()
+    });
+    let ran = agent.rsv("tail -f --since 2027-01-15T08:00:00Z app").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let asked = agent.fake.tails().remove(0);
+    assert_eq!(asked.since.map(|since| since.seconds), Some(1_800_000_000));
+    assert_eq!(asked.bytes, None);
+    for (line, words) in [
+        (
+            "tail --since yesterday app",
+            "accepted: so long ago, such as 10m",
+        ),
+        ("tail --since 10m --lines 5 app", "cannot be used with"),
+        (
+            "tail -500 app --since 10m",
+            "-BYTES and --since both say where to begin",
+        ),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), ("", 2), "{line}");
+        assert!(ran.err.contains(words), "{line}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_source_goes_on_at_its_place_and_not_at_the_moment() {
+    let place = || {
+        Some(Cursor {
+            log_id: "l".into(),
+            offset: 40,
+        })
+    };
+    let begin = Begin {
+        at: place(),
+        reaches_back: true,
+        known_since: None,
+    };
+    let agent = Agent::with(Answers {
+        tail: vec![said("", Event::Begin(begin))],
+        tail_from: vec![
+            said(
+                "",
+                Event::Chunk(Chunk {
+                    at: place(),
+                    data: b"new\n".to_vec(),
+                    live: true,
+                }),
+            ),
+            ended("", "OK", Refusal::Unspecified),
+        ],
+        ..Default::default()
+    });
+    let ran = agent.rsv("tail -f --since 10m app").await;
+    assert!(ran.out.ends_with("new\n"), "{ran:?}");
+    let resumed = agent.fake.tails().pop().unwrap();
+    assert_eq!((resumed.from, resumed.since), (place(), None));
 }

@@ -24,6 +24,12 @@ impl Seam {
     pub(super) fn join(&mut self, event: Event) -> Vec<Event> {
         match event {
             Event::Chunk(chunk) => self.chunk(chunk),
+            Event::Begin(begin) => {
+                if begin.at.is_some() {
+                    self.next.clone_from(&begin.at);
+                }
+                vec![Event::Begin(begin)]
+            }
             Event::Gap(gap) => {
                 if gap.at.is_some() {
                     self.next.clone_from(&gap.at);
@@ -108,7 +114,7 @@ mod tests {
             Event::Chunk(c) => String::from_utf8_lossy(&c.data).into_owned(),
             Event::Gap(g) => format!("<{:?} {}>", g.bytes, g.reason),
             Event::End(_) => "end".into(),
-            Event::Away(_) | Event::Back(_) => "link".into(),
+            Event::Away(_) | Event::Back(_) | Event::Begin(_) => "link".into(),
         };
         events.iter().map(word).collect()
     }
@@ -186,7 +192,9 @@ mod tests {
                             prop_assert_eq!(position.unwrap() + g.bytes.unwrap(), at);
                             position = Some(at);
                         }
-                        Event::End(_) | Event::Away(_) | Event::Back(_) => prop_assert!(false),
+                        Event::End(_) | Event::Away(_) | Event::Back(_) | Event::Begin(_) => {
+                            prop_assert!(false);
+                        }
                     }
                 }
             }

@@ -265,7 +265,7 @@ impl Source {
         let mut request = self.request.clone();
         if let Some(cursor) = self.seam.cursor() {
             request.from = Some(cursor.clone());
-            (request.bytes, request.lines) = (None, None);
+            (request.bytes, request.lines, request.since) = (None, None, None);
         } else if self.is_away && is_main_log(&request) {
             // It has no places: what was written meanwhile stays on the host.
             request.bytes = Some(0);

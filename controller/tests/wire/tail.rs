@@ -104,6 +104,7 @@ async fn item(reader: &mut Streaming<TailResponse>) -> String {
         Event::End(end) => format!("<end {} {:?}>", end.reason, end.refusal()),
         Event::Away(_) => "<away>".into(),
         Event::Back(_) => "<back>".into(),
+        Event::Begin(_) => "<begin>".into(),
     };
     format!("{} {}: {words}", item.host, item.program)
 }

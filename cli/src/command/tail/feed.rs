@@ -132,7 +132,7 @@ async fn follow(server: Carrier, mut request: TailRequest, pieces: Pieces) {
                 Some(event) => {
                     if let Some(place) = place_behind(event) {
                         request.from = Some(place);
-                        (request.bytes, request.lines) = (None, None);
+                        (request.bytes, request.lines, request.since) = (None, None, None);
                     }
                     (pause, since) = (PAUSE, Instant::now());
                 }

@@ -144,10 +144,10 @@ impl Places {
         match place {
             Some(place) => {
                 request.from = Some(place.clone());
-                (request.bytes, request.lines) = (None, None);
+                (request.bytes, request.lines, request.since) = (None, None, None);
             }
             None if self.are_quiet_new && request.lines != Some(0) => {
-                (request.bytes, request.lines) = (Some(u64::MAX), None);
+                (request.bytes, request.lines, request.since) = (Some(u64::MAX), None, None);
             }
             None => {}
         }
@@ -187,6 +187,7 @@ pub(super) fn place_behind(event: &Event) -> Option<Cursor> {
             offset: at.offset.saturating_add(chunk.data.len() as u64),
         }),
         Event::Gap(gap) => gap.at.clone(),
+        Event::Begin(begin) => begin.at.clone(),
         Event::End(_) | Event::Away(_) | Event::Back(_) => None,
     }
 }

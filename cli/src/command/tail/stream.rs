@@ -6,9 +6,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rsv_proto::wire::{
-    Channel, Cursor, GetStatusRequest, TailRequest, TailResponse,
-    tail_response::{End, Event},
+use rsv_proto::{
+    time::local_zone,
+    wire::{
+        Channel, Cursor, GetStatusRequest, TailRequest, TailResponse,
+        tail_response::{End, Event},
+    },
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -17,6 +20,7 @@ use tokio::{
 
 use super::{
     away::Away,
+    begins::Begins,
     bookmark::Bookmark,
     display::Display,
     feed::{Feed, LONGEST_PAUSE, PAUSE},
@@ -97,6 +101,7 @@ pub(super) async fn show(
             .as_ref()
             .and_then(|_| signal(SignalKind::terminate()).ok()),
         bookmark,
+        begins: Begins::new(request.since.is_some()),
         ..Shown::default()
     };
     let mut feed = begun(&server, request, &mut shown).await?;
@@ -168,6 +173,7 @@ struct Shown {
     termination: Option<Signal>,
     /// Of these something has been shown since the output was flushed.
     touched: BTreeSet<Source>,
+    begins: Begins,
 }
 
 /// What happens next.
@@ -240,10 +246,13 @@ impl Shown {
         display: &mut Display,
         response: TailResponse,
     ) -> Result<(), Failure> {
+        let source = (response.host.clone(), response.program.clone());
+        if self.places.of(&source).is_some() {
+            self.begins.goes_on(&source);
+        }
         self.places.note(&response);
         if self.bookmark.is_some() {
-            let source = (response.host.clone(), response.program.clone());
-            self.touched.insert(source);
+            self.touched.insert(source.clone());
         }
         let TailResponse {
             host,
@@ -251,6 +260,13 @@ impl Shown {
             event,
         } = response;
         let ui = &mut invocation.ui;
+        let name = source_name(&host, &program);
+        let words = event
+            .as_ref()
+            .and_then(|event| self.begins.words(&source, event, &name, local_zone));
+        if let Some(words) = words {
+            ui.note(&words);
+        }
         match event {
             Some(Event::Chunk(chunk)) => display.chunk(ui, &host, &program, &chunk)?,
             Some(Event::Gap(gap)) => display.gap(ui, &host, &program, &gap)?,
@@ -268,12 +284,11 @@ impl Shown {
                     display.read_all(ui, &host, &program)?;
                 }
                 if !host.is_empty() && !is_clean(&end) {
-                    let source = source_name(&host, &program);
-                    ui.warning(&format!("{source}: {}", why(&end)));
+                    ui.warning(&format!("{name}: {}", why(&end)));
                 }
                 self.ends.push((program, end));
             }
-            Some(Event::Away(_) | Event::Back(_)) | None => {}
+            Some(Event::Begin(_) | Event::Away(_) | Event::Back(_)) | None => {}
         }
         Ok(())
     }

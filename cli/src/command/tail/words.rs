@@ -6,7 +6,10 @@ use rsv_proto::{
     wire::{Channel, HostSelection},
 };
 
-use crate::{args::Tail, error::Failure};
+use crate::{
+    args::{Moment, Tail},
+    error::Failure,
+};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,7 @@ pub(super) struct Wanted {
     /// None: the server's choice.
     pub(super) bytes: Option<u64>,
     pub(super) lines: Option<u64>,
+    pub(super) since: Option<Moment>,
 }
 
 /// What is wrong with the words, as supervisorctl puts it.
@@ -85,6 +89,7 @@ pub(super) fn for_one(args: &Tail) -> Result<Wanted, Complaint> {
         follow,
         bytes,
         lines: args.lines,
+        since: args.since,
     })
 }
 
@@ -121,6 +126,7 @@ pub(super) fn for_many(args: &Tail) -> Result<Wanted, Failure> {
         follow: args.follow,
         bytes,
         lines: args.lines,
+        since: args.since,
     })
 }
 
@@ -139,6 +145,10 @@ pub(super) fn check(args: &Tail) -> Result<(), Failure> {
             "without it the end is that of what there is",
         ),
     ];
+    if args.since.is_some() && args.typed.iter().any(|word| is_bytes(word)) {
+        return Err(Failure::usage("-BYTES and --since both say where to begin")
+            .hint("leave one of them out"));
+    }
     match of_following.into_iter().find(|(is_set, ..)| *is_set) {
         Some((_, flag, why)) if !args.follow => {
             Err(Failure::usage(format!("`{flag}` is for `tail -f`")).hint(why))
@@ -153,6 +163,11 @@ fn split_modifier(words: &[String]) -> (Option<&str>, &[String]) {
         Some((first, rest)) if first.starts_with('-') => (Some(first), rest),
         _ => (None, words),
     }
+}
+
+/// Whether a word is `-BYTES`.
+fn is_bytes(word: &str) -> bool {
+    word.starts_with('-') && bytes_of(word).is_some()
 }
 
 /// `-0` is everything, as supervisorctl has it.
@@ -183,6 +198,7 @@ mod tests {
         Tail {
             follow,
             lines: None,
+            since: None,
             raw: false,
             include: Vec::new(),
             without: Vec::new(),
