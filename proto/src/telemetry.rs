@@ -9,7 +9,15 @@ mod calls;
 mod signal;
 mod told;
 
-use std::{env, fmt, sync::mpsc, thread, time::Duration};
+use std::{
+    env, fmt,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
 
 use opentelemetry::{
     Context, KeyValue,
@@ -48,6 +56,9 @@ pub const SECONDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
+/// Beside the global meter, which does not say whether anybody reads.
+static MEASURED: AtomicBool = AtomicBool::new(false);
+
 /// The exporters of one program.
 pub struct Telemetry {
     service: &'static str,
@@ -81,6 +92,7 @@ impl Telemetry {
         };
         if let Some(metrics) = &metrics {
             opentelemetry::global::set_meter_provider(metrics.clone());
+            MEASURED.store(true, Ordering::Relaxed);
         }
         let is_any = traces.is_some() || metrics.is_some();
         Ok(is_any.then_some(Self {
@@ -175,6 +187,11 @@ fn metrics(resource: Resource) -> Result<SdkMeterProvider, TelemetryError> {
         .with_resource(resource)
         .with_view(many)
         .build())
+}
+
+/// Whether metrics are read at all. What takes time to be put together need not be, when nobody reads it.
+pub fn is_measured() -> bool {
+    MEASURED.load(Ordering::Relaxed)
 }
 
 /// Where this program's metrics are made. Before [`Telemetry::start`], and when no metrics are wanted,

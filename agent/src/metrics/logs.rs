@@ -4,14 +4,18 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 use rsv_keeper::message::Channel;
-use rsv_proto::telemetry::meter;
+use rsv_proto::telemetry::{is_measured, meter};
 
 use super::names;
 use crate::hub::Key;
 
-/// Counters of output.
+/// Counters of output. The capture thread is the one that must not do anything for nobody: without an exporter
+/// there are none.
 #[derive(Clone, Debug)]
-pub(crate) struct LogMetrics {
+pub(crate) struct LogMetrics(Option<Counters>);
+
+#[derive(Clone, Debug)]
+struct Counters {
     io: Counter<u64>,
     dropped: Counter<u64>,
 }
@@ -28,22 +32,29 @@ pub(crate) struct LogNames<'a> {
 impl LogMetrics {
     /// So many bytes have gone into a log.
     pub(crate) fn moved(&self, log: LogNames<'_>, bytes: u64) {
-        if bytes > 0 {
-            self.io.add(bytes, &log.attributes());
+        if let Some(counters) = self.0.as_ref().filter(|_| bytes > 0) {
+            counters.io.add(bytes, &log.attributes());
         }
     }
 
     /// So many records did not get to where they were meant to, beside the log.
     pub(crate) fn dropped(&self, log: LogNames<'_>, reason: &'static str, records: u64) {
-        let mut attributes = log.attributes();
-        attributes.push(KeyValue::new("rsv.drop.reason", reason));
-        self.dropped.add(records, &attributes);
+        if let Some(counters) = &self.0 {
+            let mut attributes = log.attributes();
+            attributes.push(KeyValue::new("rsv.drop.reason", reason));
+            counters.dropped.add(records, &attributes);
+        }
     }
 }
 
 impl Default for LogMetrics {
-    /// The instruments. Without an exporter what is counted goes nowhere.
     fn default() -> Self {
+        Self(is_measured().then(Counters::new))
+    }
+}
+
+impl Counters {
+    fn new() -> Self {
         let meter = meter();
         Self {
             io: meter
