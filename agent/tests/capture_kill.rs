@@ -39,6 +39,9 @@ const BLOCK: u64 = 200;
 /// Tells the test, re-executed, that it is to be the victim.
 const VICTIM: &str = "RSV_TEST_CAPTURE_VICTIM";
 
+/// Tells it that it is to show what it moves.
+const SHOWN: &str = "RSV_TEST_CAPTURE_SHOWN";
+
 #[test]
 fn a_kill_at_any_moment_loses_repeats_and_reorders_nothing() {
     let seed = number_from("RSV_TEST_SEED").unwrap_or_else(any_seed);
@@ -52,7 +55,7 @@ fn a_kill_at_any_moment_loses_repeats_and_reorders_nothing() {
     let log_id = tell_numbers(&rig.capture, rig.directory.path());
     let mut drained = 0;
     for _ in 0..rounds {
-        let victim = Victim::start(rig.directory.path(), &held);
+        let victim = Victim::start(rig.directory.path(), &held, random.below(2) == 0);
         std::thread::sleep(Duration::from_micros(random.below(15_000)));
         let drain = victim.kill();
         if random.below(3) == 0 {
@@ -87,6 +90,9 @@ fn victim_of_the_kills() {
     };
     let socket = io::stderr().as_fd().try_clone_to_owned().unwrap();
     let capture = Capture::start(Socket(socket)).unwrap();
+    if std::env::var_os(SHOWN).is_some() {
+        capture.show_output(Box::new(|_, _, text| assert!(!text.is_empty())));
+    }
     capture
         .open("app", Channel::Stdout, spec(Path::new(&directory)))
         .unwrap();
@@ -167,9 +173,10 @@ struct Victim {
 
 impl Victim {
     /// Returns when it has taken over the pipe.
-    fn start(directory: &Path, pipe: &PipeReader) -> Self {
+    fn start(directory: &Path, pipe: &PipeReader, is_shown: bool) -> Self {
         let (ours, theirs) = packet_pair();
         let process = Command::new(std::env::current_exe().unwrap())
+            .envs(is_shown.then_some((SHOWN, "1")))
             .args(["--exact", "victim_of_the_kills", "--nocapture", "--quiet"])
             .env(VICTIM, directory)
             .stdin(Stdio::from(OwnedFd::from(pipe.try_clone().unwrap())))

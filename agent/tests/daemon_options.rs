@@ -334,7 +334,8 @@ fn names(directory: &Path, beginning: &str) -> Vec<String> {
 fn the_command_line_beats_the_file_in_the_foreground() {
     let directory = contradicted(&format!(
         "[program:a]\n{LIMITS}[program:b]\nstartsecs=0\n\
-         command=/bin/sh -c 'printf \"\\033[1mbold\\033[0m\\n\"; seq 1000; seq 1000; exec sleep 600'\n"
+         command=/bin/sh -c 'printf \"\\033[1mbold\\033[0m\\n\"; seq 1000; seq 1000; exec sleep 600'\n\
+         [program:c]\ncommand=/bin/sleep 600\nstartsecs=0\n"
     ));
     let at = directory.path().to_owned();
     let arguments = [
@@ -391,6 +392,8 @@ fn the_command_line_beats_the_file_in_the_foreground() {
     });
     assert!(fs::read_to_string(&log).unwrap().starts_with("bold\n1\n"));
     eventually("the main log is rotated, and the oldest goes", || {
+        agent.call("stopProcess", &["c"]);
+        agent.call("startProcess", &["c"]);
         names(&at, "cli.log") == ["cli.log", "cli.log.1", "cli.log.2"]
     });
     // An orderly end, after which old automatic logs would be removed.
