@@ -235,18 +235,20 @@ mod tests {
     #[test]
     fn output_that_waits_is_bounded_and_leaves_room_for_lines() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("pipe");
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        // Nobody reads: whatever is written after the first 64 KiB hangs.
-        let _both = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .unwrap();
         for size in [1, 100_000] {
-            let file = LogFile::open(&path, 0, 0).unwrap();
-            let sink = Sink::start("test-hung", file).unwrap();
+            let path = directory.path().join(size.to_string());
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            // Nobody reads: what is written hangs as soon as the pipe is full.
+            let both = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .unwrap();
+            let sink = Sink::start("test-hung", LogFile::open(&path, 0, 0).unwrap()).unwrap();
             sink.offer(&"x".repeat(128 * 1024));
+            while rustix::io::ioctl_fionread(&both).unwrap() < 4096 {
+                thread::yield_now();
+            }
             for _ in 0..2 * QUEUE {
                 sink.offer_output(&"x".repeat(size));
             }
