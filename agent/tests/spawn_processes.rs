@@ -36,7 +36,7 @@ async fn said(rig: &Rig, options: &str, script: &str, environment: &[(&str, &str
     .unwrap();
     let at = rig.directory.path().display();
     let text = format!(
-        "[supervisord]\nchildlogdir={at}\n[program:app]\ncommand=/bin/sh {at}/say.sh\n\
+        "[supervisord]\nchildlogdir={at}\npidfile={at}/s.pid\n[program:app]\ncommand=/bin/sh {at}/say.sh\n\
          startsecs=0\nredirect_stderr=true\nstdout_logfile={at}/app.log\n{options}"
     );
     let agent = rig.agent(programs(&text, environment)).await;
