@@ -105,6 +105,7 @@ On this machine one line for each program: name, state, description.
 
 On the fleet the first line answers \"is it fine?\"; then problems, then the rest. A host that
 cannot be reached is always listed, with its age and what was last known of its programs.
+What is down because it is disabled or its host drained is counted there, and is no problem.
 
 Examples:
   rsv status                     every program of this machine

@@ -9,7 +9,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use rsv_proto::{
     process::{description, display_name, hold_words, state_word},
     time::{age, from_wire, local_zone},
-    wire::{GetStatusRequest, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus},
+    wire::{
+        GetStatusRequest, Hold, HostSelection, HostState, HostStatus, ProcessState, ProcessStatus,
+    },
 };
 
 use super::{is_down, is_reachable, named_nowhere, only, report, wide};
@@ -172,7 +174,6 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     let in_trouble = programs.iter().filter(|p| is_in_trouble(p)).count();
     let cannot_log = programs.iter().filter(|p| !p.log_trouble.is_empty());
     let cannot_log = cannot_log.count();
-    let moving = programs.iter().filter(|p| is_moving(p.state())).count();
     let mut problems = Vec::new();
     if unreachable > 0 {
         problems.push(format!("{} unreachable", count(unreachable, "host")));
@@ -189,6 +190,7 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
         problems.push(format!("{programs} with log trouble"));
     }
     if !problems.is_empty() {
+        problems.extend(held_back(&programs));
         return (format!("PROBLEMS: {}", problems.join(", ")), false);
     }
     let subject = format!(
@@ -196,12 +198,37 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
         count(hosts.len(), "host"),
         count(programs.len(), "program")
     );
-    let state = match (programs.len(), moving) {
-        (0, _) => String::new(),
-        (_, 0) => ": all running".to_owned(),
-        (all, moving) => format!(": {} running, {moving} changing", all - moving),
-    };
-    (format!("{subject}{state}"), true)
+    (format!("{subject}{}", standing(&programs)), true)
+}
+
+/// How far programs run that give no trouble.
+fn standing(programs: &[&ProcessStatus]) -> String {
+    let held = held_back(programs);
+    let moving = programs.iter().filter(|p| is_moving(p.state())).count();
+    let moving = (moving > 0).then(|| format!("{moving} changing"));
+    let others: Vec<String> = moving.into_iter().chain(held).collect();
+    if programs.is_empty() {
+        return String::new();
+    }
+    if others.is_empty() {
+        return ": all running".to_owned();
+    }
+    let up = |p: &&&ProcessStatus| p.state() == ProcessState::Running;
+    let up = programs.iter().filter(up).count();
+    format!(": {up} running, {}", others.join(", "))
+}
+
+/// How many programs are down because somebody wants it so, by what holds them.
+fn held_back(programs: &[&ProcessStatus]) -> Vec<String> {
+    let down = programs.iter().filter(|p| is_trouble(p.state()));
+    let (of_hosts, own): (Vec<&Hold>, Vec<&Hold>) = down
+        .filter_map(|program| program.hold.as_ref())
+        .partition(|hold| hold.whole_host);
+    [(own.len(), "disabled"), (of_hosts.len(), "drained")]
+        .into_iter()
+        .filter(|(held, _)| *held > 0)
+        .map(|(held, word)| format!("{held} {word}"))
+        .collect()
 }
 
 /// Down, or trying in vain.

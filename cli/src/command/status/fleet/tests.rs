@@ -135,6 +135,49 @@ fn a_program_that_runs_and_cannot_log_is_a_problem() {
     assert_eq!(exit_of(&hosts, false) as u8, 0);
 }
 
+fn held(mut program: ProcessStatus, whole_host: bool) -> ProcessStatus {
+    program.hold = Some(Hold {
+        actor: "operator/ada".into(),
+        whole_host,
+        ..Default::default()
+    });
+    program
+}
+
+#[test]
+fn what_is_held_back_is_no_trouble_and_does_not_run() {
+    let stopped = |name: &str| program(name, ProcessState::Stopped);
+    let drained = vec![held(stopped("app"), true), held(stopped("side"), true)];
+    let mut hosts = vec![host("db01", HostState::Draining, 0, drained)];
+    insta::assert_snapshot!(page(&hosts, Fold::Auto), @r"
+    1 host, 2 programs: 0 running, 2 drained
+    HOST  PROGRAM  STATE    DESCRIPTION
+    db01  app      STOPPED  Not started; host drained by operator/ada
+    db01  side     STOPPED  Not started; host drained by operator/ada
+    ");
+    assert_eq!(exit_of(&hosts, false), Exit::NotAllUp);
+
+    let disabled = vec![
+        held(stopped("app"), false),
+        program("side", ProcessState::Running),
+        held(program("tick", ProcessState::Stopping), false),
+    ];
+    hosts.push(host("web01", HostState::Connected, 0, disabled));
+    assert_eq!(
+        headline(&hosts),
+        (
+            "2 hosts, 5 programs: 1 running, 1 changing, 1 disabled, 2 drained".to_owned(),
+            true
+        )
+    );
+
+    hosts.push(host("web02", HostState::Connected, 0, vec![stopped("app")]));
+    assert_eq!(
+        headline(&hosts).0,
+        "PROBLEMS: 1 of 6 programs not running, 1 disabled, 2 drained"
+    );
+}
+
 #[test]
 fn hosts_that_agree_share_a_line_when_asked() {
     insta::assert_snapshot!(page(&troubled(), Fold::Always), @r"
