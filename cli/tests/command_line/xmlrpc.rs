@@ -224,3 +224,46 @@ async fn the_agents_own_socket_comes_first_and_the_server_is_what_is_left() {
     agent.rsv("status").await;
     assert_eq!(remote.asked(), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_get_one_object_over_xmlrpc_too() {
+    let remote = Remote::tcp("", supervisor).await;
+    for line in [
+        "status",
+        "start up",
+        "stop up",
+        "restart up",
+        "signal HUP up",
+        "pid up",
+        "tail up",
+        "clear up",
+        "maintail",
+        "reread",
+        "update",
+        "add up",
+        "remove up",
+        "avail",
+        "reload",
+        "version",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let words = ["-s", &remote.url, "-o", "json"];
+        let words = words.into_iter().chain(line.split(' '));
+        let ran = run(rsv(home.path()), words).await;
+        let told: serde_json::Value = serde_json::from_str(&ran.out)
+            .unwrap_or_else(|error| panic!("{line}: {error}: {ran:?}"));
+        let verb = line.split(' ').next().unwrap();
+        assert_eq!(told["schema"], format!("rsv/{verb}/v1"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_is_nothing_that_a_supervisor_knows_of() {
+    let remote = Remote::tcp("", supervisor).await;
+    let home = tempfile::tempdir().unwrap();
+    let words = ["-s", &remote.url, "tail", "--since", "10m", "up"];
+    let ran = run(rsv(home.path()), words).await;
+    assert_eq!(ran.result(), ("", 2), "{}", ran.err);
+    let words = "over XML-RPC nothing is known of when output was written";
+    assert!(ran.err.contains(words), "{}", ran.err);
+}
