@@ -98,6 +98,8 @@ pub enum Change {
     Epoch(HostName, u64),
     /// Something has happened to a program of a host.
     Happened(HostName, What),
+    /// The programs of a host are known again as a whole.
+    Seen(HostName),
     /// Something that a person should look at: this host, and why.
     Suspicious(HostName, String),
 }
@@ -372,9 +374,10 @@ impl Fleet {
         };
         match verdict {
             Verdict::Fine => Vec::new(),
-            Verdict::News(news) => {
-                let told = |what| Change::Happened(host.clone(), what);
-                news.into_iter().map(told).collect()
+            Verdict::News(news) => happened(&host, news).collect(),
+            Verdict::Whole(news) => {
+                let seen = Change::Seen(host.clone());
+                happened(&host, news).chain([seen]).collect()
             }
             Verdict::Resync(reason) => vec![Change::Tell(id, Order::Resync(Resync { reason }))],
             Verdict::Broken(reason) => {
@@ -449,6 +452,11 @@ impl Fleet {
         }
         changes
     }
+}
+
+fn happened(host: &HostName, news: Vec<What>) -> impl Iterator<Item = Change> {
+    news.into_iter()
+        .map(|what| Change::Happened(host.clone(), what))
 }
 
 fn dismiss(id: SessionId, reason: &str, pause: Duration) -> Vec<Change> {

@@ -369,6 +369,7 @@ impl Hub {
                     self.happened(now, Some(&host), what);
                     self.operations.changed(now, &self.fleet, &host);
                 }
+                Change::Seen(host) => self.operations.changed(now, &self.fleet, &host),
                 Change::Obeys(host, generation) => self.obeyed(&host, generation),
                 Change::Epoch(host, epoch) => self.remember(host, epoch),
                 Change::Suspicious(host, reason) => {

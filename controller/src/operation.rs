@@ -131,8 +131,8 @@ pub struct Operation {
     timers: BTreeSet<(Duration, HostName)>,
     /// Asked or looked at.
     flying: BTreeSet<HostName>,
-    /// Some host of the latest batch may not be asked while so much is down.
-    is_held: bool,
+    /// Some host of the latest batch may not be asked while so much is down: why, for people.
+    held: Option<String>,
     /// When this process took it over from the store; absent: it was begun here.
     restored: Option<Duration>,
     /// Those who will not be asked any more have ended.
@@ -201,7 +201,7 @@ impl Operation {
             elapsed: None,
             timers: BTreeSet::new(),
             flying: BTreeSet::new(),
-            is_held: false,
+            held: None,
             restored: None,
             facts: Vec::new(),
             plan,
@@ -336,7 +336,7 @@ impl Operation {
 
     /// Whether anything about this host matters to it now.
     pub fn concerns(&self, host: &HostName) -> bool {
-        self.is_held
+        self.held.is_some()
             || self.parts.get(host).is_some_and(|part| {
                 !matches!(part.stage, Stage::Ended)
                     && part.batch.is_some_and(|batch| batch < self.begun)
@@ -345,7 +345,12 @@ impl Operation {
 
     /// Whether some host waits only because too much is down.
     pub fn is_held(&self) -> bool {
-        self.is_held
+        self.held.is_some()
+    }
+
+    /// Why some host waits although it could be asked; absent: none does.
+    pub fn held(&self) -> Option<&str> {
+        self.held.as_deref()
     }
 
     /// The programs of a host; absent: not known, or not of this operation.

@@ -53,7 +53,8 @@ pub(crate) struct RolloutArgs {
     /// What happens then [default: abort]
     #[arg(long, value_name = "abort|pause|continue|rollback", hide_possible_values = true, value_enum, help_heading = ROLLOUT)]
     pub(crate) on_fail: Option<OnFailArg>,
-    /// Begin with no host while a program is down on so many
+    /// Begin with no host while a program is down on so many; who waits longer than --deadline for what
+    /// nobody brings up expires
     #[arg(long, value_name = "K", help_heading = ROLLOUT)]
     pub(crate) at_most_k_down: Option<u32>,
     /// Which hosts come first [default: name]

@@ -171,6 +171,7 @@ fn words(changes: &[Change]) -> Vec<String> {
         }
         Change::Happened(_, What::Removed(removed)) => format!("{} removed", removed.name),
         Change::Happened(_, other) => format!("{other:?}"),
+        Change::Seen(_) => "seen".into(),
     };
     changes.iter().map(word).collect()
 }
@@ -304,7 +305,8 @@ fn changes_are_taken_in_order_and_a_gap_asks_for_everything() {
 fn what_changes_is_told_and_what_was_missed_is_told_as_one_step() {
     let mut story = Story::new();
     story.attach(1, 1, "i");
-    assert!(story.snapshot(1, 1, 3, &["a", "b"]).is_empty(), "no news");
+    let first = story.snapshot(1, 1, 3, &["a", "b"]);
+    assert_eq!(words(&first), ["seen"], "no news");
     assert_eq!(words(&story.delta(1, 1, 4, "a")), ["a Running -> Stopped"]);
     assert!(story.delta(1, 1, 5, "a").is_empty(), "the same again");
     assert_eq!(
@@ -315,7 +317,11 @@ fn what_changes_is_told_and_what_was_missed_is_told_as_one_step() {
     story.attach(2, 2, "j");
     let mut changes = words(&story.snapshot(2, 2, 1, &["a"]));
     changes.sort();
-    assert_eq!(changes, ["a Stopped -> Running", "b removed", "c removed"]);
+    let news = ["a Stopped -> Running", "b removed", "c removed"];
+    assert_eq!(changes, [&news[..], &["seen"]].concat());
+    story.attach(3, 3, "k");
+    let again = story.snapshot(3, 3, 1, &["a"]);
+    assert_eq!(words(&again), ["seen"], "the same is known to be so again");
 }
 
 #[test]
@@ -334,7 +340,7 @@ fn a_state_that_is_not_what_its_digest_says_is_asked_for_again() {
     };
     assert_eq!(words(&story.say(1, chunk(right ^ 1))), ["1 resync"]);
     assert!(story.view().programs.is_none(), "a wrong one is not shown");
-    assert!(story.say(1, chunk(right)).is_empty());
+    assert_eq!(words(&story.say(1, chunk(right))), ["seen"]);
     assert_eq!(story.programs(), ["a Running"]);
 
     story.delta(1, 1, 4, "a");

@@ -32,6 +32,8 @@ pub enum Verdict {
     Fine,
     /// Nothing more; this has happened to its programs.
     News(Vec<What>),
+    /// Nothing more: the picture is whole, and this has happened since the one before.
+    Whole(Vec<What>),
     /// The controller's picture is broken: a full snapshot is needed, for this reason.
     Resync(String),
     /// The session cannot go on, for this reason.
@@ -111,7 +113,7 @@ impl Host {
             programs: Arc::new(programs),
             digest,
         });
-        Verdict::of(news.unwrap_or_default())
+        Verdict::Whole(news.unwrap_or_default())
     }
 
     /// Takes a change.

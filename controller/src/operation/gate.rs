@@ -125,28 +125,35 @@ impl Operation {
         let Some(share) = self.parts.get(host) else {
             return;
         };
-        let detail = match &share.stage {
+        let (outcome, detail) = match &share.stage {
             Stage::Waiting | Stage::Ended => return,
             Stage::Soaking { .. } => {
                 self.look(now, host, world);
                 return self.judge(now, host, world);
             }
-            Stage::Away(_) => {
-                let reason = world.unreachable(host);
-                reason.unwrap_or_else(|| "it could not be asked in time".into())
-            }
+            Stage::Stuck(_) => self.stuck(host, world),
             Stage::Asked {
                 lost: Some(reason), ..
-            } => format!("{reason}; it may have begun"),
+            } => (Outcome::Unreachable, format!("{reason}; it may have begun")),
             Stage::Asked {
                 since, lost: None, ..
             } => {
                 let shown = humantime::format_duration(rounded(now.since(*since)));
-                format!("no answer within {shown}")
+                (Outcome::Unreachable, format!("no answer within {shown}"))
             }
         };
-        let rows = self.plan.parts[share.part].all(Outcome::Unreachable, &detail);
+        let rows = self.plan.parts[share.part].all(outcome, &detail);
         self.note(now, What::Ended(host.clone(), rows));
+    }
+
+    /// What becomes of a host that could not be asked in time.
+    fn stuck(&self, host: &HostName, world: &impl World) -> (Outcome, String) {
+        const LATE: &str = "it could not be asked in time";
+        match (world.unreachable(host), &self.held) {
+            (Some(reason), _) => (Outcome::Unreachable, reason),
+            (None, Some(held)) => (Outcome::Expired, format!("{LATE}: {held}")),
+            (None, None) => (Outcome::Expired, LATE.to_owned()),
+        }
     }
 }
 

@@ -25,8 +25,9 @@ pub(super) struct Standing {
 pub(super) enum Stage {
     /// Its turn has not come, or there is no room for it.
     Waiting,
-    /// Its turn has come at this tick, and it has no session.
-    Away(Duration),
+    /// Its turn has come at this tick, and it cannot be asked: it has no session, or too much is down that
+    /// nobody is acting on.
+    Stuck(Duration),
     Asked {
         since: Duration,
         /// The same on people's clock.
@@ -186,7 +187,7 @@ impl Operation {
         let returned = self.restored.map_or(Duration::ZERO, |at| at + RETURN);
         match &self.parts.get(host)?.stage {
             Stage::Waiting | Stage::Ended => None,
-            Stage::Away(since) => Some(*since + deadline),
+            Stage::Stuck(since) => Some(*since + deadline),
             Stage::Asked { since, lost, .. } => {
                 let late = *since + self.wait();
                 let due = match lost {

@@ -7,16 +7,41 @@ use rsv_proto::{name::HostName, wire::Outcome};
 use super::{Condition, OnFail, Operation, Phase, Program, What, Why, World, state::Stage};
 use crate::moment::Moment;
 
+/// The most hosts that are named as being in the way.
+const NAMED: usize = 3;
+
 /// How many more may go down.
 struct Room {
     limit: usize,
-    down: HashMap<Program, BTreeSet<HostName>>,
+    down: HashMap<Program, Down>,
 }
+
+/// Where a program is down, or may be.
+struct Down {
+    hosts: BTreeSet<HostName>,
+    /// Another operation is acting on it somewhere.
+    is_acted_on: bool,
+}
+
+/// What came of a host's turn.
+enum Turn {
+    Asked,
+    Away,
+    Held(Held),
+}
+
+/// Why a host is not asked although it could be.
+struct Held {
+    /// For people.
+    reason: String,
+    is_acted_on: bool,
+}
+
 impl Operation {
     /// Does what can be done now.
     pub(super) fn advance(&mut self, now: Moment, world: &impl World, asks: &mut Vec<HostName>) {
         loop {
-            self.is_held = false;
+            self.held = None;
             match &self.phase {
                 Phase::Over(_) => return,
                 Phase::Stopping(..) => {
@@ -32,7 +57,7 @@ impl Operation {
                         return;
                     }
                 }
-                Phase::Paused(_) => return self.forget_the_away(),
+                Phase::Paused(_) => return self.forget_the_stuck(),
                 Phase::Going => {
                     if self.is_enough(now) {
                         continue;
@@ -96,13 +121,13 @@ impl Operation {
     /// Whether a host has not been asked.
     fn waits(&self, host: &HostName) -> bool {
         let stage = self.parts.get(host).map(|standing| &standing.stage);
-        matches!(stage, Some(Stage::Waiting | Stage::Away(_)))
+        matches!(stage, Some(Stage::Waiting | Stage::Stuck(_)))
     }
 
     /// While it is paused nobody's turn passes.
-    fn forget_the_away(&mut self) {
+    fn forget_the_stuck(&mut self) {
         for host in self.queue.clone() {
-            if matches!(self.stage_mut(&host), Some(Stage::Away(_))) {
+            if matches!(self.stage_mut(&host), Some(Stage::Stuck(_))) {
                 self.put(&host, Stage::Waiting);
             }
         }
@@ -116,42 +141,61 @@ impl Operation {
             return;
         }
         let mut room = self.room(world);
+        let mut held = Vec::new();
         for host in waiting {
             match self.turn(now, &host, world, room.as_mut()) {
-                true => asks.push(host),
-                false => self.queue.push(host),
+                Turn::Asked => {
+                    asks.push(host);
+                    continue;
+                }
+                Turn::Away => self.set_stuck(now, &host, true),
+                Turn::Held(why) => held.push((host.clone(), why)),
             }
+            self.queue.push(host);
+        }
+        self.hold(now, held);
+    }
+
+    /// Their turn does not pass while somebody is acting on what is in their way: that ends by itself.
+    fn hold(&mut self, now: Moment, held: Vec<(HostName, Held)>) {
+        for (host, why) in held {
+            let is_stuck = self.flying.is_empty() && !why.is_acted_on;
+            self.set_stuck(now, &host, is_stuck);
+            self.held.get_or_insert(why.reason);
         }
     }
 
-    /// Whether a host whose turn it is can be asked now, and was noted to be.
+    fn set_stuck(&mut self, now: Moment, host: &HostName, is_stuck: bool) {
+        let was_stuck = matches!(self.stage_mut(host), Some(Stage::Stuck(_)));
+        match is_stuck {
+            true if !was_stuck => self.put(host, Stage::Stuck(now.tick)),
+            false if was_stuck => self.put(host, Stage::Waiting),
+            _ => {}
+        }
+    }
+
+    /// Asks a host whose turn it is, if it can be.
     fn turn(
         &mut self,
         now: Moment,
         host: &HostName,
         world: &impl World,
         room: Option<&mut Room>,
-    ) -> bool {
-        let is_away = matches!(self.stage_mut(host), Some(Stage::Away(_)));
+    ) -> Turn {
         if world.unreachable(host).is_some() {
-            if !is_away {
-                self.put(host, Stage::Away(now.tick));
-            }
-            return false;
+            return Turn::Away;
         }
         let is_alone = self.flying.is_empty();
-        if let Some(room) = room
-            && !room.take(host, self.programs(host), is_alone)
-        {
-            self.is_held = true;
-            // Its turn does not pass while others are in the way.
-            if is_away {
-                self.put(host, Stage::Waiting);
+        let taken = room.map_or(Ok(()), |room| {
+            room.take(host, self.programs(host), is_alone)
+        });
+        match taken {
+            Ok(()) => {
+                self.note(now, What::Asked(host.clone()));
+                Turn::Asked
             }
-            return false;
+            Err(held) => Turn::Held(held),
         }
-        self.note(now, What::Asked(host.clone()));
-        true
     }
 
     /// What is down, if that is limited.
@@ -160,7 +204,7 @@ impl Operation {
         if !self.plan.deed.takes_down() {
             return None;
         }
-        let mut down: HashMap<Program, BTreeSet<HostName>> = HashMap::new();
+        let mut down: HashMap<Program, Down> = HashMap::new();
         for part in &self.plan.parts {
             let stage = self.parts.get(&part.host).map(|share| &share.stage);
             let is_asked = matches!(stage, Some(Stage::Asked { .. }));
@@ -168,12 +212,12 @@ impl Operation {
                 let down = match down.get_mut(program) {
                     Some(down) => down,
                     None => {
-                        let others = world.acted_on(program).into_iter().collect();
+                        let others = Down::of(world.acted_on(program));
                         down.entry(program.clone()).or_insert(others)
                     }
                 };
                 if is_asked || world.condition(&part.host, program) != Condition::Up {
-                    down.insert(part.host.clone());
+                    down.hosts.insert(part.host.clone());
                 }
             }
         }
@@ -183,22 +227,63 @@ impl Operation {
 
 impl Room {
     /// Whether a host may be asked; then it counts as down.
-    fn take(&mut self, host: &HostName, programs: Option<&[Program]>, is_alone: bool) -> bool {
+    fn take(
+        &mut self,
+        host: &HostName,
+        programs: Option<&[Program]>,
+        is_alone: bool,
+    ) -> Result<(), Held> {
         // What cannot be counted is done alone.
         let Some(programs) = programs else {
-            return is_alone;
+            return match is_alone {
+                true => Ok(()),
+                false => Err(Held {
+                    reason: "one host after the other: what it takes down is not known before"
+                        .into(),
+                    is_acted_on: true,
+                }),
+            };
         };
-        let fits = |program: &Program| {
-            let down = self.down.get(program);
-            down.is_none_or(|down| down.contains(host) || down.len() < self.limit)
-        };
-        let fits = programs.iter().all(fits);
-        if fits {
-            for program in programs {
-                let down = self.down.entry(program.clone()).or_default();
-                down.insert(host.clone());
-            }
+        let limit = self.limit;
+        let is_full = |down: &&Down| !down.hosts.contains(host) && down.hosts.len() >= limit;
+        let full = programs.iter().find_map(|program| {
+            let down = self.down.get(program).filter(is_full)?;
+            Some(down.held(program, limit))
+        });
+        if let Some(held) = full {
+            return Err(held);
         }
-        fits
+        for program in programs {
+            let down = self.down.entry(program.clone());
+            let down = down.or_insert_with(|| Down::of(Vec::new()));
+            down.hosts.insert(host.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Down {
+    fn of(others: Vec<HostName>) -> Self {
+        Self {
+            is_acted_on: !others.is_empty(),
+            hosts: others.into_iter().collect(),
+        }
+    }
+
+    fn held(&self, program: &Program, limit: usize) -> Held {
+        let mut named: Vec<&str> = self.hosts.iter().map(HostName::as_str).collect();
+        let more = named.len().saturating_sub(NAMED);
+        named.truncate(NAMED);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Held {
+            reason: format!(
+                "{program} is not known to be RUNNING on {}{more}, and may be down on {limit} at most",
+                named.join(", ")
+            ),
+            is_acted_on: self.is_acted_on,
+        }
     }
 }

@@ -10,7 +10,7 @@ use rsv_proto::{
 };
 use tokio::sync::watch;
 
-use super::{Brief, Deed, Operation, Part, Plan, Record, Rollout, state};
+use super::{Brief, Deed, Operation, Part, Phase, Plan, Record, Rollout, state};
 use crate::{
     audit,
     hub::handle::new_id,
@@ -135,6 +135,10 @@ impl Entry {
     pub(super) fn info(&self) -> wire::Operation {
         let operation = &self.operation;
         let (state, reason) = state(operation.phase());
+        let reason = match (operation.phase(), operation.held()) {
+            (Phase::Going, Some(held)) => format!("waits: {held}"),
+            _ => reason,
+        };
         let (batch, batches) = operation.batch();
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         wire::Operation {

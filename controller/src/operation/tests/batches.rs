@@ -152,3 +152,72 @@ fn a_stop_that_would_keep_too_many_down_is_refused() {
     stop.parts.pop();
     assert_eq!(stop.check(), Ok(()));
 }
+
+/// Two hosts of which one is down, and of a program only one may be.
+fn held() -> Story {
+    let guarded = Rollout {
+        at_most_down: NonZeroU32::new(1),
+        ..rollout(2)
+    };
+    let mut plan = plan(&["a", "b"], guarded);
+    plan.parts[1].away = Some("silent".into());
+    let fleet = Fleet {
+        away: [name("b")].into(),
+        ..Fleet::default()
+    };
+    Story::begin_in(fleet, plan)
+}
+
+#[test]
+fn who_waits_for_what_nobody_brings_up_says_so_and_expires_at_its_deadline() {
+    let mut story = held();
+    let why = "app is not known to be RUNNING on b, and may be down on 1 at most";
+    assert_eq!(story.operation.held(), Some(why));
+    assert_eq!(story.operation.deadline(), Some(at(30).tick));
+    story.wait(30);
+    assert_eq!(story.asked(), "");
+    assert_eq!(story.outcomes(), ["b app Unreachable", "a app Expired"]);
+    let late = format!("it could not be asked in time: {why}");
+    assert_eq!(story.detail("a"), late);
+    assert_eq!(*story.operation.phase(), Phase::Over(None));
+}
+
+#[test]
+fn who_waits_for_what_is_down_is_asked_as_soon_as_it_is_seen_to_be_up() {
+    let mut story = held();
+    story.fleet.unseen.insert(name("b"));
+    story.wait(5);
+    story.comes_back("b");
+    assert_eq!(
+        story.asked(),
+        "",
+        "it is there, and its programs are not known yet"
+    );
+    story.fleet.unseen.clear();
+    story.feed(Input::Changed(name("b")));
+    assert_eq!(story.asked(), "a");
+    assert_eq!(story.operation.held(), None);
+}
+
+#[test]
+fn who_failed_and_stays_down_does_not_hold_the_others_for_ever() {
+    let guarded = Rollout {
+        at_most_down: NonZeroU32::new(1),
+        on_fail: OnFail::Continue,
+        ..rollout(3)
+    };
+    let mut story = Story::begin(plan(&["a", "b", "c"], guarded));
+    story.wait(40);
+    assert_eq!(
+        story.outcomes(),
+        [""; 0],
+        "a is under way: their turn does not pass"
+    );
+    story.fleet.down.insert(name("a"), "FATAL");
+    story.answer("a", Outcome::Failed);
+    story.wait(29);
+    assert_eq!(story.outcomes(), ["a app Failed"]);
+    story.wait(1);
+    let outcomes = ["a app Failed", "b app Expired", "c app Expired"];
+    assert_eq!(story.outcomes(), outcomes);
+}
