@@ -143,6 +143,11 @@ pub enum LogTarget {
         /// Its path; relative to the working directory of the agent.
         path: PathBuf,
     },
+    /// A file that the agent has named: mode 0600, and never one that another user has put there.
+    Private {
+        /// Its path, as above.
+        path: PathBuf,
+    },
     /// Nowhere: the output is taken from the pipe and dropped.
     Null,
 }

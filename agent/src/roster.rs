@@ -51,6 +51,8 @@ pub struct RosterOptions {
     pub config: Arc<Config>,
     /// What it was read from, to be remembered; absent: it is an older one.
     pub inputs: Option<Inputs>,
+    /// Where logs are that the agent names.
+    pub auto: AutoLogs,
     /// What all users are to be told; empty: nothing.
     pub notice: String,
 }
@@ -127,6 +129,7 @@ struct Roster {
     candidate: Arc<Config>,
     /// What is supervised; absent: exactly what was read last.
     active: Option<Vec<Group>>,
+    auto: AutoLogs,
     /// Sections that are shown as programs that cannot start.
     refused: Vec<(Key, String)>,
     notice: String,
@@ -145,6 +148,7 @@ pub fn start(options: RosterOptions) -> RosterHandle {
         last_good,
         config,
         inputs,
+        auto,
         notice,
     } = options;
     let refused = config.broken.iter().map(words::key_and_reason).collect();
@@ -154,7 +158,7 @@ pub fn start(options: RosterOptions) -> RosterHandle {
     let standing = Standing {
         config: Arc::clone(&candidate),
         active: None,
-        auto: AutoLogs::of(&base),
+        auto: auto.clone(),
         notice: notice.clone(),
         applied,
     };
@@ -168,6 +172,7 @@ pub fn start(options: RosterOptions) -> RosterHandle {
         base,
         candidate,
         active: None,
+        auto,
         refused,
         notice,
         applied,
@@ -397,7 +402,8 @@ impl Roster {
             broken: wanted.broken.clone(),
             ..self.base.clone()
         };
-        blocking(move || spec::load(&config, Ambience::of_this_process())).await
+        let auto = self.auto.clone();
+        blocking(move || spec::load(&config, Ambience::of_this_process(), &auto)).await
     }
 
     /// Another configuration was read; what is supervised stays what it is.
@@ -439,7 +445,7 @@ impl Roster {
         let standing = Standing {
             config: Arc::clone(&self.candidate),
             active: self.active.clone().map(Arc::from),
-            auto: AutoLogs::of(&self.base),
+            auto: self.auto.clone(),
             notice: self.notice.clone(),
             applied: self.applied,
         };

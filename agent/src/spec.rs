@@ -6,6 +6,7 @@
 //! groups are looked up once, when the program is loaded: that may ask a directory server, and a
 //! restart must not wait for one. Every refusal carries Supervisor's own text.
 
+mod auto_logs;
 mod configured;
 mod credentials;
 mod error;
@@ -20,7 +21,8 @@ use rsv_supervise::Policy;
 use crate::capture::{LogSpec, LogTarget};
 use crate::hub::Key;
 
-pub use configured::{AutoLogs, load};
+pub use auto_logs::AutoLogs;
+pub use configured::load;
 pub use credentials::lookup as lookup_credentials;
 pub use error::{SpawnError, refused_text};
 pub(crate) use error::{code_name, io_code};
@@ -64,5 +66,5 @@ impl Program {
 
 /// Whether a log can be read back.
 pub(crate) fn is_file(log: &LogSpec) -> bool {
-    matches!(log.target, LogTarget::File { .. })
+    !matches!(log.target, LogTarget::Null)
 }

@@ -6,6 +6,7 @@ mod disk;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -177,6 +178,8 @@ fn automatic_logs_outlive_the_agent_and_go_with_its_next_start() {
     let agent = Agent::start(program);
     eventually("it has written", || logs(&agent) == ["hello\n"]);
     let first = paths(&agent);
+    let mode = fs::metadata(&first[0]).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let agent = Agent::start_in(agent.stop(), "nocleanup=true\n", program);
     eventually("it has written again", || {
         logs(&agent).concat() == "hello\nhello\n"

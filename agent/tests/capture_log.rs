@@ -10,6 +10,7 @@ mod rig;
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use rig::{Rig, assert_same, chain, contents, eventually, inode, lines, run, sizes};
@@ -442,6 +443,35 @@ fn a_log_can_be_given_another_file_while_its_program_runs() {
         rig.told.drains.lock().unwrap().last().unwrap().2,
         inode(&other)
     );
+}
+
+#[test]
+fn a_private_log_and_its_rotated_files_are_read_by_nobody_else() {
+    let rig = Rig::new();
+    let spec = LogSpec {
+        target: LogTarget::Private { path: rig.path() },
+        ..rig.spec(1_000, 3)
+    };
+    let mut program = rig.program(spec.clone());
+    let expected = vec![b'x'; 2_500];
+    program.write_all(&expected).unwrap();
+    drop(program);
+    rig.wait_closed("app", 1);
+    assert_eq!(sizes(&rig.path()), [1_000, 1_000, 500]);
+    for path in chain(&rig.path()) {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+    let link = rig.directory.path().join("link.log");
+    std::os::unix::fs::symlink(rig.directory.path().join("victim"), &link).unwrap();
+    let spec = LogSpec {
+        target: LogTarget::Private { path: link },
+        ..spec
+    };
+    rig.capture
+        .open("other", Channel::Stdout, spec)
+        .unwrap_err();
+    assert!(!rig.directory.path().join("victim").exists());
 }
 
 fn count_lines(content: &[u8]) -> u64 {

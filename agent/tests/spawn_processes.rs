@@ -8,7 +8,7 @@ mod rig;
 use std::path::Path;
 
 use rig::{Agent, Rig, eventually};
-use rsv_agent::spec::{Ambience, Program, load};
+use rsv_agent::spec::{Ambience, AutoLogs, Program, load};
 use rsv_config::host::SystemHost;
 use rsv_config::{Overrides, Strictness, load_str};
 use rsv_proto::wire::{ProcessState, Refusal};
@@ -24,7 +24,8 @@ fn programs(text: &str, environment: &[(&str, &str)]) -> Vec<Program> {
         environment: environment.collect(),
         directory: "/".into(),
     };
-    load(&loaded.unwrap().config, ambience)
+    let config = loaded.unwrap().config;
+    load(&config, ambience, &AutoLogs::of(&config))
 }
 
 /// One program that says what it finds and goes on; what it said.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FileType, OFlags};
 
-use super::opening::open_for_writing;
+use super::opening::Access;
 use super::regular::Regular;
 use super::{chain, plumbing};
 use crate::logbook::index::{FileKey, LogIndex};
@@ -38,6 +38,7 @@ pub(super) struct LogFile {
     pub(super) path: PathBuf,
     file: File,
     kind: Kind,
+    access: Access,
     limits: Limits,
     generation: u64,
 }
@@ -68,11 +69,12 @@ impl LogFile {
     /// it was open before in this process.
     pub(super) fn open(
         path: &Path,
+        access: Access,
         limits: Limits,
         ledger: Option<&Path>,
         former: Option<&Arc<LogIndex>>,
     ) -> io::Result<Self> {
-        let file = open_for_writing(path)?;
+        let file = access.open(path)?;
         let kind = match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
             FileType::RegularFile => Kind::Regular(Regular::open(path, limits, ledger, former)?),
             _ if rustix::fs::fcntl_getfl(&file)?.contains(OFlags::NONBLOCK) => Kind::Plain,
@@ -82,6 +84,7 @@ impl LogFile {
             path: path.to_path_buf(),
             file,
             kind,
+            access,
             limits,
             generation: 1,
         })
@@ -137,7 +140,9 @@ impl LogFile {
         self.index().is_some_and(|index| index.is_followed())
     }
 
-    pub(super) fn set_limits(&mut self, limits: Limits) {
+    /// How it is kept from now on.
+    pub(super) fn keep_as(&mut self, access: Access, limits: Limits) {
+        self.access = access;
         self.limits = limits;
     }
 
@@ -332,7 +337,7 @@ impl LogFile {
         if let Kind::Regular(regular) = &mut self.kind {
             regular.is_homeless = true;
         }
-        let file = open_for_writing(&self.path)?;
+        let file = self.access.open(&self.path)?;
         let stat = rustix::fs::fstat(&file)?;
         if let Kind::Regular(regular) = &mut self.kind {
             let size = u64::try_from(stat.st_size).unwrap_or(0);

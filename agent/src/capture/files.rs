@@ -14,6 +14,7 @@ use super::almanac;
 use super::command::LogKey;
 use super::file::{Limits, LogFile};
 use super::ledger::Ledger;
+use super::opening::Access;
 use super::regular;
 use super::stream::{FileId, Turn, TurnEnd};
 use super::trouble::{Condition, Reports};
@@ -83,15 +84,15 @@ impl Files {
     pub(super) fn open(&mut self, log: &LogKey) -> io::Result<(FileId, &mut LogFile)> {
         let known = self.logs.get_mut(log).ok_or(io::ErrorKind::NotFound)?;
         known.is_open = true;
-        let (id, limits) = (known.file, limits(&known.spec));
+        let (id, access, limits) = (known.file, access(&known.spec), limits(&known.spec));
         let entry = self.files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         if let Some(file) = &mut entry.file {
-            file.set_limits(limits);
+            file.keep_as(access, limits);
             file.follow_name()?;
         } else {
             let ledger = ledger(&known.spec, &entry.path);
-            let opened =
-                LogFile::open(&entry.path, limits, ledger.as_deref(), entry.index.as_ref())?;
+            let (path, former) = (&entry.path, entry.index.as_ref());
+            let opened = LogFile::open(path, access, limits, ledger.as_deref(), former)?;
             entry.index = opened.index().cloned();
             if let Some(index) = &entry.index {
                 let end = index.progress().end;
@@ -312,8 +313,15 @@ impl Files {
 
 fn path_of(spec: &LogSpec) -> io::Result<PathBuf> {
     match &spec.target {
-        LogTarget::File { path } => std::path::absolute(path),
+        LogTarget::File { path } | LogTarget::Private { path } => std::path::absolute(path),
         LogTarget::Null => Ok(PathBuf::from("/dev/null")),
+    }
+}
+
+fn access(spec: &LogSpec) -> Access {
+    match spec.target {
+        LogTarget::Private { .. } => Access::Private,
+        LogTarget::File { .. } | LogTarget::Null => Access::Named,
     }
 }
 

@@ -150,7 +150,9 @@ async fn start(
     let identifier = &config.supervisord.identifier;
     let (listeners, starting) = listeners::prepare(identifier, &config.groups, &capture);
     let desired = desired(&config, &state).await?;
-    let settings = settings(&config, epoch, listeners.clone(), desired).await?;
+    let named = Arc::clone(&config);
+    let auto = blocking(move || spec::AutoLogs::of(&named)).await?;
+    let settings = settings(&config, epoch, listeners.clone(), desired, &auto).await?;
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     starting.start(handle.clone(), capture.clone());
     tokio::spawn(client.run());
@@ -161,7 +163,7 @@ async fn start(
         .await
         .map_err(|error| Failure::failed(chain(&error)))?;
     let (asking, asks) = mpsc::channel(ASKS);
-    let roster = start_roster(&config, origin, &handle, &listeners);
+    let roster = start_roster(&config, origin, &handle, &listeners, auto);
     if telemetry.as_ref().is_some_and(Telemetry::has_metrics) {
         metrics::watch(&handle, &listeners, &roster);
     }
@@ -242,16 +244,18 @@ async fn settings(
     epoch: u64,
     listeners: Listeners,
     desired: Desired,
+    auto: &spec::AutoLogs,
 ) -> Result<Settings, Failure> {
     let all = Arc::clone(config);
     let ambience = spec::Ambience::of_this_process();
-    let programs = blocking(move || spec::load(&all, ambience)).await?;
+    let for_names = auto.clone();
+    let programs = blocking(move || spec::load(&all, ambience, &for_names)).await?;
     let host = config
         .agent
         .as_ref()
         .map(|agent| agent.name.clone())
         .unwrap_or_default();
-    let purge = (!config.supervisord.nocleanup).then(|| spec::AutoLogs::of(config));
+    let purge = (!config.supervisord.nocleanup).then(|| auto.clone());
     Ok(Settings {
         host,
         epoch,
@@ -306,6 +310,7 @@ fn start_roster(
     origin: Origin,
     hub: &HubHandle,
     listeners: &Listeners,
+    auto: spec::AutoLogs,
 ) -> RosterHandle {
     let Origin {
         source,
@@ -320,6 +325,7 @@ fn start_roster(
         source,
         config: Arc::clone(config),
         inputs,
+        auto,
         notice,
     })
 }

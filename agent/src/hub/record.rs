@@ -65,6 +65,8 @@ pub(super) struct StopNote {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LogNote {
     path: Option<PathBuf>,
+    #[serde(default)]
+    is_private: bool,
     maxbytes: u64,
     backups: u32,
     strip_ansi: bool,
@@ -270,12 +272,13 @@ impl Note {
 impl LogNote {
     fn of(spec: &LogSpec) -> Self {
         let path = match &spec.target {
-            LogTarget::File { path } => Some(path.clone()),
+            LogTarget::File { path } | LogTarget::Private { path } => Some(path.clone()),
             LogTarget::Null => None,
         };
         let syslog = spec.syslog.as_ref();
         Self {
             path,
+            is_private: matches!(spec.target, LogTarget::Private { .. }),
             maxbytes: spec.maxbytes,
             backups: spec.backups,
             strip_ansi: spec.strip_ansi,
@@ -288,9 +291,11 @@ impl LogNote {
     }
 
     fn into_spec(self) -> LogSpec {
-        let target = self
-            .path
-            .map_or(LogTarget::Null, |path| LogTarget::File { path });
+        let target = match self.path {
+            None => LogTarget::Null,
+            Some(path) if self.is_private => LogTarget::Private { path },
+            Some(path) => LogTarget::File { path },
+        };
         let syslog = self.syslog;
         LogSpec {
             target,

@@ -64,6 +64,7 @@ fn owners(hub: &FakeHub) -> Owners {
         listeners: Listeners::nobody(),
         source,
         last_good: None,
+        auto: crate::spec::AutoLogs::of(&config),
         config: config.into(),
         inputs: None,
         notice: String::new(),

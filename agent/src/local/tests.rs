@@ -42,6 +42,7 @@ async fn served() -> Served {
         listeners: Listeners::nobody(),
         source,
         last_good: None,
+        auto: crate::spec::AutoLogs::of(&config),
         config: config.into(),
         inputs: None,
         notice: "an older configuration".to_owned(),

@@ -11,31 +11,14 @@ use rsv_config::{
 };
 use rsv_keeper::message;
 use rsv_supervise::{Autorestart, Policy, RestartWindow, Retries, Scope};
-use sha2::{Digest, Sha256};
 
 use super::credentials::lookup;
-use super::{Ambience, Launch, Program, SocketSpec};
+use super::{Ambience, AutoLogs, Launch, Program, SocketSpec};
 use crate::capture::{LogSpec, LogTarget, SYSLOG_SOCKET, SyslogTarget};
 use crate::hub::Key;
 
 /// Names the socket of the system's log, when it is not the usual one.
 const SYSLOG_VARIABLE: &str = "RSV_SYSLOG_SOCKET";
-
-/// Where the agent names log files by itself (`AUTO`): in this directory, by a scheme that tells its
-/// own from those of every other agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AutoLogs {
-    /// `childlogdir`.
-    pub directory: PathBuf,
-    /// `identifier`.
-    identifier: String,
-    /// Four characters that are this agent's.
-    own: String,
-    /// What the names are made from besides, until the next orderly end.
-    generation: String,
-    /// Where that is kept.
-    generation_file: PathBuf,
-}
 
 /// Users and their groups, each looked up once.
 type Users = HashMap<(String, Option<u32>), Result<Option<message::Credentials>, String>>;
@@ -44,16 +27,16 @@ type Users = HashMap<(String, Option<u32>), Result<Option<message::Credentials>,
 struct Common<'a> {
     config: &'a Config,
     ambience: Arc<Ambience>,
-    auto: AutoLogs,
+    auto: &'a AutoLogs,
     users: Users,
 }
 
 /// Every program of a configuration. Looks up users and their groups: for a blocking thread.
-pub fn load(config: &Config, ambience: Ambience) -> Vec<Program> {
+pub fn load(config: &Config, ambience: Ambience, auto: &AutoLogs) -> Vec<Program> {
     let mut common = Common {
         config,
         ambience: Arc::new(ambience),
-        auto: AutoLogs::of(config),
+        auto,
         users: Users::new(),
     };
     let mut programs = Vec::new();
@@ -143,7 +126,7 @@ impl Common<'_> {
         let target = match &stream.log {
             ConfiguredLog::Discard => LogTarget::Null,
             ConfiguredLog::File(path) => LogTarget::File { path: path.clone() },
-            ConfiguredLog::Auto => LogTarget::File {
+            ConfiguredLog::Auto => LogTarget::Private {
                 path: self.auto.path(process, channel),
             },
         };
@@ -169,96 +152,6 @@ impl Common<'_> {
             socket: elsewhere.map_or_else(|| SYSLOG_SOCKET.into(), PathBuf::from),
         }
     }
-}
-
-impl AutoLogs {
-    /// The scheme of an agent: Supervisor's, with eight characters that are not random but belong to
-    /// the agent (by its state directory) and to the process, so that a new agent goes on with the
-    /// files of the former one. After an orderly end they are others, as there is nothing to go on
-    /// with. Reads a small file: for a blocking thread.
-    pub fn of(config: &Config) -> Self {
-        let generation_file = config.locations.state_dir.join("auto-logs");
-        let state_dir = config.locations.state_dir.as_os_str().as_encoded_bytes();
-        Self {
-            directory: config.supervisord.childlogdir.clone(),
-            identifier: config.supervisord.identifier.clone(),
-            own: four_characters(state_dir),
-            generation: std::fs::read_to_string(&generation_file).unwrap_or_default(),
-            generation_file,
-        }
-    }
-
-    /// All programs have ended: the next ones get files of other names, so that whoever still has
-    /// one of the former names finds the former file or none. For a blocking thread.
-    pub fn renew(&self) {
-        let generation = uuid::Uuid::new_v4().to_string();
-        // Half a generation is a generation, and without one the former names come again.
-        if let Err(error) = std::fs::write(&self.generation_file, generation) {
-            let (path, error) = (
-                self.generation_file.display(),
-                &error as &dyn std::error::Error,
-            );
-            tracing::debug!(%path, error, "the names of automatic logs stay as they are");
-        }
-    }
-
-    /// The file of one stream (`stdout` or `stderr`) of a process.
-    pub fn path(&self, process: &Process, channel: &str) -> PathBuf {
-        let Self {
-            directory,
-            identifier,
-            own,
-            generation,
-            ..
-        } = self;
-        let (name, group) = (&process.id.name, &process.id.group);
-        let process = four_characters(format!("{group}:{name}{generation}").as_bytes());
-        directory.join(format!(
-            "{name}-{channel}---{identifier}-{own}{process}.log"
-        ))
-    }
-
-    /// Removes this agent's files and their rotated ones, as a fresh start does; for a blocking
-    /// thread. A file that cannot be removed is left: it is appended to.
-    pub fn purge(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| self.is_own(name))
-                && let Err(error) = std::fs::remove_file(entry.path())
-            {
-                let (path, error) = (entry.path(), &error as &dyn std::error::Error);
-                tracing::warn!(path = %path.display(), error, "an old log file stays");
-            }
-        }
-    }
-
-    fn is_own(&self, name: &str) -> bool {
-        let mark = format!("---{}-{}", self.identifier, self.own);
-        let Some((_, rest)) = name.rsplit_once(mark.as_str()) else {
-            return false;
-        };
-        let Some((process, number)) = rest.split_at_checked(4) else {
-            return false;
-        };
-        let number = number
-            .strip_prefix(".log")
-            .map(|number| number.strip_prefix('.').unwrap_or(number));
-        process.bytes().all(|c| c.is_ascii_hexdigit())
-            && number.is_some_and(|number| number.bytes().all(|c| c.is_ascii_digit()))
-    }
-}
-
-fn four_characters(of: &[u8]) -> String {
-    Sha256::digest(of)
-        .iter()
-        .take(2)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// A section that was refused alone: it is shown, and cannot be started.
@@ -376,13 +269,12 @@ mod tests {
     }
 
     fn programs(text: &str) -> Vec<Program> {
-        load(
-            &config(text),
-            Ambience {
-                environment: BTreeMap::new(),
-                directory: "/".into(),
-            },
-        )
+        let ambience = Ambience {
+            environment: BTreeMap::new(),
+            directory: "/".into(),
+        };
+        let config = config(text);
+        load(&config, ambience, &AutoLogs::of(&config))
     }
 
     #[test]
@@ -430,73 +322,6 @@ mod tests {
         assert_eq!(launch.rlimits, [nofile]);
         assert_eq!(launch.stop.grace_ms, 7000);
         assert!(launch.leaves_daemons);
-    }
-
-    #[test]
-    fn an_automatic_log_has_supervisors_name_and_stays_the_same() {
-        let text = "[supervisord]\nchildlogdir=/tmp\nidentifier=me\n\
-            [program:app]\ncommand=/bin/app\n";
-        let (first, second) = (programs(text), programs(text));
-        assert_eq!(first[0].stdout, second[0].stdout);
-        let LogTarget::File { path } = &first[0].stdout.target else {
-            panic!("no file")
-        };
-        let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(
-            name.starts_with("app-stdout---me-") && name.ends_with(".log"),
-            "{name}"
-        );
-        assert_eq!(name.len(), "app-stdout---me-12345678.log".len());
-        assert_ne!(first[0].stdout, first[0].stderr.clone().unwrap());
-    }
-
-    #[test]
-    fn automatic_logs_have_other_names_after_an_orderly_end() {
-        let state = tempfile::tempdir().unwrap();
-        let at = state.path().display();
-        let text = format!(
-            "[agent]\nname=a\nstate_dir={at}\n[supervisord]\n[program:app]\ncommand=/bin/app\n"
-        );
-        let former = AutoLogs::of(&config(&text));
-        let (config, process) = (config(&text), &programs(&text)[0]);
-        assert_eq!(process.stdout, programs(&text)[0].stdout);
-        former.renew();
-        let next = AutoLogs::of(&config);
-        assert_ne!(process.stdout, programs(&text)[0].stdout);
-        let LogTarget::File { path } = &process.stdout.target else {
-            panic!("no file")
-        };
-        let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(next.is_own(name), "{name} is purged");
-    }
-
-    #[test]
-    fn only_this_agents_automatic_logs_are_purged() {
-        let dir = tempfile::tempdir().unwrap();
-        let text = "[supervisord]\n[program:app]\ncommand=/bin/app\n";
-        let mut auto = AutoLogs::of(&config(text));
-        auto.directory = dir.path().to_owned();
-        let own = &auto.own;
-        let stays = [
-            "app-stdout---supervisor-zzzz1234.log",
-            "x.log",
-            "app---supervisor-.log",
-        ];
-        let stays = stays.map(str::to_owned);
-        let goes = [
-            format!("app-stdout---supervisor-{own}12ab.log"),
-            format!("app-stderr---supervisor-{own}12ab.log.3"),
-        ];
-        for name in stays.iter().chain(&goes) {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        auto.purge();
-        for name in stays {
-            assert!(dir.path().join(&name).exists(), "{name}");
-        }
-        for name in goes {
-            assert!(!dir.path().join(&name).exists(), "{name}");
-        }
     }
 
     #[test]

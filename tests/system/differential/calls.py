@@ -30,7 +30,7 @@ def settled(value, key=None):
         value = re.sub(r"^\w{3} \d\d \d\d:\d\d [AP]M$", "MOMENT", value)
     if key in LOGS:
         # Supervisor names them at random, and after a `reloadConfig` says `auto` for those that are open.
-        value = re.sub(r"^(auto|.*-std(out|err)---\w+-\w{8}\.log)$", "AUTO", value)
+        value = re.sub(r"^(auto|.*-std(out|err)---\w+-\w+\.log)$", "AUTO", value)
     if isinstance(value, xmlrpc.client.Binary):
         return f"Binary({value.data!r})"
     return repr(value)
