@@ -11,6 +11,7 @@ use crate::{
     error::{Exit, Failure},
     invocation::Invocation,
     shell, telemetry,
+    ui::typed_line,
 };
 
 /// Runs what the process was started with.
@@ -82,7 +83,7 @@ async fn interrupted(invocation: &mut Invocation) -> Exit {
             let words = format!("operation {operation}: [d]etach, [p]ause or [c]ancel? [d] ");
             invocation.ui.say(&words);
             tokio::select! {
-                answer = typed_line() => control_of(&answer),
+                answer = typed_line() => control_of(&answer.unwrap_or_default()),
                 _ = tokio::signal::ctrl_c() => None,
             }
         }
@@ -99,18 +100,6 @@ async fn interrupted(invocation: &mut Invocation) -> Exit {
     // The output that there is comes before the end; a lost one is no news after an interrupt.
     let _lost = invocation.ui.flush();
     Exit::Interrupted
-}
-
-/// One line of the terminal. Read on a thread of its own, which nobody waits for when it is not typed.
-async fn typed_line() -> String {
-    let (sender, line) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        // What cannot be read is no answer.
-        let _unread = std::io::stdin().read_line(&mut line);
-        drop(sender.send(line));
-    });
-    line.await.unwrap_or_default()
 }
 
 fn control_of(answer: &str) -> Option<Control> {

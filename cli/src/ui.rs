@@ -7,9 +7,11 @@ mod words;
 use std::{
     borrow::Cow,
     io::{self, BufRead, BufWriter, IsTerminal, Write},
+    os::fd::AsFd,
 };
 
 use anstyle::{AnsiColor, Style};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{
     args::{Color, Form, Global, Output},
@@ -185,14 +187,13 @@ impl Ui {
         }
     }
 
-    /// Asks, and reads one line.
-    pub(crate) fn ask(&mut self, question: &str) -> Result<String, Failure> {
+    /// Asks, and reads one line. Whoever is interrupted meanwhile has not answered.
+    pub(crate) async fn ask(&mut self, question: &str) -> Result<String, Failure> {
         self.flush()?;
         self.clear_progress();
         write!(self.err, "{question} ")?;
         self.err.flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
+        let answer = typed_line().await?;
         Ok(answer.trim().to_owned())
     }
 
@@ -217,6 +218,25 @@ impl Ui {
             let _gone = write!(self.err, "\r\x1b[K").and_then(|()| self.err.flush());
         }
     }
+}
+
+/// One line of the terminal, which has a whole one when it is ready: until then nothing is read, and
+/// waiting for it can be given up.
+pub(crate) async fn typed_line() -> io::Result<String> {
+    let (sender, ready) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let stdin = io::stdin();
+        let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        // What cannot be waited for is read at once.
+        let _unwaited = poll(&mut polled, PollTimeout::NONE);
+        // Nobody may wait any more.
+        let _left = sender.send(());
+    });
+    // The thread says something or has gone, and then there is nothing to wait for either.
+    let _gone = ready.await;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line)
 }
 
 /// A text in a style, if there is colour.

@@ -22,4 +22,5 @@ mod run;
 mod scripts;
 mod shell;
 mod tail;
+mod terminal;
 mod xmlrpc;

@@ -82,7 +82,7 @@ fn most_hosts(hosts: &HostSelection) -> Option<usize> {
 }
 
 /// Asks for the number of hosts. Without anybody to ask, nothing is done.
-pub(in crate::command) fn confirm(
+pub(in crate::command) async fn confirm(
     invocation: &mut Invocation,
     word: &str,
     programs: &[String],
@@ -97,7 +97,7 @@ pub(in crate::command) fn confirm(
         );
     }
     let question = format!("{what}: type the number of hosts to go on:");
-    let answer = invocation.ui.ask(&question)?;
+    let answer = invocation.ui.ask(&question).await?;
     match answer.parse::<usize>() {
         Ok(number) if number == hosts => Ok(()),
         _ => Err(Failure::new(

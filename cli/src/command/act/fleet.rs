@@ -122,7 +122,7 @@ async fn with_care(
         return Err(no_hosts(&selection));
     }
     if care::is_grave(asked, &request.programs, hosts.len(), above) {
-        care::confirm(invocation, asked.word(), &request.programs, hosts.len())?;
+        care::confirm(invocation, asked.word(), &request.programs, hosts.len()).await?;
         request.expect_hosts = u32::try_from(hosts.len()).ok();
     }
     Ok(request)
