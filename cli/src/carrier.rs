@@ -4,7 +4,7 @@
 use rsv_proto::select::Settled;
 use rsv_proto::wire::{
     ActRequest, ActResponse, AvailableProcess, GetStatusRequest, GetStatusResponse,
-    GetVersionResponse, GroupOutcome, HostStatus, ReloadResponse, RereadResponse,
+    GetVersionResponse, GroupOutcome, HostStatus, ReloadResponse, RereadResponse, ShutdownResponse,
     TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
     UpdateResponse, WatchEventsRequest, WatchEventsResponse, WriteStdinRequest, WriteStdinResponse,
 };
@@ -119,7 +119,7 @@ impl Carrier {
     }
 
     /// Ends the daemon and its programs.
-    pub(crate) async fn shutdown(&self) -> Result<(), Failure> {
+    pub(crate) async fn shutdown(&self) -> Result<ShutdownResponse, Failure> {
         match self {
             Self::Service(server) => server.shutdown().await,
             Self::XmlRpc(remote) => remote.shutdown().await,

@@ -15,10 +15,10 @@ use rsv_proto::{
         Host, HostSelection, HostStatus, ListAvailableRequest, ListHostsRequest,
         ListOperationsRequest, LookRequest, LookResponse, Operation, ReloadRequest, ReloadResponse,
         RemoveGroupRequest, RereadRequest, RereadResponse, RetryOperationRequest,
-        SetDesiredRequest, SetDesiredResponse, ShutdownRequest, TailMainLogRequest,
-        TailMainLogResponse, TailRequest, TailResponse, TargetResult, UpdateRequest,
-        UpdateResponse, WatchEventsRequest, WatchEventsResponse, WatchOperationRequest,
-        WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
+        SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse,
+        TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
+        UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
+        WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
         control_operation_request::Control, fleet_client::FleetClient,
     },
 };
@@ -234,11 +234,10 @@ impl Server {
     }
 
     /// Ends the agent and its programs.
-    pub(crate) async fn shutdown(&self) -> Result<(), Failure> {
+    pub(crate) async fn shutdown(&self) -> Result<ShutdownResponse, Failure> {
         let mut client = self.fleet();
         let call = client.shutdown(ShutdownRequest {});
-        self.call("rsv.v1.Fleet/Shutdown", call).await?;
-        Ok(())
+        Ok(self.call("rsv.v1.Fleet/Shutdown", call).await?.0)
     }
 
     /// Has the configuration read again, and perhaps only looked at.

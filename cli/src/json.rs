@@ -520,7 +520,7 @@ pub(crate) struct Chosen<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Shutdown {
     pub(crate) schema: &'static str,
-    /// The shutdown has begun.
+    /// Whether it has begun now, or had before.
     pub(crate) outcome: &'static str,
 }
 

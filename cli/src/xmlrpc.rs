@@ -20,8 +20,8 @@ use rsv_proto::{
     select::ProgramPattern,
     wire::{
         AvailableProcess, ConfigurationRefusal, GetVersionResponse, GroupOutcome, HostStatus,
-        PlannedGroup, ReloadResponse, RereadResponse, WatchEventsResponse, WriteStdinRequest,
-        WriteStdinResponse, planned_group::Kind,
+        PlannedGroup, ReloadResponse, RereadResponse, ShutdownResponse, WatchEventsResponse,
+        WriteStdinRequest, WriteStdinResponse, planned_group::Kind,
     },
     xmlrpc::{Call, Fault, Value, answer, call},
 };
@@ -128,6 +128,8 @@ impl Remote {
             Ok(Err(fault)) if fault.code == code::UNKNOWN_METHOD => {
                 Err(Unreached::Other(no_interface()))
             }
+            // What each verb says of a server at its end is the verb's own.
+            Ok(Err(fault)) if fault.code == code::SHUTDOWN_STATE => Ok(remote),
             Ok(Err(fault)) => Err(Unreached::Other(Unanswered::Fault(fault).into())),
             Err(trouble) => Err(remote.unreached(trouble)),
         }
@@ -179,12 +181,13 @@ impl Remote {
     }
 
     /// Has the server end everything and itself.
-    pub(crate) async fn shutdown(&self) -> Result<(), Failure> {
+    pub(crate) async fn shutdown(&self) -> Result<ShutdownResponse, Failure> {
         match self.call("shutdown", Vec::new()).await {
-            Ok(_true) => Ok(()),
+            Ok(_true) => Ok(ShutdownResponse::default()),
             Err(Unanswered::Fault(fault)) if fault.code == code::SHUTDOWN_STATE => {
-                let line = "ERROR: already shutting down";
-                Err(Failure::new(Exit::Done, "it is shutting down already").said_as(line))
+                Ok(ShutdownResponse {
+                    shutting_down: true,
+                })
             }
             Err(unanswered) => Err(unanswered.into()),
         }

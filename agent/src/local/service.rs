@@ -13,7 +13,6 @@ use rsv_proto::wire::{
     fleet_server::Fleet,
     update_response::{Event as UpdateEvent, ShuttingDown},
 };
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -219,13 +218,10 @@ impl Fleet for LocalFleet {
         &self,
         _: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownResponse>, Status> {
-        match self.owners.daemon.try_send(DaemonAsk::Shutdown) {
-            // One that is waiting already does the same.
-            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {
-                Ok(Response::new(ShutdownResponse {}))
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(ended(HubGone)),
-        }
+        // Whatever is asked of the daemon ends what runs: after the first ask there is nothing to add.
+        let asked = self.owners.daemon.try_send(DaemonAsk::Shutdown);
+        let shutting_down = asked.is_err();
+        Ok(Response::new(ShutdownResponse { shutting_down }))
     }
 
     async fn reread(

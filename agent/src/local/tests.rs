@@ -258,14 +258,15 @@ async fn the_tail_of_a_program_without_a_log_ends_with_the_reason() {
 #[tokio::test]
 async fn a_shutdown_is_answered_and_told_to_the_daemon() {
     let mut served = served().await;
-    for _ in 0..2 {
-        served
-            .client
-            .shutdown(wire::ShutdownRequest {})
-            .await
-            .unwrap();
-    }
+    let request = wire::ShutdownRequest {};
+    let first = served.client.shutdown(request).await.unwrap();
+    assert!(!first.into_inner().shutting_down);
+    let while_it_waits = served.client.shutdown(request).await.unwrap();
+    assert!(while_it_waits.into_inner().shutting_down);
     assert_eq!(served.asks.recv().await, Some(DaemonAsk::Shutdown));
+    served.asks.close();
+    let at_the_end = served.client.shutdown(request).await.unwrap();
+    assert!(at_the_end.into_inner().shutting_down);
     served.handle.stop().await;
     let path = served.directory.path().join("agent.sock");
     assert!(dial_unix(&path).await.is_err());

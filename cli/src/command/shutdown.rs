@@ -22,15 +22,15 @@ pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result
         Ok(agent) => agent,
         Err(unconnected) => return Err(unconnected.say_for_shutdown(&mut invocation.ui)?),
     };
-    agent.carrier.shutdown().await?;
-    if !invocation.ui.output().is_text() {
-        let begun = json::Shutdown {
-            schema: "rsv/shutdown/v1",
-            outcome: "begun",
-        };
-        json::print(&mut invocation.ui, &begun)?;
-        return Ok(Exit::Done);
+    let (outcome, line) = match agent.carrier.shutdown().await?.shutting_down {
+        true => ("shutting_down", "ERROR: already shutting down"),
+        false => ("begun", "Shut down"),
+    };
+    if invocation.ui.output().is_text() {
+        invocation.ui.line(line)?;
+    } else {
+        let schema = "rsv/shutdown/v1";
+        json::print(&mut invocation.ui, &json::Shutdown { schema, outcome })?;
     }
-    invocation.ui.line("Shut down")?;
     Ok(Exit::Done)
 }

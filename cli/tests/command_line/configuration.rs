@@ -3,7 +3,8 @@
 use rsv_proto::wire::{
     AvailableProcess, ConfigurationRefusal, GroupOutcome, ListAvailableResponse, Outcome,
     PlannedGroup, PlannedProcess, Refusal, RefusedSection, ReloadResponse, RereadResponse,
-    TailMainLogResponse, TargetResult, UpdateResponse, planned_group, planned_process,
+    ShutdownResponse, TailMainLogResponse, TargetResult, UpdateResponse, planned_group,
+    planned_process,
     update_response::{Event, ShuttingDown, Updated},
 };
 
@@ -317,6 +318,21 @@ async fn reload_is_answered_when_it_has_begun() {
     })
     .await;
     check(&late, "reload", "ERROR: already shutting down\n", 1).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_that_has_begun_already_is_no_failure() {
+    let late = agent(Answers {
+        shutdown: ShutdownResponse {
+            shutting_down: true,
+        },
+        ..Default::default()
+    })
+    .await;
+    check(&late, "shutdown", "ERROR: already shutting down\n", 0).await;
+    let scripts = late.rsv("-o json shutdown").await;
+    assert_eq!(scripts.code, 0, "{}", scripts.err);
+    assert!(scripts.out.contains("\"shutting_down\""), "{}", scripts.out);
 }
 
 #[tokio::test]

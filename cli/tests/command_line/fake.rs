@@ -61,6 +61,8 @@ pub(crate) struct Answers {
     pub(crate) update: Vec<UpdateResponse>,
     /// Of AddGroup and RemoveGroup, by the name; any other is done.
     pub(crate) groups: Vec<(&'static str, GroupOutcome)>,
+    /// Of Shutdown.
+    pub(crate) shutdown: ShutdownResponse,
     /// Of Reload.
     pub(crate) reload: ReloadResponse,
     /// Of ListAvailable.
@@ -377,7 +379,7 @@ impl Fleet for Fake {
         _request: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownResponse>, Status> {
         self.allowed()?;
-        Ok(Response::new(ShutdownResponse {}))
+        Ok(Response::new(self.answers.shutdown))
     }
 
     async fn reread(

@@ -130,6 +130,23 @@ async fn lines_and_codes_are_supervisorctls() {
     }
 }
 
+/// A Supervisor that shuts down refuses every call, the one for its version too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_at_its_end_is_told_in_supervisorctls_words() {
+    let remote = Remote::tcp("", |_, _| Err((6, "SHUTDOWN_STATE"))).await;
+    for (line, out, code) in [
+        ("shutdown", "ERROR: already shutting down\n", 0),
+        ("reload", "ERROR: already shutting down\n", 1),
+        ("update", "ERROR: already shutting down\n", 1),
+        ("reread", "ERROR: supervisor shutting down\n", 1),
+        ("avail", "ERROR: supervisor shutting down\n", 1),
+        ("add x", "ERROR: shutting down\n", 1),
+        ("status", "", 1),
+    ] {
+        check(&remote, line, out, code).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_makes_supervisorctls_calls_in_its_order() {
     let remote = Remote::tcp("", supervisor).await;
