@@ -25,7 +25,7 @@ const BEFORE: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 
                       startsecs=0\nautostart=false\n\
                       [program:bad]\ncommand=/nonexistent/program\nautostart=false\n\
                       [program:once]\ncommand=/bin/sh -c 'exit 3'\nautostart=false\nautorestart=false\nstartretries=0\nstartsecs=5\n\
-                      [group:both]\nprograms=inner\n\
+                      [group:both]\nprograms=inner\npriority=5\n\
                       [program:inner]\ncommand=/bin/sleep 1000\nstartsecs=0\nautostart=false\n";
 
 /// One program is gone, one has changed, one is new.
@@ -33,7 +33,7 @@ const AFTER: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 2
                      stdout_logfile=HERE/web.log\n\
                      [program:bad]\ncommand=/nonexistent/program\nautostart=false\n\
                      [program:once]\ncommand=/bin/sh -c 'exit 3'\nautostart=false\nautorestart=false\nstartretries=0\nstartsecs=5\n\
-                     [group:both]\nprograms=inner\n\
+                     [group:both]\nprograms=inner\npriority=5\n\
                      [program:inner]\ncommand=/bin/sleep 1000\nstartsecs=0\nautostart=false\n\
                      [program:new]\ncommand=/bin/sleep 1000\nstartsecs=0\nautostart=false\n";
 
@@ -41,7 +41,8 @@ const AFTER: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 2
 const SCRIPT: &str = "status\nstart web\nstart web\nstatus web\npid web\npid nope\nstatus nope\nstatus nope:*\n\
                       start worker:*\nstart worker:*\nstatus worker:*\nstart nope\nstart nope:*\nstart bad\nstart once\n\
                       start\nstop\nrestart\nsignal\nsignal HUP\nsignal NOPE web\nsignal CONT web\nsignal CONT nope\n\
-                      signal CONT worker:*\ntail web\ntail -3 web\ntail nope\ntail\ntail web nonsense\nclear web\nclear nope\n\
+                      signal NOPE nope\nsignal NOPE bad\nsignal NOPE worker:*\nsignal NOPE nope:*\nsignal NOPE all\n\
+                      signal CONT worker:*\nstart both:*\nsignal CONT all\nstop both:*\ntail web\ntail -3 web\ntail nope\ntail\ntail web nonsense\nclear web\nclear nope\n\
                       restart web\nrestart worker:*\nstop worker:worker_0\nstop worker:worker_0\nstop worker:*\nstop nope\n\
                       stop web\navail\nadd web\nadd nope\nremove web\nremove nope\nreread\nupdate\nAFTER\nreread\navail\nupdate nope\n\
                       update\nupdate\nstatus\nstart new\nstart both:*\nstop all\nremove new\nadd new\nstart all\nstatus\n\
@@ -112,7 +113,8 @@ fn settled(text: &str) -> String {
 /// Supervisor tells of many at once in the order in which they happen to be ready.
 fn in_order<'a>(line: &str, text: &'a str) -> Vec<&'a str> {
     let mut lines: Vec<&str> = text.lines().collect();
-    if line.ends_with(" all") || line.ends_with(":*") {
+    let is_of_many = line.ends_with(" all") || line.ends_with(":*");
+    if is_of_many && !line.starts_with("signal") {
         lines.sort_unstable();
     }
     lines

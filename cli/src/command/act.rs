@@ -165,6 +165,9 @@ pub(super) async fn run_signal(
         (Scope::Local, Some(_), Some(signal)) if !programs.is_empty() => {
             local::act(invocation, Asked::Signal(signal), programs).await
         }
+        (Scope::Local, Some(_), None) if !programs.is_empty() && !invocation.global.dry_run => {
+            local::act(invocation, Asked::Signal(local::NO_SUCH_SIGNAL), programs).await
+        }
         (Scope::Local, name, _) => local::refuse_signal(invocation, name, &programs).await,
         (Scope::Fleet(_), None, _) => Err(needs_signal()),
         (Scope::Fleet(_), Some(_), _) if programs.is_empty() => Err(needs_signal()),

@@ -199,7 +199,6 @@ async fn signals_go_by_name_and_number() {
         ("signal sigusr1 a", "a: signalled\n", 0),
         ("signal 9 a", "a: signalled\n", 0),
         ("signal HUP off", "off: ERROR (not running)\n", 7),
-        ("signal BAD a", "a: ERROR (bad signal name)\n", 1),
     ] {
         let ran = agent.rsv(line).await;
         assert_eq!(ran.result(), (out, code), "{line}: {}", ran.err);
@@ -213,6 +212,36 @@ async fn signals_go_by_name_and_number() {
             ran.out
         );
     }
+}
+
+#[tokio::test]
+async fn a_signal_that_does_not_exist_is_refused_by_the_programs_that_run() {
+    let bad = |program| result(program, Refusal::BadSignal, &[]);
+    let agent = Agent::with(Answers {
+        results: vec![
+            ("off", bad("off")),
+            ("nope", result("nope", Refusal::NoSuchProcess, &[])),
+            ("all", bad("z")),
+            ("all", bad("up")),
+            ("all", bad("off")),
+        ],
+        ..status(vec![
+            process("off", "off", ProcessState::Stopped, None),
+            process("up", "up", ProcessState::Running, Some(8)),
+            process("z", "z", ProcessState::Running, Some(9)),
+        ])
+    });
+    let of_many = "z: ERROR (bad signal name)\nup: ERROR (bad signal name)\n";
+    for (line, out) in [
+        ("signal BAD off", "off: ERROR (bad signal name)\n"),
+        ("signal BAD nope", "nope: ERROR (no such process)\n"),
+        ("signal BAD all", of_many),
+        ("-n signal BAD off", "off: ERROR (bad signal name)\n"),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.result(), (out, 1), "{line}: {}", ran.err);
+    }
+    assert_eq!(agent.fake.acts().len(), 3);
 }
 
 #[tokio::test]

@@ -3,9 +3,14 @@
 //! Several names are done one after the other, as people who write `start db app` expect. A
 //! restart of any number of programs is one action of the agent: it goes on when this run dies.
 
+use std::collections::HashSet;
+
 use rsv_proto::{
+    process::display_name,
     select::ProgramPattern,
-    wire::{ActRequest, Outcome, Refusal, Step, TargetResult, act_response::Event},
+    wire::{
+        ActRequest, GetStatusRequest, Outcome, Refusal, Step, TargetResult, act_response::Event,
+    },
 };
 
 use super::{Asked, joined, verdict};
@@ -17,6 +22,10 @@ use crate::{
     json,
     ui::printable,
 };
+
+/// Stands for a signal that does not exist. It is asked for all the same: which programs refuse it, and
+/// whether there are any, is the other side's to say.
+pub(super) const NO_SUCH_SIGNAL: i32 = -1;
 
 /// Does it, and shows what came of it.
 pub(super) async fn act(
@@ -59,7 +68,12 @@ pub(super) async fn act(
         for (i, name) in names.into_iter().enumerate() {
             let suffix = format!("/{i}");
             let pattern = vec![name.clone()];
-            let results = ask(invocation, &agent.carrier, asked, pattern, &suffix).await?;
+            let mut results =
+                ask(invocation, &agent.carrier, asked, pattern.clone(), &suffix).await?;
+            if asked == Asked::Signal(NO_SUCH_SIGNAL) && !names_one(&name) {
+                let live = live(&agent.carrier, pattern).await?;
+                results.retain(|r| r.refusal() != Refusal::BadSignal || live.contains(&r.program));
+            }
             let lines: Vec<Line> = results
                 .iter()
                 .filter_map(|result| line(asked, names_one(&name), result))
@@ -70,7 +84,20 @@ pub(super) async fn act(
     report.finish(invocation)
 }
 
-/// `signal` without a signal, without programs, or with a signal that does not exist.
+/// The programs of a pattern that have a process: of many, only those are signalled.
+async fn live(server: &Carrier, programs: Vec<String>) -> Result<HashSet<String>, Failure> {
+    let request = GetStatusRequest {
+        programs,
+        ..Default::default()
+    };
+    let hosts = server.status(request).await?;
+    let programs = hosts.into_iter().flat_map(|host| host.programs);
+    let live = programs.filter(|program| program.pid.is_some());
+    Ok(live.map(|p| display_name(&p.group, &p.name)).collect())
+}
+
+/// `signal` without a signal or without programs, and, where nothing is to be done, with a signal that
+/// does not exist.
 pub(super) async fn refuse_signal(
     invocation: &mut Invocation,
     name: Option<String>,
@@ -141,8 +168,11 @@ async fn ask(
             Some(Event::Result(result)) => results.push(result),
             Some(Event::Finished(_)) => {
                 invocation.on_interrupt = None;
-                // As they came they would be in no order that anybody can rely on.
-                results.sort_by(|a, b| a.program.cmp(&b.program));
+                // Signals are sent in the order of starting, and answered in it. Anything else ends
+                // in no order that anybody can rely on.
+                if !matches!(asked, Asked::Signal(_)) {
+                    results.sort_by(|a, b| a.program.cmp(&b.program));
+                }
                 return Ok(results);
             }
             Some(Event::Accepted(accepted)) => joined(invocation, &accepted),
