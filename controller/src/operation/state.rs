@@ -141,10 +141,13 @@ impl Operation {
         let (part, batch) = (share.part, share.batch);
         self.put(host, Stage::Ended);
         self.unended = self.unended.saturating_sub(self.plan.parts[part].size());
-        let unmatched = self.plan.parts[part].unmatched.clone();
-        for row in rows.into_iter().chain(unmatched) {
+        let unmatched = self.plan.parts[part].unmatched.iter().cloned();
+        let rows: Vec<Row> = rows.into_iter().chain(unmatched).collect();
+        // Where nothing of that name is, nothing is to be done; where only a part is, the rest was meant.
+        let has_something = !rows.iter().all(Row::names_nothing);
+        for row in rows {
             let counts_against = match row.outcome() {
-                Outcome::Failed => was_asked && !row.names_nothing(),
+                Outcome::Failed => was_asked && has_something,
                 Outcome::Denied => true,
                 Outcome::Unreachable => was_asked,
                 _ => false,

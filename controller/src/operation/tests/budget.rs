@@ -96,6 +96,24 @@ fn names_that_a_host_does_not_have_are_failures_that_stop_nobody() {
 }
 
 #[test]
+fn a_name_that_a_host_with_the_others_does_not_have_counts_against_the_budget() {
+    let mut plan = plan(&["a", "b"], rollout(1));
+    let row = Row {
+        refusal: rsv_proto::wire::Refusal::NoSuchProcess.into(),
+        ..Row::new("nosuch", Outcome::Failed, "")
+    };
+    plan.parts[0].unmatched = vec![row.clone()];
+    plan.parts[1].unmatched = vec![row];
+    let mut story = Story::begin(plan);
+    story.answer("a", Outcome::Done);
+    let outcomes = ["a app Done", "a nosuch Failed", "b app NotAttempted"];
+    assert_eq!(story.outcomes()[..3], outcomes);
+    let reason = "1 failed, budget 1".to_owned();
+    let over = Phase::Over(Some((Why::Aborted, reason)));
+    assert_eq!(*story.operation.phase(), over);
+}
+
+#[test]
 fn what_was_started_is_to_be_stopped_when_it_is_rolled_back() {
     let undone = Rollout {
         on_fail: OnFail::RollBack,
