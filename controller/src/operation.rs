@@ -51,12 +51,20 @@ pub const RETURN: Duration = Duration::from_secs(30);
 /// What is seen of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// It is RUNNING.
-    Up,
+    /// It is RUNNING, as this process: each start makes another one. Not by the time of its start, which an
+    /// agent that is restarted reckons anew.
+    Up(Option<u32>),
     /// It is not, but in this state.
     Down(&'static str),
     /// It cannot be seen at this moment.
     Unknown,
+}
+
+impl Condition {
+    /// Whether it is known to be RUNNING.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
 }
 
 /// What is true of the fleet, as far as an operation has to know.
@@ -241,7 +249,7 @@ impl Operation {
     pub fn apply(&mut self, now: Moment, input: Input, world: &impl World) -> Vec<HostName> {
         let mut asks = Vec::new();
         match input {
-            Input::Answered(host, results) => self.answered(now, &host, results),
+            Input::Answered(host, results) => self.answered(now, &host, results, world),
             Input::Lost(host, reason) => self.set_lost(&host, Some(reason)),
             Input::Returned(host) => {
                 if self.awaits(&host) {

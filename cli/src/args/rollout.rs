@@ -44,7 +44,7 @@ pub(crate) struct RolloutArgs {
     /// What a batch must fulfil before the next begins [default: running; none for stop]
     #[arg(long, value_name = "running|healthy|none", hide_possible_values = true, value_enum, help_heading = ROLLOUT)]
     pub(crate) gate: Option<GateArg>,
-    /// How long programs are looked at before they count as well
+    /// How long programs have to remain up before they count as well
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = ROLLOUT)]
     pub(crate) soak: Option<Duration>,
     /// So many failed targets are too many [default: 1]

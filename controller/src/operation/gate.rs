@@ -15,13 +15,19 @@ use super::{
 use crate::moment::Moment;
 
 impl Operation {
-    pub(super) fn answered(&mut self, now: Moment, host: &HostName, results: Vec<TargetResult>) {
+    pub(super) fn answered(
+        &mut self,
+        now: Moment,
+        host: &HostName,
+        results: Vec<TargetResult>,
+        world: &impl World,
+    ) {
         let Some(share) = self.parts.get(host) else {
             return;
         };
-        if !matches!(share.stage, Stage::Asked { .. }) {
+        let Stage::Asked { was_lost, .. } = share.stage else {
             return;
-        }
+        };
         let rows = self.plan.parts[share.part].answers(results);
         let is_any_done = rows.iter().any(|row| row.outcome() == Outcome::Done);
         let what = match is_any_done && !self.plan.rollout.soak.is_zero() {
@@ -29,6 +35,10 @@ impl Operation {
             false => What::Ended(host.clone(), rows),
         };
         self.note(now, what);
+        // An answer comes after the changes that led to it: what is seen now is what was done.
+        if !was_lost {
+            self.look(now, host, world);
+        }
     }
 
     /// Looks at the programs of a host that has answered.
@@ -43,10 +53,11 @@ impl Operation {
         for (row, seen) in rows.iter_mut().filter(|(row, _)| is_to_run(deed, row)) {
             let program = Program::from_shown(&row.program);
             match (world.condition(host, &program), &seen) {
-                (Condition::Up, Seen::Nothing) => *seen = Seen::Up,
-                (Condition::Down(word), Seen::Up) if row.outcome() == Outcome::Done => {
-                    *seen = Seen::Fell(word);
+                (Condition::Up(process), Seen::Nothing) => *seen = Seen::Up(process),
+                (Condition::Up(process), Seen::Up(first)) if process != *first => {
+                    *seen = Seen::Fell("it did not stay RUNNING and was started anew".into());
                 }
+                (Condition::Down(word), Seen::Up(_)) => *seen = Seen::Fell(down_words(word)),
                 _ => {}
             }
         }
@@ -70,9 +81,9 @@ impl Operation {
             let is_done = row.outcome() == Outcome::Done;
             let fell = match (seen, world.condition(host, &program)) {
                 _ if !is_done || !has_gate || !is_to_run(deed, row) => None,
-                (Seen::Fell(word), _) => Some(*word),
-                (_, Condition::Down(word)) => Some(word),
-                (_, Condition::Up) => None,
+                (Seen::Fell(how), _) => Some(how.clone()),
+                (_, Condition::Down(word)) => Some(down_words(word)),
+                (_, Condition::Up(_)) => None,
                 (_, Condition::Unknown) if is_over => {
                     let outcome = Outcome::Unreachable;
                     let detail = "done, then lost from sight: whether it stays up is not known";
@@ -88,8 +99,7 @@ impl Operation {
             };
             verdicts.push(match fell {
                 None => row.clone(),
-                Some(word) => {
-                    let detail = format!("{word} instead of RUNNING after it was done");
+                Some(detail) => {
                     let verdict = Row::new(&row.program, Outcome::Failed, detail);
                     let steps = row.steps.clone();
                     Row { steps, ..verdict }
@@ -160,6 +170,10 @@ impl Operation {
 /// Whether the gate looks at a target: of an update those that it has started.
 fn is_to_run(deed: Deed, row: &Row) -> bool {
     deed != Deed::Update || row.steps.contains(&i32::from(Step::Started))
+}
+
+fn down_words(word: &str) -> String {
+    format!("{word} instead of RUNNING after it was done")
 }
 
 /// A duration as precise as people want it.

@@ -34,6 +34,8 @@ pub(super) enum Stage {
         at: SystemTime,
         /// Its session has been lost since, for this reason.
         lost: Option<String>,
+        /// It has been lost at least once: an answer may then overtake the changes that led to it.
+        was_lost: bool,
     },
     /// Answered; its programs are looked at.
     Soaking {
@@ -49,8 +51,10 @@ pub(super) enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     Nothing,
-    Up,
-    Fell(&'static str),
+    /// It is RUNNING, as this process.
+    Up(Option<u32>),
+    /// It was, and has not remained so: how, for people.
+    Fell(String),
 }
 
 impl Operation {
@@ -77,6 +81,7 @@ impl Operation {
                     since: tick,
                     at,
                     lost: None,
+                    was_lost: false,
                 };
                 self.put(host, stage);
             }
@@ -230,7 +235,8 @@ impl Operation {
 
     pub(super) fn set_lost(&mut self, host: &HostName, reason: Option<String>) {
         self.clear_timer(host);
-        if let Some(Stage::Asked { lost, .. }) = self.stage_mut(host) {
+        if let Some(Stage::Asked { lost, was_lost, .. }) = self.stage_mut(host) {
+            *was_lost |= reason.is_some();
             *lost = reason;
         }
         self.set_timer(host);

@@ -49,6 +49,8 @@ struct Fleet {
     away: BTreeSet<HostName>,
     down: BTreeMap<HostName, &'static str>,
     unseen: BTreeSet<HostName>,
+    /// How often its program was started anew by itself.
+    starts: BTreeMap<HostName, u32>,
     others: Vec<HostName>,
 }
 
@@ -61,9 +63,10 @@ impl World for Fleet {
         if self.away.contains(host) || self.unseen.contains(host) {
             return Condition::Unknown;
         }
+        let start = self.starts.get(host).copied().unwrap_or_default();
         self.down
             .get(host)
-            .map_or(Condition::Up, |word| Condition::Down(word))
+            .map_or(Condition::Up(Some(start)), |word| Condition::Down(word))
     }
 
     fn acted_on(&self, _program: &Program) -> Vec<HostName> {

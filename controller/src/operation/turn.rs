@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rsv_proto::{name::HostName, wire::Outcome};
 
-use super::{Condition, OnFail, Operation, Phase, Program, What, Why, World, state::Stage};
+use super::{OnFail, Operation, Phase, Program, What, Why, World, state::Stage};
 use crate::moment::Moment;
 
 /// The most hosts that are named as being in the way.
@@ -216,7 +216,7 @@ impl Operation {
                         down.entry(program.clone()).or_insert(others)
                     }
                 };
-                if is_asked || world.condition(&part.host, program) != Condition::Up {
+                if is_asked || !world.condition(&part.host, program).is_up() {
                     down.hosts.insert(part.host.clone());
                 }
             }

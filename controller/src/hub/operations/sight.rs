@@ -28,10 +28,12 @@ impl World for Sight<'_> {
             return Condition::Unknown;
         };
         let key = (program.group.clone(), program.name.clone());
-        match programs.get(&key).map(wire::ProcessStatus::state) {
-            Some(wire::ProcessState::Running) => Condition::Up,
-            Some(state) => Condition::Down(rsv_proto::process::state_word(state)),
-            None => Condition::Down("not configured"),
+        let Some(program) = programs.get(&key) else {
+            return Condition::Down("not configured");
+        };
+        match program.state() {
+            wire::ProcessState::Running => Condition::Up(program.pid),
+            state => Condition::Down(rsv_proto::process::state_word(state)),
         }
     }
 

@@ -35,6 +35,54 @@ fn programs_have_to_stay_up_for_the_soak_time() {
 }
 
 #[test]
+fn who_falls_for_a_moment_within_the_soak_time_does_not_pass() {
+    let soaking = Rollout {
+        soak: Duration::from_secs(5),
+        ..rollout(1)
+    };
+    // Nothing has been heard of it between its answer and its fall, or only that it is another start.
+    for is_fall_seen in [true, false] {
+        let mut story = Story::begin(plan(&["a", "b"], soaking));
+        story.answer("a", Outcome::Done);
+        story.now += 2;
+        if is_fall_seen {
+            story.fleet.down.insert(name("a"), "EXITED");
+            story.feed(Input::Changed(name("a")));
+            story.fleet.down.clear();
+        }
+        story.fleet.starts.insert(name("a"), 1);
+        story.feed(Input::Changed(name("a")));
+        story.wait(5);
+        let outcomes = ["a app Failed", "b app NotAttempted"];
+        assert_eq!(story.outcomes(), outcomes);
+        let how = match is_fall_seen {
+            true => "EXITED instead of RUNNING after it was done",
+            false => "it did not stay RUNNING and was started anew",
+        };
+        assert_eq!(story.detail("a"), how);
+    }
+}
+
+#[test]
+fn an_answer_that_overtakes_its_changes_in_a_new_session_is_no_fall() {
+    let soaking = Rollout {
+        soak: Duration::from_secs(5),
+        ..rollout(1)
+    };
+    let mut story = Story::begin(plan(&["a"], soaking));
+    story.feed(Input::Lost(name("a"), "silent".into()));
+    story.comes_back("a");
+    story.answer("a", Outcome::Done);
+    story.fleet.down.insert(name("a"), "STARTING");
+    story.feed(Input::Changed(name("a")));
+    story.fleet.down.clear();
+    story.fleet.starts.insert(name("a"), 1);
+    story.feed(Input::Changed(name("a")));
+    story.wait(5);
+    assert_eq!(story.outcomes(), ["a app Done"]);
+}
+
+#[test]
 fn a_view_that_lags_behind_the_answer_is_no_failure_but_one_at_the_end_is() {
     let soaking = Rollout {
         soak: Duration::from_secs(5),

@@ -133,13 +133,13 @@ impl Watched {
         };
         let app = Program::from_shown("app");
         let is_in_flight = |host: &HostName| operation.awaits(host);
-        let down = operation.hosts().filter(|host| {
-            is_in_flight(host) || self.story.fleet.condition(host, &app) != Condition::Up
-        });
+        let down = operation
+            .hosts()
+            .filter(|host| is_in_flight(host) || !self.story.fleet.condition(host, &app).is_up());
         let down: Vec<&HostName> = down.collect();
         let newly = asked.iter().any(|host| {
             let host = name(host);
-            self.story.fleet.condition(&host, &app) == Condition::Up
+            self.story.fleet.condition(&host, &app).is_up()
         });
         prop_assert!(
             !newly || down.len() <= limit.get() as usize,
