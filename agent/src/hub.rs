@@ -36,6 +36,7 @@ mod observed;
 mod outbox;
 mod reconfigure;
 pub mod record;
+mod remains;
 mod slot;
 mod sockets;
 mod stopping;
@@ -307,7 +308,7 @@ impl Core {
             self.gear.sockets.release(key);
             self.gear.close_logs(slot);
         }
-        if !slot.is_configured && slot.phase.is_at_rest() {
+        if !slot.is_configured && slot.phase.is_at_rest() && slot.remains.is_none() {
             self.remove(key);
         }
     }

@@ -385,7 +385,9 @@ impl Roster {
             ProgramChange::Remove(Key { group, name })
         });
         match self.hub.reconfigure(gone.collect()).await {
-            Ok(_) => {
+            Ok(mut results) => {
+                // What they have left is ended first.
+                while results.recv().await.is_some() {}
                 self.listeners.remove(name).await;
                 self.drop_active(name);
                 self.publish();

@@ -95,6 +95,17 @@ impl Cgroups {
         }
     }
 
+    /// Where the cgroup of a key is, if it has one.
+    pub(crate) fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.base.as_ref()?.join(name(key)))
+    }
+
+    /// What was left in a cgroup has been ended.
+    pub(crate) fn emptied(&mut self, path: &Path) {
+        self.strays.remove(path);
+        self.leave(path.as_os_str().as_bytes());
+    }
+
     /// Whether a new run may enter a cgroup. What a dead keeper has left there is told to end by this
     /// signal, and killed when it has had its time.
     pub(crate) fn clear(&mut self, path: &Path, signal: i32, now: Instant) -> Way {

@@ -92,6 +92,7 @@ impl Keeper {
             self.poll.remove(&estranged);
         }
         self.presence = Presence::Here;
+        self.forget_who_asked();
         let mut agent = Agent::new(visitor, hello.agent_pid, hello.protocol);
         agent.tell(Reminder::Welcome);
         for id in self.table.ids() {

@@ -145,6 +145,7 @@ impl Keeper {
                     if self.parting > 0 {
                         self.look_at_rests(now);
                     }
+                    self.look_at_remainders(now);
                 }
             }
         }

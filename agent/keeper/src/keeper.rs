@@ -23,6 +23,7 @@ use crate::drain::Presence;
 use crate::ending::{Ending, Event};
 use crate::log::say;
 use crate::poll::{Poll, Token};
+use crate::remainder::Remainder;
 use crate::spawn::Spawner;
 use crate::table::Table;
 
@@ -56,6 +57,10 @@ pub(crate) struct Keeper {
     pub(crate) looking: usize,
     /// Runs that have ended, and whose rest is being ended.
     pub(crate) parting: usize,
+    /// What runs have left that are over, while it is being ended.
+    pub(crate) remainders: Vec<Remainder>,
+    /// Runs were taken over that are not our children: what they leave may be anywhere.
+    pub(crate) has_adopted: bool,
     pub(crate) receiver: Receiver,
     /// The file this keeper was started from.
     pub(crate) executable: PathBuf,
@@ -100,6 +105,8 @@ impl Keeper {
             has_orphans: true,
             looking: 0,
             parting: 0,
+            remainders: Vec::new(),
+            has_adopted: false,
             receiver: Receiver::default(),
             executable,
             spares: Vec::new(),
@@ -168,6 +175,7 @@ impl Keeper {
         if self.parting > 0 {
             self.attend_rests(now);
         }
+        self.attend_remainders(now);
         if let Some(agent) = &mut self.agent
             && agent.deadline().is_some()
         {
@@ -195,6 +203,7 @@ impl Keeper {
         if self.parting > 0 {
             at(self.rest_deadline());
         }
+        at(self.remainder_deadline());
         due
     }
 

@@ -28,6 +28,7 @@ mod poll;
 mod process;
 mod program;
 mod reexec;
+mod remainder;
 mod requests;
 mod rest;
 mod saved;

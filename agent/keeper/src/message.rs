@@ -347,6 +347,11 @@ pub struct Signal {
     /// Of a run that leaves daemons, that is what is left in its process group.
     #[prost(bool, tag = "5")]
     pub ends_run: bool,
+    /// Nothing of the key is supposed to run: what its runs have left that are over is ended, as after a
+    /// stop. Answered when that is done; `ESRCH`: nothing was left. If a run of the key is present after
+    /// all, this means nothing.
+    #[prost(bool, tag = "6")]
+    pub ends_remainder: bool,
 }
 
 /// The answer to a request to send a signal.
@@ -523,7 +528,8 @@ pub enum Stage {
     Pipes = 1,
     /// Making the process.
     Fork = 2,
-    /// Joining the cgroup. `EBUSY`: a run that a dead keeper has left is in it and has been told to end.
+    /// Joining the cgroup. `EBUSY`: a run that a dead keeper has left is in it and has been told to end, or
+    /// what is left of former runs is being ended.
     Cgroup = 3,
     /// Making the process group.
     ProcessGroup = 4,

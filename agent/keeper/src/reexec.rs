@@ -277,6 +277,8 @@ impl Keeper {
     }
 
     fn take_up(&mut self, process: Process) {
+        // The state does not tell whether others were.
+        self.has_adopted = true;
         self.parting += usize::from(matches!(process.life, Life::Parting { .. }));
         self.hold(process);
     }

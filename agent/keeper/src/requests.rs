@@ -126,6 +126,12 @@ impl Keeper {
         if self.table.is_present(&run.key) {
             return refused(libc::EBUSY);
         }
+        if self.is_ending_remainder(&run.key) {
+            return Err(Refusal {
+                stage: Stage::Cgroup,
+                errno: libc::EBUSY,
+            });
+        }
         let (merges, stop_rule) = (spec.merge_stderr, spec.stop.clone());
         let leaves_daemons = spec.leaves_daemons;
         let mut program = Program::new(spec)?;
@@ -237,6 +243,10 @@ impl Keeper {
     }
 
     fn signal(&mut self, request: &Signal, now: Instant) {
+        let key = &request.run.key;
+        if request.ends_remainder && !self.table.is_present(key) {
+            return self.end_remainder(key, request.request, now);
+        }
         let answer = self.try_signal(request, now);
         let errno = answer
             .err()
@@ -414,6 +424,7 @@ impl Keeper {
         if let Some(cgroup) = &cgroup {
             self.cgroups.claim(cgroup);
         }
+        self.has_adopted = true;
         self.table.note(held.run.key.clone(), note);
         Ok(self.hold(Process {
             run: held.run,

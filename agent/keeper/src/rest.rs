@@ -2,7 +2,8 @@
 //!
 //! After a stop nothing is to be left: it is asked to end (SIGTERM), and killed when its short grace is
 //! over. Only then is the exit told, so that whoever starts the program again finds its ports free.
-//! After a crash it is left alone; the next stop of the program ends it too.
+//! After a crash it is left alone; the next stop of the program ends it too (`remainder`, when nothing of
+//! it runs).
 //!
 //! Where there is a cgroup, what is left is what is in it. Elsewhere it is looked for: `kin`. Of a run
 //! that leaves daemons only the process group counts.
@@ -85,7 +86,7 @@ impl Rest {
     }
 
     /// Goes on, as something is left or not.
-    fn step(self, is_left: bool, now: Instant) -> (Self, Deed) {
+    pub(crate) fn step(self, is_left: bool, now: Instant) -> (Self, Deed) {
         let pause = (self.pause * 2).min(LOOKS.1);
         let look = now + self.pause;
         let kill = Stage::Killed {
@@ -106,6 +107,21 @@ impl Rest {
             Stage::Killed { .. } => (self.stage, Deed::Kill),
         };
         (Self { stage, look, pause }, deed)
+    }
+
+    /// When to look again.
+    pub(crate) fn due(&self) -> Instant {
+        self.look
+    }
+
+    /// Whether it is time to look again.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.look <= now
+    }
+
+    /// Something may have ended.
+    pub(crate) fn look_at(&mut self, now: Instant) {
+        self.look = now;
     }
 
     /// The grace is over.
@@ -285,7 +301,8 @@ impl Keeper {
     }
 }
 
-fn is_left(process: &Process, kin: &Kin) -> bool {
+/// Whether something of a run is left.
+pub(crate) fn is_left(process: &Process, kin: &Kin) -> bool {
     let is_group_left = || os::signal_group_of(process.pidfd.as_fd(), 0).is_ok();
     if process.leaves_daemons {
         return is_group_left();
@@ -297,7 +314,7 @@ fn is_left(process: &Process, kin: &Kin) -> bool {
 }
 
 /// Signals what is left. Whoever cannot be reached is found by the next look.
-fn reach(process: &Process, kin: &Kin, signal: i32) {
+pub(crate) fn reach(process: &Process, kin: &Kin, signal: i32) {
     if process.leaves_daemons {
         os::signal_group_of(process.pidfd.as_fd(), signal).ok();
         return;

@@ -218,9 +218,12 @@ impl Core {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
+        if matches!(ask, MachineAsk::Stop | MachineAsk::Restart) {
+            self.gear.end_remains(slot);
+        }
         let asker = results.clone();
         let (goes_on, answers) = slot.waiters.ask(key, ask, &slot.phase, asker, then_refuse);
-        verdicts::send_all(answers);
+        slot.answer(answers);
         if goes_on {
             self.feed(key, Event::Asked(ask));
         }
@@ -237,6 +240,7 @@ impl Core {
             scope,
             request: 0,
             ends_run: false,
+            ends_remainder: false,
         };
         self.gear.signal(SentSignal {
             key: key.clone(),

@@ -3,7 +3,7 @@
 use rsv_supervise::{Ask as MachineAsk, Event};
 
 use super::stopping::Course;
-use super::{Core, Key, decide, verdicts};
+use super::{Core, Key, decide};
 use crate::desired::Desired;
 
 impl Core {
@@ -51,10 +51,12 @@ impl Core {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
+        self.gear.end_remains(slot);
         if slot.phase.is_at_rest() {
             return;
         }
-        verdicts::send_all(slot.waiters.overtake(key, MachineAsk::Stop));
+        let overtaken = slot.waiters.overtake(key, MachineAsk::Stop);
+        slot.answer(overtaken);
         self.feed(key, Event::Asked(MachineAsk::Stop));
     }
 }

@@ -21,7 +21,7 @@ use super::logs::Logs;
 use super::outbox::Outbox;
 use super::slot::{LogState, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope};
 use super::sockets::Sockets;
-use super::{verdicts, wanted, words};
+use super::{wanted, words};
 use crate::journal::Journal;
 use crate::listeners::{Listeners, Notice};
 use crate::metrics::Metrics;
@@ -126,8 +126,8 @@ impl Gear {
         for status in shown {
             self.journal.publish(wire::delta::Change::Upsert(status));
         }
-        let key = &slot.program.key;
-        verdicts::send_all(slot.waiters.settle(key, effects));
+        let answers = slot.waiters.settle(&slot.program.key, effects);
+        slot.answer(answers);
         refusal
     }
 
@@ -173,7 +173,7 @@ impl Gear {
     }
 
     /// Starts the spawn that the machine waits for, as far as that goes now: `true` when the keeper
-    /// has been asked, `false` when the logs are not open yet.
+    /// has been asked, `false` when the logs are not open yet, or something is left of former runs.
     pub(super) fn begin_spawn(&mut self, slot: &mut Slot) -> Result<bool, SpawnError> {
         slot.spawn = SpawnStage::Idle;
         if let Some(limit) = self.maxprocs
@@ -183,6 +183,10 @@ impl Gear {
                 name: slot.program.key.name.clone(),
                 limit,
             });
+        }
+        if slot.remains.is_some() {
+            slot.spawn = SpawnStage::AwaitingRemains;
+            return Ok(false);
         }
         if slot.readiness() == Readiness::Ready {
             return self.send_spawn(slot).map(|()| true);
@@ -244,6 +248,7 @@ impl Gear {
             request: 0,
             // A machine signals only to stop.
             ends_run: true,
+            ends_remainder: false,
         };
         self.signal(SentSignal {
             key: slot.program.key.clone(),
@@ -252,12 +257,13 @@ impl Gear {
         });
     }
 
-    /// Sends a signal and remembers it until it is answered.
-    pub(super) fn signal(&mut self, mut signal: SentSignal) {
+    /// Sends a signal and remembers it until it is answered, by the number that it gives.
+    pub(super) fn signal(&mut self, mut signal: SentSignal) -> u64 {
         self.last_signal += 1;
         signal.message.request = self.last_signal;
         self.outbox.tell(Request::Signal(signal.message.clone()));
         self.signals.insert(self.last_signal, signal);
+        self.last_signal
     }
 
     /// The signal of an answer.

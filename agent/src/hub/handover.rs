@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rsv_keeper::message::{Adopt, Channel, Held, Request, Run};
-use rsv_supervise::{Event, Observation, Phase};
+use rsv_supervise::Phase;
 
 use super::observed::key_of;
 use super::slot::{SpawnStage, keeps_stderr, stop_rule};
@@ -157,30 +157,12 @@ impl Core {
     /// Asks again for every spawn that no keeper has answered.
     fn repeat_spawns(&mut self) {
         for key in self.order.clone() {
-            let Some(slot) = self.slots.get_mut(&key) else {
-                continue;
-            };
-            if !slot.phase.awaits_spawn() || slot.spawn == SpawnStage::AwaitingLogs {
-                continue;
-            }
-            let attempt = slot.phase.attempt();
-            let was_live = slot.is_live();
-            slot.spawn = SpawnStage::Idle;
-            self.gear.count(was_live, slot.is_live());
-            let is_wanted = matches!(slot.phase, Phase::Spawning { .. });
-            let was_live = slot.is_live();
-            let refusal = if is_wanted {
-                self.gear
-                    .begin_spawn(slot)
-                    .err()
-                    .map(|error| error.to_string())
-            } else {
-                Some("stopped before it was spawned".to_owned())
-            };
-            self.gear.count(was_live, slot.is_live());
-            if let Some(why) = refusal {
-                let refused = Observation::SpawnRefused { attempt, why };
-                self.feed(&key, Event::Observed(refused));
+            let is_open = self.slots.get(&key).is_some_and(|slot| {
+                let waits = [SpawnStage::AwaitingLogs, SpawnStage::AwaitingRemains];
+                slot.phase.awaits_spawn() && !waits.contains(&slot.spawn)
+            });
+            if is_open {
+                self.spawn_again(&key);
             }
         }
     }

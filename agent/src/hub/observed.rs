@@ -130,6 +130,9 @@ impl Core {
         else {
             return;
         };
+        if self.remains_ended(&key, answer.request) {
+            return;
+        }
         match (answer.errno, asker) {
             (0, Some(asker)) => {
                 let steps = vec![wire::Step::Signalled.into()];

@@ -169,11 +169,13 @@ impl Core {
     /// Another program in the place of one.
     fn exchange(&mut self, program: Program, results: &Results) {
         let key = program.key.clone();
-        let Some(slot) = self.slots.get(&key) else {
+        let Some(slot) = self.slots.get_mut(&key) else {
             return;
         };
         let way = decide::exchange(&slot.phase);
+        self.gear.end_remains(slot);
         if way == Exchange::AtRest {
+            slot.await_remains(results);
             self.replace_at_rest(program);
             self.show(&key);
             return self.start_new(&key);
@@ -205,12 +207,16 @@ impl Core {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
+        self.gear.end_remains(slot);
         slot.is_configured = false;
         slot.program.launch = Err("it is no longer configured".to_owned());
         slot.program.policy.autorestart = Autorestart::Never;
         slot.program.policy.startretries = Retries::Limit(0);
         if slot.phase.is_at_rest() {
-            return self.remove(key);
+            return match slot.remains {
+                Some(_) => slot.await_remains(results),
+                None => self.remove(key),
+            };
         }
         self.await_stop(key, results);
         self.feed(key, Event::Asked(MachineAsk::Stop));
@@ -224,7 +230,7 @@ impl Core {
         };
         let (ask, asker) = (MachineAsk::Stop, results.clone());
         let (_, answers) = slot.waiters.ask(key, ask, &slot.phase, asker, None);
-        verdicts::send_all(answers);
+        slot.answer(answers);
     }
 
     /// Another program where nothing runs: its machine begins anew, but its attempts go on.

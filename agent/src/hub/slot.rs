@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::health::Health;
 use super::record::{Note, Record};
+use super::remains::Remains;
 use super::verdicts::Waiters;
 use crate::capture::LogSpec;
 use crate::listeners::Noted;
@@ -28,6 +29,8 @@ pub(super) struct Slot {
     pub(super) spawn: SpawnStage,
     pub(super) process: Option<Process>,
     pub(super) waiters: Waiters<mpsc::Sender<wire::TargetResult>>,
+    /// What it has left is being ended; absent: nobody has asked for that.
+    pub(super) remains: Option<Remains>,
     pub(super) logs: Vec<SlotLog>,
     pub(super) health: Health,
     /// The digest of what the latest process was started with; absent: not known.
@@ -47,6 +50,8 @@ pub(super) struct Slot {
 pub(super) enum SpawnStage {
     /// None is wanted, or there is no keeper to ask.
     Idle,
+    /// What former runs have left is being ended.
+    AwaitingRemains,
     /// The log files are being opened.
     AwaitingLogs,
     /// The keeper has been asked.
@@ -117,6 +122,7 @@ impl Slot {
             spawn: SpawnStage::Idle,
             process: None,
             waiters: Waiters::default(),
+            remains: None,
             logs,
             health: Health::default(),
             started_as: None,

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::handle::Shutdown;
 use super::outbox::Outbox;
+use super::remains::Remains;
 use super::{Core, Feeds, Key, LAST_WORDS, verdicts};
 use crate::listeners::FAREWELL;
 
@@ -172,7 +173,8 @@ impl Core {
 
     fn stop_machine(&mut self, key: &Key) {
         if let Some(slot) = self.slots.get_mut(key) {
-            verdicts::send_all(slot.waiters.overtake(key, Ask::Stop));
+            let overtaken = slot.waiters.overtake(key, Ask::Stop);
+            slot.answer(overtaken);
         }
         self.feed(key, Event::Asked(Ask::Stop));
     }
@@ -224,6 +226,7 @@ impl Core {
         self.gear.outbox.disconnect();
         self.gear.journal.end();
         for slot in self.slots.values_mut() {
+            slot.remains.take().into_iter().for_each(Remains::give_up);
             verdicts::send_all(slot.waiters.give_up(&slot.program.key));
         }
         for done in self.done {

@@ -93,6 +93,7 @@ fn who_does_not_greet_is_not_heard() {
         scope: Scope::Process.into(),
         request: 1,
         ends_run: false,
+        ends_remainder: false,
     };
     rude.send(Request::Signal(signal), &[]);
     assert!(rude.receive().is_none());
@@ -125,6 +126,7 @@ fn an_agent_that_does_not_read_holds_up_nothing_and_loses_nothing() {
                     scope,
                     request,
                     ends_run: false,
+                    ends_remainder: false,
                 };
                 let message = rsv_keeper::message::ToKeeper {
                     request: Some(Request::Signal(signal)),

@@ -119,6 +119,49 @@ fn what_survives_a_crash_holds_up_nothing_and_ends_with_the_next_stop() {
 }
 
 #[test]
+fn what_runs_have_left_that_are_over_ends_when_it_is_asked_for() {
+    for rig in both() {
+        let mut agent = rig.agent();
+        let bystander = agent.spawn(&Program::shell("app:other", "exec sleep 600"));
+        let (running, family) = with_family(&mut agent, app, "trap '' TERM;");
+        assert_eq!(
+            agent.signal(&running.run(), libc::SIGKILL, Scope::Process),
+            0
+        );
+        agent.finish(&running.run());
+        assert!(family.into_iter().all(is_running));
+        assert_eq!(agent.end_remainder(&running.run()), 0);
+        assert!(!family.into_iter().any(is_running));
+        assert_eq!(agent.end_remainder(&running.run()), libc::ESRCH);
+        // What runs is not what is left.
+        let next = agent.spawn(&app("exec sleep 600").attempt(2));
+        assert_eq!(agent.stop(&next.run(), 0), 0);
+        assert!(is_running(next.pid()) && is_running(bystander.pid()));
+    }
+}
+
+#[test]
+fn what_adopted_runs_have_left_is_found_wherever_it_is() {
+    for is_marked in [false, true] {
+        let mut rig = if is_marked {
+            Rig::without_cgroups()
+        } else {
+            Rig::start()
+        };
+        let mut agent = rig.agent();
+        let (running, family) = with_family(&mut agent, app, "");
+        rig.replace();
+        let (mut agent, _) = rig.connect();
+        agent.adopt(&running, None);
+        send_signal(running.pid(), libc::SIGKILL);
+        agent.finish(&running.run());
+        assert!(family.into_iter().all(is_running));
+        assert_eq!(agent.end_remainder(&running.run()), 0);
+        assert!(!family.into_iter().any(is_running), "marked: {is_marked}");
+    }
+}
+
+#[test]
 fn a_program_that_leaves_daemons_takes_only_its_group_with_it() {
     let leaving = |script: &str| app(script).spec(|spec| spec.leaves_daemons = true);
     for mut rig in both() {

@@ -420,19 +420,32 @@ impl Agent {
         self.signal_with(run, signal, Scope::Process, true)
     }
 
+    /// Ends what runs of a key have left that are over; the errno.
+    pub(crate) fn end_remainder(&mut self, run: &Run) -> i32 {
+        self.send_signal(Signal {
+            run: run.clone(),
+            signal: libc::SIGTERM,
+            scope: Scope::Tree.into(),
+            request: 999,
+            ends_run: true,
+            ends_remainder: true,
+        })
+    }
+
     fn signal_with(&mut self, run: &Run, signal: i32, scope: Scope, ends_run: bool) -> i32 {
-        let request = u64::from(signal.unsigned_abs()) + 1000;
-        let scope = scope.into();
-        self.send(
-            Request::Signal(Signal {
-                run: run.clone(),
-                signal,
-                scope,
-                request,
-                ends_run,
-            }),
-            &[],
-        );
+        self.send_signal(Signal {
+            run: run.clone(),
+            signal,
+            scope: scope.into(),
+            request: u64::from(signal.unsigned_abs()) + 1000,
+            ends_run,
+            ends_remainder: false,
+        })
+    }
+
+    fn send_signal(&mut self, signal: Signal) -> i32 {
+        let request = signal.request;
+        self.send(Request::Signal(signal), &[]);
         self.await_report(|report| match report {
             Report::Signalled(answer) if answer.request == request => Some(answer.errno),
             _ => None,

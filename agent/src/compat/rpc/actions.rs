@@ -98,7 +98,13 @@ impl Rpc {
         if is_signal && !act.doing.concerns(status.state()) {
             return Err(FaultCode::NotRunning.about(name));
         }
+        let is_stop = matches!(act.doing, Doing::Stop);
+        // What it has left is ended; that it does not run is known without waiting for that.
+        let is_known = is_stop && !act.wait && is_at_rest(status.state());
         let outcomes = self.carry_out(&[key], verb, act.wait).await?;
+        if is_known {
+            return Err(FaultCode::NotRunning.about(name));
+        }
         for outcome in outcomes {
             outcome.map_err(|refused| refused.fault(name))?;
         }
@@ -138,6 +144,8 @@ impl Rpc {
         let concerned = statuses.iter().filter(|s| doing.concerns(s.state()));
         let keys: Vec<Key> = concerned.map(key).collect();
         let outcomes = self.carry_out(&keys, doing.verb()?, true).await?;
+        self.end_what_is_left(&at_rest(&statuses, &doing), true)
+            .await?;
         let failed = keys.iter().zip(outcomes).filter_map(|(key, outcome)| {
             let refused = outcome.err()?;
             (!refused.is_moot()).then(|| refused.fault(&key.to_string()))
@@ -146,6 +154,7 @@ impl Rpc {
     }
 
     async fn many(&self, mut statuses: Vec<ProcessStatus>, act: Act) -> Given {
+        let resting = at_rest(&statuses, &act.doing);
         statuses.retain(|status| act.doing.concerns(status.state()));
         let keys: Vec<Key> = statuses.iter().map(key).collect();
         let verb = match act.doing.verb() {
@@ -156,6 +165,7 @@ impl Rpc {
             }
         };
         let outcomes = self.carry_out(&keys, verb, act.wait).await?;
+        self.end_what_is_left(&resting, act.wait).await?;
         let mut results = Vec::with_capacity(keys.len());
         // What was refused at once comes first, as with Supervisor.
         let (refused, rest): (Vec<_>, Vec<_>) = keys
@@ -172,6 +182,13 @@ impl Rpc {
             results.push(result_value(key, fault.as_ref()));
         }
         Ok(results.into())
+    }
+
+    /// Ends what those have left that do not run. Nobody is told of them: nothing of theirs was stopped.
+    async fn end_what_is_left(&self, resting: &[Key], wait: bool) -> Result<(), Fault> {
+        let stop = Verb::Stop(StopAction {});
+        self.carry_out(resting, Some(stop), wait).await?;
+        Ok(())
     }
 
     /// Acts on processes and gives what came of each, in their order. Without waiting, what is not
@@ -322,6 +339,20 @@ pub(super) fn result_value(key: &Key, fault: Option<&Fault>) -> Value {
         ("status".into(), code.number().into()),
         ("description".into(), text.into()),
     ])
+}
+
+/// Those that a stop finds at rest, and that may have left something.
+fn at_rest(statuses: &[ProcessStatus], doing: &Doing) -> Vec<Key> {
+    let is_stop = matches!(doing, Doing::Stop);
+    let resting = statuses
+        .iter()
+        .filter(|status| is_stop && is_at_rest(status.state()));
+    resting.map(key).collect()
+}
+
+fn is_at_rest(state: ProcessState) -> bool {
+    use ProcessState as S;
+    matches!(state, S::Stopped | S::Exited | S::Fatal)
 }
 
 fn is_up(state: ProcessState) -> bool {

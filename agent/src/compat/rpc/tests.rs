@@ -261,7 +261,10 @@ async fn many_are_acted_on_in_the_order_of_starting_and_each_has_its_result() {
         [
             "start b grp:two",
             "stop a grp:one",
+            // What rests may have left something.
+            "stop b grp:two",
             "stop grp:one",
+            "stop grp:two",
             "signal 1 grp:one"
         ]
     );
