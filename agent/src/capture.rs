@@ -337,6 +337,15 @@ impl Capture {
         self.inbox.tell(Command::Understood { run, bytes });
     }
 
+    /// Ends when what a run that has ended wrote last is under way to whoever takes events, or the
+    /// thread has gone.
+    pub async fn hear_out(&self, run: Run) {
+        let (reply, heard) = tokio::sync::oneshot::channel();
+        self.inbox.tell(Command::HearOut { run, reply });
+        // A thread that has gone tells nothing more.
+        let _gone = heard.await;
+    }
+
     /// Where the thread says that a log is in trouble, and when that is over. Called on the thread,
     /// so it must not wait.
     pub fn tell_trouble(&self, sink: TroubleSink) {

@@ -142,6 +142,39 @@ fn a_listener_is_told_what_it_has_asked_for_in_order() {
 }
 
 #[test]
+fn last_words_come_before_the_end() {
+    let script =
+        "printf '<!--XSUPERVISOR:BEGIN-->said<!--XSUPERVISOR:END-->'; printf out; echo err >&2";
+    let agent = started(
+        "l",
+        "PROCESS_STATE_EXITED,PROCESS_COMMUNICATION,PROCESS_LOG",
+        &format!(
+            "buffer_size=1000\n[program:e]\ncommand=/bin/sh -c \"{script}\"\nnumprocs=20\n\
+             process_name=e%(process_num)d\nstartsecs=0\nautostart=false\nautorestart=false\n\
+             stdout_capture_maxbytes=1000\nstdout_events_enabled=true\nstderr_events_enabled=true\n"
+        ),
+    );
+    agent.call("startProcessGroup", &["e"]);
+    let of_them = || -> Vec<String> {
+        let heard = heard(&agent, "l").into_iter();
+        heard.filter(|line| line.contains("groupname:e ")).collect()
+    };
+    let ends = |lines: &[String]| {
+        let ends = lines.iter().filter(|line| line.contains("EXITED"));
+        ends.count()
+    };
+    eventually("all have ended", || ends(&of_them()) == 20);
+    let heard = of_them();
+    for n in 0..20 {
+        let name = format!("processname:e{n} ");
+        let own = heard.iter().filter(|line| line.contains(&name));
+        let kinds: Vec<&str> = own.map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(kinds.len(), 4, "{kinds:?}");
+        assert_eq!(kinds[3], "PROCESS_STATE_EXITED", "{kinds:?}");
+    }
+}
+
+#[test]
 fn output_and_ticks_are_events() {
     let script = "printf 'a<!--XSUPERVISOR:BEGIN-->said<!--XSUPERVISOR:END-->b'; exec sleep 1000";
     let agent = started(

@@ -83,6 +83,11 @@ pub(crate) enum Command {
         run: Run,
         bytes: usize,
     },
+    /// Moves what a run that has ended has left in its pipes, events and all, then says so.
+    HearOut {
+        run: Run,
+        reply: oneshot::Sender<()>,
+    },
     TellTrouble(TroubleSink),
     ShowOutput(OutputSink),
     Stats {

@@ -108,6 +108,17 @@ impl CaptureEvents {
     }
 }
 
+impl CaptureEvents {
+    /// What programs have written until now, besides what listeners say.
+    pub fn waiting(&mut self) -> Vec<CaptureEvent> {
+        let waiting = (0..self.queue.len()).filter_map(|_| self.queue.try_recv().ok());
+        let waiting: Vec<CaptureEvent> = waiting.collect();
+        let bytes = waiting.iter().map(CaptureEvent::size).sum();
+        self.under_way.fetch_sub(bytes, Ordering::Relaxed);
+        waiting
+    }
+}
+
 impl CaptureEvent {
     pub(super) fn size(&self) -> usize {
         match self {

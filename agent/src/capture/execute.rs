@@ -9,6 +9,7 @@ use rsv_keeper::message::{Channel, Run};
 use super::aside::Origin;
 use super::command::{Command, LogKey, Reply};
 use super::mover::Mover;
+use super::plumbing;
 use super::stream::{FileId, Stream};
 use super::{AttachedStream, LogSpec};
 
@@ -30,6 +31,11 @@ pub(super) fn execute(mover: &mut Mover, command: Command) {
         Command::Announce => mover.announce(),
         Command::Listen(sender) => mover.listen_to_events(sender),
         Command::Understood { run, bytes } => mover.understood(&run, bytes),
+        Command::HearOut { run, reply } => {
+            mover.hear_out(&run);
+            // Whoever asked may have lost patience.
+            reply.send(()).ok();
+        }
         Command::TellTrouble(sink) => mover.tell_trouble(sink),
         Command::ShowOutput(sink) => mover.outlets.show(sink),
         Command::Stats { log, reply } => answer(&reply, mover.files.stats(&log)),
@@ -169,6 +175,28 @@ impl Mover {
                 return;
             }
             self.serve(token);
+        }
+    }
+
+    /// Moves what a run has left in its pipes, and ends those that nobody can write to any more.
+    fn hear_out(&mut self, run: &Run) {
+        let streams = self.streams.iter_mut();
+        let of_run = streams.filter(|(_, stream)| stream.origin.run == *run);
+        let tokens: Vec<u64> = of_run
+            .map(|(token, stream)| {
+                stream.is_over |= plumbing::has_no_writer(stream.pipe.as_fd());
+                *token
+            })
+            .collect();
+        for token in tokens {
+            self.empty_pipe(token);
+            if self
+                .streams
+                .get(&token)
+                .is_some_and(|stream| stream.is_over)
+            {
+                self.serve(token);
+            }
         }
     }
 

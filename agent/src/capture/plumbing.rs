@@ -103,6 +103,13 @@ pub(super) fn has_room(target: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Whether nobody can write to a pipe any more.
+pub(super) fn has_no_writer(pipe: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(pipe, PollFlags::empty())];
+    let found = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    found.is_ok() && polled[0].revents().contains(PollFlags::HUP)
+}
+
 /// How many bytes are in a pipe.
 pub(super) fn available(pipe: BorrowedFd<'_>) -> u64 {
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)

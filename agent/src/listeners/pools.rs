@@ -61,6 +61,18 @@ impl Pools {
             .any(|(_, pool)| pool.subscriptions(kind) > 0)
     }
 
+    /// Whether anybody wants to know what programs write.
+    pub(super) fn want_output(&self) -> bool {
+        [
+            EventKind::PROCESS_LOG_STDOUT,
+            EventKind::PROCESS_LOG_STDERR,
+            EventKind::PROCESS_COMMUNICATION_STDOUT,
+            EventKind::PROCESS_COMMUNICATION_STDERR,
+        ]
+        .into_iter()
+        .any(|kind| self.wants(kind))
+    }
+
     /// Something has happened.
     pub(super) fn publish(&mut self, event: Event) -> Vec<Effect> {
         if !self.wants(event.kind) {

@@ -30,6 +30,9 @@ use crate::mainlog::SUPERVISOR;
 /// A write of up to so many bytes to a pipe is done whole or not at all.
 const ATOMIC: usize = 4096;
 
+/// How long the last words of a process may take to come: a disk that is slow holds up no other news.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// An event that was written, or could not be.
 struct Written {
     key: Key,
@@ -93,7 +96,7 @@ impl Task {
             let effects = tokio::select! {
                 biased;
                 input = self.inputs.recv() => match input {
-                    Some(input) => self.input(input),
+                    Some(input) => self.input(input).await,
                     None => return,
                 },
                 Some(Ok(written)) = self.writes.join_next(), if !self.writes.is_empty() => {
@@ -118,9 +121,9 @@ impl Task {
         }
     }
 
-    fn input(&mut self, input: Input) -> Vec<Effect> {
+    async fn input(&mut self, input: Input) -> Vec<Effect> {
         match input {
-            Input::Hub(notice) => self.notice(notice),
+            Input::Hub(notice) => self.notice(notice).await,
             Input::Added(group, done) => {
                 let mut effects = self.put(&group);
                 // Whoever adds it may have gone.
@@ -164,7 +167,7 @@ impl Task {
         effects
     }
 
-    fn notice(&mut self, notice: Notice) -> Vec<Effect> {
+    async fn notice(&mut self, notice: Notice) -> Vec<Effect> {
         self.tell_missed();
         let now = Instant::now();
         match notice {
@@ -208,10 +211,34 @@ impl Task {
                         | Entered::Unknown { .. } => effects = pool.ended(&key, attempt, now),
                     }
                 }
+                if matches!(
+                    change.to,
+                    Entered::Stopped { .. } | Entered::Backoff { .. } | Entered::Exited(_)
+                ) {
+                    effects.extend(self.last_words(&key, change.attempt.get()).await);
+                }
                 effects.extend(self.pools.publish(Event::of_change(&key, &change)));
                 effects
             }
         }
+    }
+
+    /// What a process wrote comes before its end, if anybody wants to know either.
+    async fn last_words(&mut self, key: &Key, attempt: u64) -> Vec<Effect> {
+        // While no disk answers, nothing can be heard of what goes there.
+        if !self.pools.want_output() || self.capture.stuck_for().is_some() {
+            return Vec::new();
+        }
+        let Some(events) = &mut self.events else {
+            return Vec::new();
+        };
+        let key = key.as_run_key();
+        let heard = self.capture.hear_out(Run { key, attempt });
+        // What comes later than that is told after the end.
+        tokio::time::timeout(LAST_WORDS, heard).await.ok();
+        let waiting = events.waiting();
+        let told = waiting.into_iter().map(|event| self.output(event));
+        told.flatten().collect()
     }
 
     fn output(&mut self, event: CaptureEvent) -> Vec<Effect> {
