@@ -36,6 +36,7 @@ use crate::{
     args::{ContextVerb, ForScripts, HostVerb, TokenVerb, Verb},
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
+    shell,
 };
 
 pub(crate) use {op::control, open::is_server};
@@ -103,8 +104,13 @@ pub(crate) fn for_people(what: &str, instead: &str) -> Failure {
 fn unknown(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
     let line = words.join(" ");
     match invocation.scope()? {
+        // Another way to say `help`.
+        Scope::Local if line.starts_with('?') => {
+            let verb: Vec<String> = line[1..].split_whitespace().map(str::to_owned).collect();
+            help::run(invocation, &verb)
+        }
         // What ends supervisorctl's prompt, typed where there is none.
-        Scope::Local if matches!(line.as_str(), "quit" | "exit" | "EOF") => {
+        Scope::Local if shell::is_end(&line) => {
             if !invocation.ui.output().is_text() {
                 let what = format!("`{line}` ends a prompt, which");
                 return Err(for_people(&what, "`rsv help` lists what there is"));

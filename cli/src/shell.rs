@@ -298,9 +298,10 @@ impl Shell {
     }
 }
 
-/// What ends the prompt.
-fn is_end(line: &str) -> bool {
-    matches!(line.trim(), "quit" | "exit" | "EOF")
+/// What ends the prompt, whatever stands behind it.
+pub(crate) fn is_end(line: &str) -> bool {
+    let first = line.split_whitespace().next();
+    matches!(first, Some("quit" | "exit" | "EOF"))
 }
 
 /// What is asked before a verb that ends everything, in supervisorctl's words.
@@ -348,9 +349,9 @@ mod tests {
 
     #[test]
     fn the_prompt_ends_by_name() {
-        for line in ["quit", " exit ", "EOF"] {
+        for line in ["quit", " exit ", "EOF", "quit now"] {
             assert!(is_end(line), "{line}");
         }
-        assert!(!is_end("quit now"));
+        assert!(!is_end("") && !is_end("quite"));
     }
 }

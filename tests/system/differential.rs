@@ -46,7 +46,8 @@ const SCRIPT: &str = "status\nstart web\nstart web\nstatus web\npid web\npid nop
                       restart web\nrestart worker:*\nstop worker:worker_0\nstop worker:worker_0\nstop worker:*\nstop nope\n\
                       stop web\navail\nadd web\nadd nope\nremove web\nremove nope\nreread\nupdate\nAFTER\nreread\navail\nupdate nope\n\
                       update\nupdate\nstatus\nstart new\nstart both:*\nstop all\nremove new\nadd new\nstart all\nstatus\n\
-                      BROKEN\nreread\nfrobnicate\nversion extra\nshutdown extra\nreload extra\nshutdown";
+                      BROKEN\nreread\nfrobnicate\nquit\nexit now\nhelp quit\nhelp exit\nhelp nope\n\
+                      open ftp://x\nopen unix:///nope\nversion extra\nshutdown extra\nreload extra\nshutdown";
 
 const SERVER: &str =
     "[unix_http_server]\nfile=HERE/s.sock\n[supervisorctl]\nserverurl=unix://HERE/s.sock\n";

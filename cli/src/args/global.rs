@@ -59,7 +59,14 @@ pub(crate) struct Global {
     #[arg(short = 'i', long, global = true, hide = true)]
     pub(crate) interactive: bool,
     /// Where a prompt keeps its history, as supervisorctl has it
-    #[arg(short = 'r', long, global = true, value_name = "FILE", hide = true)]
+    #[arg(
+        short = 'r',
+        long,
+        alias = "history_file",
+        global = true,
+        value_name = "FILE",
+        hide = true
+    )]
     pub(crate) history_file: Option<PathBuf>,
 
     /// Answer yes to every question

@@ -40,7 +40,12 @@ fn no_help(invocation: &mut Invocation, word: &str) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("no verb `{word}`"))
             .hint("`rsv -o json help` lists what there is"));
     }
-    invocation.ui.line(&format!("*** No help on {word}"))?;
+    let line = match word {
+        // What ends a prompt is no verb.
+        "quit" | "exit" => format!("{word}\tExit the supervisor shell."),
+        _ => format!("*** No help on {word}"),
+    };
+    invocation.ui.line(&line)?;
     Ok(Exit::Done)
 }
 

@@ -46,6 +46,7 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
     if args.follow && is_text {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
         invocation.ui.flush()?;
+        invocation.left_by_interrupt = Some("");
     }
     let request = TailMainLogRequest {
         follow: args.follow,

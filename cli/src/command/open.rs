@@ -19,9 +19,18 @@ pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result
     match status::run(invocation, StatusArgs::default()).await {
         Ok(_seen) => Ok(Exit::Done),
         Err(failure) => Err(Failure {
-            exit: Exit::Done,
+            exit: exit_of(&failure),
             ..failure
         }),
+    }
+}
+
+/// That nobody is there, or who speaks another interface, is seen; anything else is an error.
+fn exit_of(failure: &Failure) -> Exit {
+    match (failure.exit, &failure.message) {
+        (Exit::BrokenPipe, _) => Exit::BrokenPipe,
+        (_, None) | (Exit::Incompatible | Exit::NotAllUp, _) => Exit::Done,
+        (_, Some(_)) => Exit::Failed,
     }
 }
 

@@ -87,6 +87,7 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
     if wanted.follow && shows {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
         invocation.ui.flush()?;
+        invocation.left_by_interrupt = Some("");
     }
     let mut request = request(&wanted, args, None);
     if wanted.follow && request.lines.is_none() && request.since.is_none() {

@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 use rsv_proto::wire::{
-    HostStatus, ProcessState, ProcessStatus, TailResponse,
+    HostStatus, ProcessState, ProcessStatus, TailMainLogResponse, TailResponse,
     tail_response::{Chunk, Event},
 };
 
@@ -70,15 +70,29 @@ async fn a_followed_log_ends_cleanly_when_interrupted() {
                 live: false,
             })),
         }],
+        main_log: vec![TailMainLogResponse {
+            data: b"line\n".to_vec(),
+            ..Default::default()
+        }],
         holds: true,
         ..Default::default()
     });
-    let mut command = rsv(agent.path());
-    command.args(["-c", "s.conf", "tail", "-f", "a"]);
-    let ran = interrupted(command, "line\n", false).await;
-    let out = "==> Press Ctrl-C to exit <==\nline\n";
-    assert_eq!(ran.result(), (out, 130), "{}", ran.err);
-    assert_eq!(ran.err, "");
+    let following = |words: &[&str]| {
+        let mut command = rsv(agent.path());
+        command.args(["-c", "s.conf"]).args(words);
+        interrupted(command, "line", false)
+    };
+    // As with supervisorctl an interrupt is the way to end it, and an empty line the end.
+    let out = "==> Press Ctrl-C to exit <==\nline\n\n";
+    for words in [&["tail", "-f", "a"][..], &["maintail", "-f"]] {
+        let ran = following(words).await;
+        assert_eq!(ran.result(), (out, 0), "{}", ran.err);
+        assert_eq!(ran.err, "");
+    }
+    // To scripts it is one.
+    let scripts = following(&["-o", "jsonl", "tail", "-f", "a"]).await;
+    assert_eq!(scripts.code, 130, "{}", scripts.err);
+    assert_eq!(scripts.out.lines().count(), 1, "{}", scripts.out);
 }
 
 #[tokio::test]

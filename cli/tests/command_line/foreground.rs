@@ -117,6 +117,10 @@ async fn another_server_is_shown_and_at_the_prompt_stays() {
     assert_eq!(ran.result(), (said, 1), "{}", ran.err);
     let absent = here.rsv("open unix:///nope").await;
     assert_eq!(absent.result(), ("unix:///nope no such file\n", 0));
+    for url in ["http://", "http:///x"] {
+        let ran = here.rsv(&format!("open {url}")).await;
+        assert_eq!(ran.result(), ("", 1), "{}", ran.err);
+    }
 
     let input = here.path().join("lines");
     std::fs::write(&input, format!("open {url}\nstatus app\n")).unwrap();

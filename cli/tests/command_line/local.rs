@@ -271,6 +271,11 @@ async fn pids_are_numbers_on_lines() {
         ("shutdown", "Shut down\n", 0),
         ("frobnicate x", "*** Unknown syntax: frobnicate x\n", 1),
         ("help nope", "*** No help on nope\n", 0),
+        ("help quit", "quit\tExit the supervisor shell.\n", 0),
+        ("? exit", "exit\tExit the supervisor shell.\n", 0),
+        ("?nope", "*** No help on nope\n", 0),
+        ("quit now", "\n", 0),
+        ("--history_file=h pid", "4321\n", 0),
     ] {
         let ran = agent.rsv(line).await;
         assert_eq!(ran.result(), (out, code), "{line}: {}", ran.err);

@@ -145,6 +145,7 @@ async fn a_server_at_its_end_is_told_in_supervisorctls_words() {
     ] {
         check(&remote, line, out, code).await;
     }
+    check(&remote, &format!("open {}", remote.url), "", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
