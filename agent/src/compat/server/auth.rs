@@ -92,9 +92,9 @@ impl Lock {
     }
 }
 
-/// What a header shows, when it is of the one scheme that counts here.
+/// What a header shows, when it is of the one scheme that counts here. A scheme alone shows nothing.
 fn of_basic(value: &str) -> Option<&str> {
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let (scheme, rest) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("basic").then_some(rest)
 }
 
@@ -160,10 +160,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said() {
-        for header in ["Basic", "Basic !", "Basic dXNlcg=="] {
+        for header in ["Basic !", "Basic dXNlcg=="] {
             assert_eq!(shown("x", Some(header)), Admission::Malformed, "{header}");
         }
-        for header in ["Bearer abc", "Digest", "Bearer dXNlcjp4"] {
+        for header in ["Basic", "Bearer abc", "Digest", "Bearer dXNlcjp4"] {
             assert_eq!(shown("x", Some(header)), Admission::Refused, "{header}");
         }
     }
