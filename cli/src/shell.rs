@@ -254,22 +254,28 @@ impl Shell {
         }
     }
 
-    /// Asks who is there, if the server wants to know.
+    /// Asks who is there, if the server wants to know: until it is content, or nobody answers.
     fn sign_in(&mut self) {
+        while self.is_shut_out() && self.is_told_who() {}
+    }
+
+    fn is_shut_out(&self) -> bool {
         let invocation = Invocation::new(self.global.clone());
         if !matches!(invocation.scope(), Ok(Scope::Local)) {
-            return;
+            return false;
         }
         let connected = self.runtime.block_on(invocation.agent());
-        if !matches!(connected, Err(Unconnected::Unauthorized(_))) {
-            return;
-        }
+        matches!(connected, Err(Unconnected::Unauthorized(_)))
+    }
+
+    /// Asks for user and password, and goes on with them; whether there was an answer.
+    fn is_told_who(&mut self) -> bool {
         // A terminal that has gone is noticed at the next line.
         Ui::new(&self.global)
             .line("Server requires authentication")
             .ok();
         let Typed::Line(username) = self.ask("Username:") else {
-            return;
+            return false;
         };
         let silent = login::Silence::begin();
         let password = match &self.source {
@@ -281,13 +287,15 @@ impl Shell {
         };
         drop(silent);
         self.say_newline();
-        if let Some(password) = password {
-            let values = [
-                (flags::USER, username.trim()),
-                (flags::PASSWORD, password.trim_end_matches('\n')),
-            ];
-            self.go_to(&values);
-        }
+        let Some(password) = password else {
+            return false;
+        };
+        let values = [
+            (flags::USER, username.trim()),
+            (flags::PASSWORD, password.trim_end_matches('\n')),
+        ];
+        self.go_to(&values);
+        true
     }
 
     fn is_confirmed(&mut self, question: &str) -> bool {

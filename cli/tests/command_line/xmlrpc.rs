@@ -197,15 +197,24 @@ async fn the_prompt_asks_who_is_there_and_goes_on_with_it() {
     // u:pw
     let remote = Remote::tcp("Basic dTpwdw==", supervisor).await;
     let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("lines"), "u\npw\npid up\n").unwrap();
+    std::fs::write(home.path().join("lines"), "u\nbad\nu\npw\npid up\n").unwrap();
     let mut prompt = rsv(home.path());
     let lines = std::fs::File::open(home.path().join("lines")).unwrap();
     prompt.stdin(std::process::Stdio::from(lines));
     let ran = run(prompt, ["-s", &remote.url]).await;
-    let begin = "Server requires authentication\nUsername:Password:\ng:g_0 ";
-    assert!(ran.out.starts_with(begin), "{}", ran.out);
+    let question = "Server requires authentication\nUsername:Password:\n";
+    let begin = format!("{question}{question}g:g_0 ");
+    assert!(ran.out.starts_with(&begin), "{}", ran.out);
     assert!(ran.out.contains("supervisor> 42\n"), "{}", ran.out);
     assert!(!ran.err.contains("pw"), "{}", ran.err);
+    // Nobody answers any more.
+    std::fs::write(home.path().join("lines"), "u\nbad\n").unwrap();
+    let mut prompt = rsv(home.path());
+    let lines = std::fs::File::open(home.path().join("lines")).unwrap();
+    prompt.stdin(std::process::Stdio::from(lines));
+    let ran = run(prompt, ["-s", &remote.url]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.ends_with("supervisor> \n"), "{}", ran.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
