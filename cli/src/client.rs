@@ -12,7 +12,7 @@ use rsv_proto::{
         ActRequest, ActResponse, AddGroupRequest, AvailableProcess, ClearLogsRequest,
         ControlOperationRequest, CreateTokenRequest, CreateTokenResponse, GetOperationRequest,
         GetStatusRequest, GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome,
-        Host, HostSelection, HostStatus, ListAvailableRequest, ListHostsRequest,
+        HostSelection, HostStatus, ListAvailableRequest, ListHostsRequest, ListHostsResponse,
         ListOperationsRequest, LookRequest, LookResponse, Operation, ReloadRequest, ReloadResponse,
         RemoveGroupRequest, RereadRequest, RereadResponse, RetryOperationRequest,
         SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse,
@@ -102,10 +102,10 @@ impl Server {
     }
 
     /// The enrolled hosts that are selected.
-    pub(crate) async fn hosts(&self, hosts: HostSelection) -> Result<Vec<Host>, Failure> {
+    pub(crate) async fn hosts(&self, hosts: HostSelection) -> Result<ListHostsResponse, Failure> {
         let mut client = self.fleet();
         let call = client.list_hosts(ListHostsRequest { hosts: Some(hosts) });
-        Ok(self.call("rsv.v1.Fleet/ListHosts", call).await?.0.hosts)
+        Ok(self.call("rsv.v1.Fleet/ListHosts", call).await?.0)
     }
 
     /// The state of programs, of all hosts that are selected.

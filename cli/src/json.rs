@@ -124,9 +124,11 @@ pub(crate) struct PlannedTarget {
 
 /// `host ls`.
 #[derive(Debug, Serialize)]
-pub(crate) struct Hosts {
+pub(crate) struct Hosts<'a> {
     schema: &'static str,
     pub(crate) hosts: Vec<Host>,
+    /// Each name that no enrolled host has.
+    pub(crate) missing: &'a [String],
 }
 
 /// A host in `host ls`.
@@ -545,11 +547,12 @@ impl Status {
     }
 }
 
-impl Hosts {
-    pub(crate) fn new(hosts: Vec<Host>) -> Self {
+impl<'a> Hosts<'a> {
+    pub(crate) fn new(hosts: Vec<Host>, missing: &'a [String]) -> Self {
         Self {
             schema: "rsv/host-ls/v1",
             hosts,
+            missing,
         }
     }
 }

@@ -85,8 +85,9 @@ when the controller is started again. An id may be shortened to a beginning that
 `@op:ID:failed` selects its hosts: rsv -H @op:01JDG7M2:failed status";
 
 pub(super) const WAIT: &str = "\
-A program that is FATAL does not start by itself: `wait` ends with 10 when one is. --timeout ends it \
-with 13, or with 11 when only hosts are missing that cannot be reached.
+A program that is FATAL does not start by itself: `wait` ends with 10 when one is, and when a host is named \
+that is not enrolled. --timeout ends it with 13, or with 11 when only hosts are missing that cannot be \
+reached.
 
   rsv wait app --timeout 30s               until app of this machine is RUNNING
   rsv -H 'web*' wait app --for stopped     until it is down on every web host
@@ -115,7 +116,7 @@ Examples:
   rsv -o wide status             also pid, uptime, latest exit, restarts
   rsv -H 'web*' -o json status   for scripts
 
-Exit codes: 0 all up; 3 something is STOPPED, EXITED, FATAL or UNKNOWN; 4 unknown program or
+Exit codes: 0 all up; 3 something is STOPPED, EXITED, FATAL or UNKNOWN; 4 unknown program or host, or
 nothing answered; on the fleet also 11: all shown is up, but some hosts are unreachable.";
 
 pub(super) const START: &str = "\

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 use rsv_proto::{
     process::hold_words,
     time::{age, duration_from_wire, from_wire},
-    wire::{Host, HostState},
+    wire::{Host, HostState, ListHostsResponse},
 };
 
+use super::status::tell_of_not_enrolled;
 use crate::{
     args::{Form, Output},
     error::{Exit, Failure},
@@ -21,7 +22,7 @@ use crate::{
 pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
     let selection = invocation.hosts()?;
     let server = invocation.controller().await?;
-    let hosts = server.hosts(selection.clone()).await?;
+    let ListHostsResponse { hosts, missing } = server.hosts(selection.clone()).await?;
     if hosts.is_empty() && !invocation.global.host.is_empty() {
         return Err(no_hosts(&selection));
     }
@@ -43,10 +44,13 @@ pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
                 invocation.ui.warning(&text);
             }
         }
-        Output::Json => json::print(&mut invocation.ui, &json::Hosts::new(rows().collect()))?,
+        Output::Json => {
+            let listed = json::Hosts::new(rows().collect(), &missing);
+            json::print(&mut invocation.ui, &listed)?;
+        }
         Output::Jsonl => json::print_lines(&mut invocation.ui, &rows().collect::<Vec<_>>())?,
     }
-    Ok(Exit::Done)
+    Ok(tell_of_not_enrolled(&mut invocation.ui, &missing))
 }
 
 /// The word for a host's state.

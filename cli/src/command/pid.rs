@@ -131,9 +131,9 @@ async fn fleet(
     if hosts.is_empty() {
         return Err(no_hosts(&selection));
     }
-    let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) = hosts
-        .iter()
-        .partition(|host| status::is_reachable(host.state()));
+    let answering: Vec<&HostStatus> = hosts.iter().filter(|h| status::is_reachable(h)).collect();
+    let silent: Vec<&HostStatus> = hosts.iter().filter(|h| status::is_away(h)).collect();
+    let unknown = status::not_enrolled(&hosts);
     let pids = pids_of(&answering);
     match invocation.ui.output() {
         Output::Table => {
@@ -148,10 +148,11 @@ async fn fleet(
         let names = folded(&silent);
         invocation.ui.warning(&format!("{names}: unreachable"));
     }
+    let names = status::tell_of_not_enrolled(&mut invocation.ui, &unknown);
     Ok(match pids.iter().all(|pid| pid.pid.is_some()) {
-        true if silent.is_empty() => Exit::Done,
-        true => Exit::SomeUnreachable,
         false => Exit::NotRunning,
+        true if names == Exit::Done && !silent.is_empty() => Exit::SomeUnreachable,
+        true => names,
     })
 }
 

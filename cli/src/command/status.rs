@@ -19,7 +19,9 @@ use rsv_proto::{
 use crate::{
     args::StatusArgs,
     error::{Exit, Failure},
+    fold::folded,
     invocation::{Invocation, Scope},
+    ui::Ui,
 };
 
 /// Shows the state of programs.
@@ -69,14 +71,38 @@ pub(super) fn named_nowhere(hosts: &[&HostStatus]) -> BTreeSet<String> {
     said.into_iter().filter(is_nowhere).cloned().collect()
 }
 
-/// Whether what is shown of a host in this state is true now.
-pub(super) fn is_reachable(state: HostState) -> bool {
-    match state {
+/// Whether what is shown of a host is true now.
+pub(super) fn is_reachable(host: &HostStatus) -> bool {
+    match host.state() {
         HostState::Connected | HostState::Draining => true,
-        // An agent does not say what it is to itself.
-        HostState::Unspecified => true,
+        // An agent says neither its name nor what it is to itself.
+        HostState::Unspecified => host.host.is_empty(),
         HostState::Unreachable | HostState::Never => false,
     }
+}
+
+/// Whether a host is enrolled and cannot be asked.
+pub(super) fn is_away(host: &HostStatus) -> bool {
+    matches!(host.state(), HostState::Unreachable | HostState::Never)
+}
+
+/// Names of hosts that were said in full and that no enrolled host has.
+pub(super) fn not_enrolled(hosts: &[HostStatus]) -> Vec<String> {
+    let unknown =
+        |host: &&HostStatus| host.state() == HostState::Unspecified && !host.host.is_empty();
+    let unknown = hosts.iter().filter(unknown);
+    unknown.map(|host| host.host.clone()).collect()
+}
+
+/// Says which names of hosts mean nothing, and how a verb ends for which that is all that is wrong.
+pub(super) fn tell_of_not_enrolled(ui: &mut Ui, names: &[String]) -> Exit {
+    let what = match names.len() {
+        0 => return Exit::Done,
+        1 => "no host of this name is enrolled",
+        _ => "no hosts of these names are enrolled",
+    };
+    ui.warning(&format!("{}: {what}", folded(names)));
+    Exit::SomeFailed
 }
 
 #[cfg(test)]

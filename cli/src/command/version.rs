@@ -1,7 +1,8 @@
 //! `version`: of the agents, not of this command.
 
-use rsv_proto::wire::HostSelection;
+use rsv_proto::wire::{HostSelection, ListHostsResponse};
 
+use super::status::tell_of_not_enrolled;
 use crate::{
     args::Output,
     error::{Exit, Failure},
@@ -47,7 +48,7 @@ async fn local(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Fa
 
 async fn fleet(invocation: &mut Invocation, selection: HostSelection) -> Result<Exit, Failure> {
     let server = invocation.controller().await?;
-    let hosts = server.hosts(selection.clone()).await?;
+    let ListHostsResponse { hosts, missing } = server.hosts(selection.clone()).await?;
     if hosts.is_empty() {
         return Err(no_hosts(&selection));
     }
@@ -72,5 +73,5 @@ async fn fleet(invocation: &mut Invocation, selection: HostSelection) -> Result<
             json::print(&mut invocation.ui, &json::Versions::new(agents))?;
         }
     }
-    Ok(Exit::Done)
+    Ok(tell_of_not_enrolled(&mut invocation.ui, &missing))
 }

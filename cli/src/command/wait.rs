@@ -11,7 +11,7 @@ use rsv_proto::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::status::{is_reachable, named_nowhere};
+use super::status::{is_away, is_reachable, named_nowhere};
 use crate::{
     args::{WaitArgs, WaitFor},
     error::{Exit, Failure},
@@ -131,9 +131,14 @@ impl Goal {
                 "" => name,
                 host => format!("{host} {name}"),
             };
-            if !is_reachable(host.state()) {
+            if is_away(host) {
                 standing.silent += 1;
                 standing.missing.push(place("unreachable".to_owned()));
+                continue;
+            }
+            if !is_reachable(host) {
+                standing.is_hopeless = true;
+                standing.missing.push(place("is not enrolled".to_owned()));
                 continue;
             }
             for program in &host.programs {
@@ -176,7 +181,7 @@ impl Goal {
 
 /// Whether a name means nothing on any host that answers: it was mistyped.
 fn names_nothing(hosts: &[HostStatus]) -> bool {
-    let answering = hosts.iter().filter(|h| is_reachable(h.state()));
+    let answering = hosts.iter().filter(|h| is_reachable(h));
     !named_nowhere(&answering.collect::<Vec<_>>()).is_empty()
 }
 
@@ -197,7 +202,7 @@ impl Standing {
     }
 
     fn given_up(&self) -> Exit {
-        match self.missing.len() == self.silent && self.reached > 0 {
+        match self.missing.len() == self.silent {
             true => Exit::SomeUnreachable,
             false => Exit::GaveUpWaiting,
         }
@@ -282,5 +287,26 @@ mod tests {
         all[0].programs.truncate(1);
         all[0].unmatched.clear();
         assert_eq!(goal.standing(&all).given_up(), Exit::SomeUnreachable);
+        all.remove(0);
+        let silent = goal.standing(&all);
+        assert_eq!(silent.verdict(), None);
+        assert_eq!(silent.given_up(), Exit::SomeUnreachable);
+    }
+
+    #[test]
+    fn a_host_that_is_not_enrolled_is_not_waited_for() {
+        let mut all = hosts(&[ProcessState::Running]);
+        all.push(HostStatus {
+            host: "web9".into(),
+            ..Default::default()
+        });
+        let goal = |is_any| Goal {
+            state: WaitFor::Running,
+            is_any,
+        };
+        let standing = goal(false).standing(&all);
+        assert_eq!(standing.missing, ["web9 is not enrolled"]);
+        assert_eq!(standing.verdict(), Some(Exit::SomeFailed));
+        assert_eq!(goal(true).standing(&all).verdict(), Some(Exit::Done));
     }
 }

@@ -91,7 +91,8 @@ async fn hosts(global: &Global) -> Option<Vec<Host>> {
         all: true,
         ..Default::default()
     };
-    controller(global).await?.hosts(all).await.ok()
+    let listed = controller(global).await?.hosts(all).await.ok()?;
+    Some(listed.hosts)
 }
 
 async fn status(global: &Global) -> Option<Vec<HostStatus>> {

@@ -35,8 +35,11 @@ impl Picture {
     /// The hosts as they are now: what is reachable is true at this moment.
     pub(crate) fn hosts(&mut self, now: SystemTime) -> &[HostStatus] {
         let now = Some(to_wire(now));
-        let live = |host: &&mut HostStatus| {
-            !matches!(host.state(), HostState::Unreachable | HostState::Never)
+        let live = |host: &&mut HostStatus| match host.state() {
+            HostState::Connected | HostState::Draining => true,
+            // This machine's own agent does not name itself.
+            HostState::Unspecified => host.host.is_empty(),
+            HostState::Unreachable | HostState::Never => false,
         };
         for host in self.hosts.iter_mut().filter(live) {
             host.as_of = now;

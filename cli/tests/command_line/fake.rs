@@ -31,6 +31,8 @@ pub(crate) struct Answers {
     pub(crate) status: Vec<HostStatus>,
     /// Of ListHosts.
     pub(crate) hosts: Vec<Host>,
+    /// The names of ListHosts that no enrolled host has.
+    pub(crate) missing: Vec<String>,
     /// The hosts that an action reaches.
     pub(crate) reached: Vec<String>,
     /// The results of an action, by the pattern that has to be among its programs.
@@ -215,7 +217,8 @@ impl Fleet for Fake {
     ) -> Result<Response<ListHostsResponse>, Status> {
         self.allowed()?;
         let hosts = self.answers.hosts.clone();
-        Ok(Response::new(ListHostsResponse { hosts }))
+        let missing = self.answers.missing.clone();
+        Ok(Response::new(ListHostsResponse { hosts, missing }))
     }
 
     async fn get_status(

@@ -126,6 +126,48 @@ async fn a_missing_host_is_named_and_exits_11() {
 }
 
 #[tokio::test]
+async fn reads_name_a_host_that_is_not_enrolled() {
+    let controller = Controller::with(Answers {
+        status: vec![
+            host_status("web01", HostState::Connected, 0),
+            HostStatus {
+                host: "web09".into(),
+                reason: "no host of this name is enrolled".into(),
+                ..Default::default()
+            },
+        ],
+        hosts: vec![Host {
+            name: "web01".into(),
+            state: HostState::Connected.into(),
+            version: "1".into(),
+            ..Default::default()
+        }],
+        missing: vec!["web09".into()],
+        events: vec![WatchEventsResponse::default()],
+        ..Default::default()
+    })
+    .await;
+    let said = "rsv: warning: web09: no host of this name is enrolled\n";
+    for (verb, code) in [
+        ("status", 4),
+        ("-o jsonl status", 4),
+        ("-o name status", 4),
+        ("pid", 10),
+        ("version", 10),
+        ("host ls", 10),
+        ("-o name host ls", 10),
+    ] {
+        let ran = controller.rsv(&format!("-H web01,web09 {verb}")).await;
+        assert_eq!((ran.code, ran.err.as_str()), (code, said), "{verb}");
+    }
+    let ran = controller.rsv("-H web01,web09 wait app").await;
+    assert_eq!(ran.result(), ("web09 is not enrolled\n", 10), "{}", ran.err);
+    let ran = controller.rsv("-H web01,web09 -o json host ls").await;
+    let listed: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(listed["missing"], serde_json::json!(["web09"]));
+}
+
+#[tokio::test]
 async fn a_broken_stream_leaves_the_operation_and_its_name() {
     let controller = Controller::with(Answers {
         reached: reached(&["web01", "web02"]),

@@ -22,7 +22,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, act, desired, events, look, operations, selection, tail, view};
-use crate::{authz, targets::SelectionError};
+use crate::{authz, hub::View, targets::SelectionError};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -53,14 +53,16 @@ impl Fleet for FleetService {
         // A list of hosts is of all of them unless said otherwise.
         selection.all |= selection.include.is_empty();
         let is_all = selection.all && selection.exclude.is_empty();
-        let hosts = match self.0.hub.view(selection).await? {
-            Ok(view) => view.hosts,
+        let found = match self.0.hub.view(selection).await? {
+            Ok(found) => found,
             // A new fleet has no hosts, and that is an answer.
-            Err(SelectionError::NoHosts) if is_all => Vec::new(),
+            Err(SelectionError::NoHosts) if is_all => View::default(),
             Err(error) => return Err(error.into()),
         };
-        let hosts = hosts.into_iter().map(view::host).collect();
-        Ok(Response::new(ListHostsResponse { hosts }))
+        Ok(Response::new(ListHostsResponse {
+            hosts: found.hosts.into_iter().map(view::host).collect(),
+            missing: found.missing,
+        }))
     }
 
     type GetStatusStream = Answers<GetStatusResponse>;

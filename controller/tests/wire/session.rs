@@ -45,6 +45,24 @@ async fn words(fleet: &Fleet, patterns: &[&str], programs: &[&str]) -> Vec<Strin
 }
 
 #[tokio::test]
+async fn a_host_that_is_named_and_not_enrolled_is_in_every_answer() {
+    let fleet = Fleet::start().await;
+    let _web1 = fleet.agent("web1").await;
+    let named = ["web1", "web[8-9]", "db*"];
+    let request = ListHostsRequest {
+        hosts: Some(hosts(&named)),
+    };
+    let mut operator = fleet.operator().await;
+    let listed = operator.list_hosts(request).await.unwrap().into_inner();
+    assert_eq!(listed.hosts.len(), 1);
+    assert_eq!(listed.missing, ["web8", "web9"]);
+    assert_eq!(
+        words(&fleet, &named, &[]).await[1..],
+        ["web8 Unspecified: ", "web9 Unspecified: "]
+    );
+}
+
+#[tokio::test]
 async fn a_new_fleet_lists_no_hosts_and_says_so_when_some_are_named() {
     let fleet = Fleet::start().await;
     let mut operator = fleet.operator().await;

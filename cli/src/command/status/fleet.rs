@@ -14,7 +14,9 @@ use rsv_proto::{
     },
 };
 
-use super::{is_down, is_reachable, named_nowhere, only, report, wide};
+use super::{
+    is_down, is_reachable, named_nowhere, not_enrolled, only, report, tell_of_not_enrolled, wide,
+};
 use crate::{
     args::{Fold, Form, Output, StatusArgs},
     command::host::desired_words,
@@ -44,6 +46,7 @@ pub(super) async fn status(
     let now = SystemTime::now();
     let known = hosts.iter().filter(|host| host.as_of.is_some());
     let nowhere = named_nowhere(&known.collect::<Vec<_>>());
+    let unknown = not_enrolled(&hosts);
     let summary = headline(&hosts);
     only(&mut hosts, &args.states);
     match invocation.ui.output() {
@@ -81,17 +84,18 @@ pub(super) async fn status(
             json::print_lines(&mut invocation.ui, &programs)?;
         }
     }
+    tell_of_not_enrolled(&mut invocation.ui, &unknown);
     for pattern in &nowhere {
         let line = format!("no host has a program `{pattern}`");
         invocation.ui.warning(&line);
     }
-    Ok(exit_of(&hosts, !nowhere.is_empty()))
+    Ok(exit_of(&hosts, !nowhere.is_empty() || !unknown.is_empty()))
 }
 
 /// A program that is down outweighs a name that means nothing, and that a host which is silent.
 fn exit_of(hosts: &[HostStatus], unknown_names: bool) -> Exit {
     let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) =
-        hosts.iter().partition(|host| is_reachable(host.state()));
+        hosts.iter().partition(|host| is_reachable(host));
     let mut programs = answering.iter().flat_map(|host| &host.programs);
     if programs.any(|program| is_down(program.state())) {
         Exit::NotAllUp
@@ -169,7 +173,7 @@ fn lagging(host: &HostStatus) -> Option<String> {
 pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     let silent = |state: HostState| hosts.iter().filter(|h| h.state() == state).count();
     let (unreachable, never) = (silent(HostState::Unreachable), silent(HostState::Never));
-    let answering = hosts.iter().filter(|h| is_reachable(h.state()));
+    let answering = hosts.iter().filter(|h| is_reachable(h));
     let programs: Vec<&ProcessStatus> = answering.flat_map(|h| &h.programs).collect();
     let in_trouble = programs.iter().filter(|p| is_in_trouble(p)).count();
     let cannot_log = programs.iter().filter(|p| !p.log_trouble.is_empty());
@@ -180,6 +184,10 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     }
     if never > 0 {
         problems.push(format!("{} never seen", count(never, "host")));
+    }
+    let unknown = not_enrolled(hosts).len();
+    if unknown > 0 {
+        problems.push(format!("{} not enrolled", count(unknown, "host")));
     }
     if in_trouble > 0 {
         let all = count(programs.len(), "program");
@@ -259,7 +267,7 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone, is_wide: bool) 
         false => Table::new(&HEADER),
     };
     let (answering, silent): (Vec<&HostStatus>, Vec<&HostStatus>) =
-        hosts.iter().partition(|host| is_reachable(host.state()));
+        hosts.iter().partition(|host| is_reachable(host));
     for host in silent {
         add_silent(&mut table, host, now, zone);
     }
@@ -301,6 +309,7 @@ fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &Time
     let as_of = host.as_of.as_ref().and_then(from_wire);
     let mut words = match (host.state(), as_of) {
         (HostState::Never, _) => "never seen".to_owned(),
+        (HostState::Unspecified, _) => "not enrolled".to_owned(),
         (_, None) => "unreachable, nothing is known of it".to_owned(),
         (_, Some(at)) => format!(
             "unreachable since {} ({} ago)",
@@ -308,7 +317,7 @@ fn add_silent(table: &mut Table, host: &HostStatus, now: SystemTime, zone: &Time
             age_words(age(at, now))
         ),
     };
-    if !host.reason.is_empty() {
+    if !host.reason.is_empty() && host.state() != HostState::Unspecified {
         words.push_str(": ");
         words.push_str(&host.reason);
     }
@@ -365,7 +374,7 @@ fn folded_table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone) -> Table
     let mut table = Table::new(&HEADER);
     let mut groups: Vec<Group> = Vec::new();
     for host in hosts {
-        if !is_reachable(host.state()) {
+        if !is_reachable(host) {
             // Silent hosts are not folded: each has its own age.
             add_silent(&mut table, host, now, zone);
             continue;

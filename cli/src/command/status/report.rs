@@ -90,6 +90,6 @@ fn program(status: &HostStatus, process: &ProcessStatus, as_of: SystemTime) -> j
         hold: process.hold.as_ref().map(json::Hold::of),
         listener: process.listener.as_ref().map(listener),
         as_of: json::moment(as_of),
-        reachable: is_reachable(status.state()),
+        reachable: is_reachable(status),
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn listener_cell(process: &ProcessStatus) -> Cell {
 /// The programs of hosts, one a line: `HOST:NAME`, and on this machine the name alone. What was
 /// last known of a silent host is none of them.
 pub(super) fn names(hosts: &[HostStatus]) -> Vec<String> {
-    let answering = hosts.iter().filter(|host| is_reachable(host.state()));
+    let answering = hosts.iter().filter(|host| is_reachable(host));
     let names = answering.flat_map(|host| {
         host.programs.iter().map(|process| {
             let name = display_name(&process.group, &process.name);

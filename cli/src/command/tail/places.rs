@@ -11,7 +11,7 @@ use rsv_proto::{
     wire::{Cursor, HostSelection, HostStatus, TailRequest, TailResponse, tail_response::Event},
 };
 
-use crate::command::status::is_reachable;
+use crate::command::status::is_away;
 
 /// A source that has said nothing for so long has nothing to say of the time before.
 const QUIET: Duration = Duration::from_secs(1);
@@ -109,7 +109,7 @@ impl Places {
             .iter()
             .filter(|host| {
                 let mut hosts = sources.iter().map(|(host, _)| host);
-                !is_reachable(host.state()) && !hosts.any(|name| *name == host.host)
+                is_away(host) && !hosts.any(|name| *name == host.host)
             })
             .collect();
         let has_ended =

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     carrier::Carrier,
-    command::status::is_reachable,
+    command::status::is_away,
     error::{Exit, Failure},
     invocation::Invocation,
     ui::printable,
@@ -364,7 +364,7 @@ async fn settled(server: &Carrier, request: &TailRequest) -> Result<Known, Failu
     loop {
         let known = in_time(look(server, request)).await?;
         let mut hosts = known.hosts.iter();
-        if hosts.all(|host| is_reachable(host.state())) || Instant::now() >= until {
+        if !hosts.any(is_away) || Instant::now() >= until {
             return Ok(known);
         }
         sleep(PAUSE).await;

@@ -7,11 +7,14 @@ use rsv_proto::{
     name::natural_order,
     process::display_name,
     time::from_wire,
-    wire::{Event, HostState, HostStatus, ProcessState, ProcessStatus},
+    wire::{Event, HostStatus, ProcessState, ProcessStatus},
 };
 
 use crate::{
-    command::{act, status::is_reachable},
+    command::{
+        act,
+        status::{is_away, is_reachable},
+    },
     live::{Effect, Picture},
 };
 
@@ -112,7 +115,10 @@ pub(super) struct Row {
     pub(super) program: String,
     /// Absent: the row is about the host.
     pub(super) process: Option<ProcessStatus>,
-    pub(super) host_state: HostState,
+    /// Whether what is shown is so now.
+    pub(super) is_true: bool,
+    /// Whether the fleet has such a host.
+    pub(super) is_enrolled: bool,
     /// When what is shown was true.
     pub(super) as_of: Option<SystemTime>,
     pub(super) reason: String,
@@ -310,11 +316,12 @@ fn rows_of(host: &HostStatus) -> impl Iterator<Item = Row> + '_ {
         host: host.host.clone(),
         program,
         process,
-        host_state: host.state(),
+        is_true: is_reachable(host),
+        is_enrolled: is_reachable(host) || is_away(host),
         as_of: host.as_of.as_ref().and_then(from_wire),
         reason: host.reason.clone(),
     };
-    let own = (!is_reachable(host.state())).then(|| row(String::new(), None));
+    let own = (!is_reachable(host)).then(|| row(String::new(), None));
     let programs = host.programs.iter().map(move |process| {
         row(
             display_name(&process.group, &process.name),
@@ -340,7 +347,7 @@ impl Row {
             return 0;
         };
         match process.state() {
-            _ if !is_reachable(self.host_state) => 1,
+            _ if !self.is_true => 1,
             ProcessState::Fatal => 2,
             ProcessState::Backoff | ProcessState::Unknown | ProcessState::Unspecified => 3,
             ProcessState::Exited => 4,
@@ -416,7 +423,7 @@ impl Output {
 pub(super) mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use rsv_proto::time::to_wire;
+    use rsv_proto::{time::to_wire, wire::HostState};
 
     use super::*;
 

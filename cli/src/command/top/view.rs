@@ -17,7 +17,7 @@ use rsv_proto::{
 
 use super::model::{Mode, Model, Row};
 use crate::{
-    command::status::{headline, is_reachable},
+    command::status::headline,
     ui::{age_words, printable},
 };
 
@@ -122,13 +122,14 @@ fn line(row: &Row, is_fleet: bool, color: bool, now: SystemTime) -> Drawn<'stati
     let Some(process) = &row.process else {
         let words = match row.reason.as_str() {
             "" => "the host cannot be reached".to_owned(),
+            reason if !row.is_enrolled => reason.to_owned(),
             reason => format!("the host cannot be reached: {reason}"),
         };
         cells.extend([text(""), text(""), text("")]);
         cells.push(text(&words).style(bad(color)));
         return Drawn::new(cells);
     };
-    let is_true = is_reachable(row.host_state);
+    let is_true = row.is_true;
     cells.push(text(&row.program));
     cells.push(text(state_word(process.state())).style(match is_true {
         true => state_style(process.state(), color),

@@ -135,6 +135,24 @@ fn a_program_that_runs_and_cannot_log_is_a_problem() {
     assert_eq!(exit_of(&hosts, false) as u8, 0);
 }
 
+#[test]
+fn a_name_that_no_host_has_is_a_problem() {
+    let mut hosts = healthy();
+    hosts.truncate(1);
+    hosts.push(HostStatus {
+        host: "web09".into(),
+        reason: "no host of this name is enrolled".into(),
+        ..Default::default()
+    });
+    insta::assert_snapshot!(page(&hosts, Fold::Auto), @r"
+    PROBLEMS: 1 host not enrolled
+    HOST   PROGRAM  STATE    DESCRIPTION
+    web09  not enrolled
+    db01   app      RUNNING  pid 4242, uptime 1:00:00
+    db01   side     RUNNING  pid 4242, uptime 1:00:00
+    ");
+}
+
 fn held(mut program: ProcessStatus, whole_host: bool) -> ProcessStatus {
     program.hold = Some(Hold {
         actor: "operator/ada".into(),
