@@ -11,9 +11,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use agent::{AGENT, Agent, configured, eventually};
+use agent::{AGENT, Agent, command, configured, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
+use rsv_config::host::SystemHost;
 use tempfile::TempDir;
 
 /// Servers and sections of programs behind `[supervisord]`, whose options come first.
@@ -237,6 +238,46 @@ fn a_user_that_cannot_write_beside_its_pidfile_has_its_directory_there() {
     );
     eventually("the program runs", || agent.is_in("a", "RUNNING"));
     eventually(&said, || read(&agent, "main.log").contains(&said));
+}
+
+#[test]
+fn an_agent_that_can_make_nothing_beside_its_pidfile_is_found_elsewhere() {
+    let pidfile = format!("/proc/rsv-test-{}.pid", std::process::id());
+    let program = "[program:a]\ncommand=/bin/sleep 600\nstartsecs=0\n";
+    let directory = configured(&format!(
+        "[supervisord]\npidfile={pidfile}\n{SERVER}{program}"
+    ));
+    let at = directory.path().to_owned();
+    let find = || {
+        let view = rsv_config::client_view(&at.join("s.conf"), &SystemHost::new());
+        view.unwrap().locations
+    };
+    assert!(find().socket.starts_with("/proc"));
+    let mut agent = started(command(&at), directory);
+    let found = find();
+    let private = found.private_dir.unwrap();
+    let mode = fs::symlink_metadata(&private).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    UnixStream::connect(&found.socket).unwrap();
+    eventually("it runs", || agent.is_in("a", "RUNNING"));
+    let of_program = |agent: &Agent| {
+        let info = agent.call("getProcessInfo", &["a"]);
+        let rest = info.split_once("<name>pid</name>").unwrap().1.to_owned();
+        rest.split_once("</int>").unwrap().0.to_owned()
+    };
+    let pid = of_program(&agent);
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    let directory = std::mem::replace(&mut agent.directory, tempfile::tempdir().unwrap());
+    let mut next = started(command(&at), directory);
+    eventually("the next agent has it", || next.is_in("a", "RUNNING"));
+    assert_eq!(of_program(&next), pid);
+    let said = format!("state is kept in `{}/state`", private.display());
+    assert!(read(&next, "main.log").contains(&said));
+    let pid = Pid::from_raw(next.child.id().cast_signed());
+    kill(pid, Signal::SIGTERM).unwrap();
+    next.child.wait().unwrap();
+    fs::remove_dir_all(private).unwrap();
 }
 
 #[test]

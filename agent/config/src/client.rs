@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::{self, AgentSection};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::expand::{Here, Names};
-use crate::host::{Host, absolute, expand_home};
+use crate::host::{Host, absolute, expand_home, find_user};
 use crate::locations::Locations;
 use crate::overrides::Overrides;
 use crate::plugin::{self, Plugin};
@@ -106,7 +106,7 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
     ConfigErrors::of(errors)?;
     Ok(ClientView {
         file: Some(file.to_owned()),
-        locations: Locations::of(agent.as_ref(), &pidfile),
+        locations: Locations::find(agent.as_ref(), &pidfile, user(&tree, host), host),
         agent,
         pidfile,
         servers,
@@ -147,6 +147,15 @@ fn pidfile(tree: &Tree, host: &dyn Host, errors: &mut Vec<ConfigError>) -> PathB
         path
     });
     absolute(host, &configured.unwrap_or_else(|| DEFAULT_PIDFILE.into()))
+}
+
+/// Whom the agent becomes; a wrong one is the agent's to report.
+fn user(tree: &Tree, host: &dyn Host) -> Option<u32> {
+    let section = tree.section("supervisord")?;
+    let names = Names::new(host.environment(), Here::Listed);
+    let mut reader = Reader::new(tree, section);
+    let user = reader.read("user", &names, |text| find_user(host, text));
+    user.map(|user| user.uid)
 }
 
 /// Reads `[supervisorctl]`.

@@ -40,6 +40,8 @@ pub trait Host {
     fn group_by_gid(&self, gid: u32) -> Option<UnixGroup>;
     /// Whether the path is a directory.
     fn is_dir(&self, path: &Path) -> bool;
+    /// The user whose directory this is, when it is no link and nobody else may use it.
+    fn private_owner(&self, path: &Path) -> Option<u32>;
     /// Whether the path exists.
     fn exists(&self, path: &Path) -> bool;
     /// The file's bytes.

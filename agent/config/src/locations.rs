@@ -1,8 +1,11 @@
 //! Where an agent's sockets and state are. Agent and command line find them by the same rule.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::agent::AgentSection;
+use crate::host::Host;
+use crate::plan::Fnv;
 
 /// The paths of one agent, all absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub struct Locations {
     /// The directory of its own, 0700, of an agent without `[agent]` section; it holds all the others.
     pub private_dir: Option<PathBuf>,
 }
+
+/// Where the directory is made that cannot be beside the pidfile: the same place whatever the
+/// environment of an agent and of a command line says.
+const ELSEWHERE: &str = "/tmp";
 
 /// The longest path that the kernel takes for a Unix socket.
 pub const LONGEST_SOCKET_PATH: usize = 107;
@@ -43,6 +50,45 @@ impl Locations {
             name.push(".rsv");
             pidfile.with_file_name(name)
         };
+        Self::in_private(private)
+    }
+
+    /// The paths of an agent of this user that can make no directory beside its pidfile.
+    pub fn elsewhere(pidfile: &Path, uid: u32) -> Self {
+        let mut digest = Fnv::default();
+        // A digest takes whatever it is given.
+        write!(digest, "{}", pidfile.display()).ok();
+        Self::in_private(Path::new(ELSEWHERE).join(format!("rsv-{uid}-{:016x}", digest.0)))
+    }
+
+    /// The paths of [`Locations::of`], or of [`Locations::elsewhere`] when that directory is there:
+    /// private, and of whoever the agent is. Without `user` that is whoever looks, or root.
+    pub(crate) fn find(
+        agent: Option<&AgentSection>,
+        pidfile: &Path,
+        user: Option<u32>,
+        host: &dyn Host,
+    ) -> Self {
+        let usual = Self::of(agent, pidfile);
+        if usual.private_dir.is_none() {
+            return usual;
+        }
+        let users = match user {
+            Some(uid) => [uid, uid],
+            None => [host.effective_uid(), 0],
+        };
+        let is_of = |private: &Path, uid| host.private_owner(private) == Some(uid);
+        users
+            .into_iter()
+            .map(|uid| (uid, Self::elsewhere(pidfile, uid)))
+            .find(|(uid, found)| {
+                let private = found.private_dir.as_deref();
+                private.is_some_and(|private| is_of(private, *uid))
+            })
+            .map_or(usual, |(_, found)| found)
+    }
+
+    fn in_private(private: PathBuf) -> Self {
         Self {
             state_dir: private.join("state"),
             socket: private.join("agent.sock"),
@@ -63,6 +109,7 @@ impl Locations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::FixedHost;
 
     #[test]
     fn without_an_agent_section_all_is_beside_the_pidfile() {
@@ -78,6 +125,29 @@ mod tests {
             assert_eq!(found.state_dir, private.join("state"));
             assert_eq!(found.private_dir, Some(private));
         }
+    }
+
+    #[test]
+    fn a_directory_elsewhere_counts_when_it_is_private_and_of_whoever_the_agent_is() {
+        let pidfile = Path::new("/run/a.pid");
+        let beside = Locations::of(None, pidfile);
+        let (of_root, of_nobody) = (
+            Locations::elsewhere(pidfile, 0),
+            Locations::elsewhere(pidfile, 65_534),
+        );
+        let find = |user, host: &FixedHost| Locations::find(None, pidfile, user, host);
+        let host = |of: &Locations, uid| {
+            FixedHost::default().private(of.private_dir.clone().unwrap(), uid)
+        };
+        assert_eq!(find(None, &FixedHost::default()), beside);
+        assert_eq!(find(None, &host(&of_root, 0)), of_root);
+        assert_eq!(find(None, &host(&of_root, 7)), beside, "somebody else's");
+        assert_eq!(find(Some(65_534), &host(&of_root, 0)), beside);
+        assert_eq!(find(Some(65_534), &host(&of_nobody, 65_534)), of_nobody);
+        assert_eq!(find(None, &host(&of_nobody, 65_534)), beside);
+        let other = Locations::elsewhere(Path::new("/run/b.pid"), 0);
+        assert_ne!(other, of_root);
+        assert_eq!(other.too_long(), None);
     }
 
     #[test]

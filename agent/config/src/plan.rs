@@ -264,7 +264,7 @@ fn print(value: &dyn fmt::Debug) -> u64 {
 }
 
 /// FNV-1a in 64 bits: short, and the same everywhere.
-struct Fnv(u64);
+pub(crate) struct Fnv(pub(crate) u64);
 
 impl Default for Fnv {
     fn default() -> Self {

@@ -1,11 +1,12 @@
 //! What a start does before any thread exists: each step can refuse, and nothing runs yet.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use rsv_config::{Config, Loaded};
+use rsv_config::{Config, Loaded, Locations};
 
 use super::leftover::Leftover;
 use super::{front, limits, logging, privileges};
@@ -35,16 +36,19 @@ pub(super) struct Prepared {
 }
 
 /// Does all steps in order.
-pub(super) fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
-    let config = &loaded.config;
+pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
+    let config = &mut loaded.config;
     let mut notes = Vec::new();
     let user = config.supervisord.user.as_ref();
     if let (Some(user), Some(private)) = (user, &config.locations.private_dir) {
-        privileges::make_for(user, private)?;
+        // Whether there is another way is seen below, by the user itself.
+        privileges::make_for(user, private).ok();
     }
     notes.extend(privileges::drop_to(user)?);
     notes.extend(limits::raise(&config.supervisord)?);
     notes.extend(capacity::make_room(config.processes().count()));
+    notes.extend(private(config)?);
+    let config = &loaded.config;
     directories(config)?;
     let state = StateDir::open(&config.locations.state_dir).map_err(|error| unusable(&error))?;
     let lock = state.lock().map_err(|error| unusable(&error))?;
@@ -67,15 +71,45 @@ pub(super) fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
 
 fn directories(config: &Config) -> Result<(), Failure> {
     let locations = &config.locations;
-    if let Some(private) = &locations.private_dir {
-        private_dir(private).map_err(|error| unusable(&error))?;
-    }
     for socket in [&locations.socket, &locations.keeper_socket] {
         if let Some(directory) = socket.parent() {
             make(directory)?;
         }
     }
     Ok(())
+}
+
+/// Makes the directory that holds everything, where it can be: beside the pidfile, or else where the
+/// next agent and the command line look, too. Says so then. One of our own that is there already is
+/// never given up for another: programs may be held in it.
+fn private(config: &mut Config) -> Result<Option<String>, Failure> {
+    let Some(usual) = config.locations.private_dir.clone() else {
+        return Ok(None);
+    };
+    let uid = nix::unistd::geteuid().as_raw();
+    let elsewhere = Locations::elsewhere(&config.supervisord.pidfile, uid);
+    if config.locations == elsewhere {
+        privileges::own_dir(&usual).map_err(|error| foreign(&usual, &error))?;
+        return Ok(None);
+    }
+    let Err(refused) = private_dir(&usual) else {
+        return Ok(None);
+    };
+    let is_ours = std::fs::symlink_metadata(&usual).is_ok_and(|found| found.uid() == uid);
+    let other = elsewhere.private_dir.clone().filter(|_| !is_ours);
+    if other.is_none_or(|other| privileges::own_dir(&other).is_err()) {
+        return Err(unusable(&refused));
+    }
+    config.locations = elsewhere;
+    let (usual, state) = (usual.display(), config.locations.state_dir.display());
+    Ok(Some(format!(
+        "cannot use `{usual}`: state is kept in `{state}`"
+    )))
+}
+
+fn foreign(directory: &Path, error: &io::Error) -> Failure {
+    let shown = directory.display();
+    Failure::unusable(format!("cannot use the directory `{shown}`: {error}"))
 }
 
 /// Makes a directory that may also be somebody else's: only a new one is private.

@@ -1,8 +1,8 @@
 //! Becoming the user of `[supervisord] user`.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt as _};
 use std::path::Path;
 
 use nix::unistd::{Gid, Uid, getgrouplist, setgid, setgroups, setuid};
@@ -50,13 +50,32 @@ pub(super) fn make_for(user: &User, directory: &Path) -> Result<(), Failure> {
     })
 }
 
+/// Makes a directory where everybody may make some: private, and ours, or an error.
+pub(super) fn own_dir(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let opened = open_dir(path)?;
+    let found = opened.metadata()?;
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        let text = "it is another user's";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    if found.mode() & 0o077 != 0 {
+        opened.set_permissions(Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn open_dir(path: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// By its descriptor, so that nobody can put another thing in its place meanwhile.
 fn give(directory: &Path, user: &User) -> io::Result<()> {
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(directory)?;
+    let opened = open_dir(directory)?;
     std::os::unix::fs::fchown(&opened, Some(user.uid), Some(user.gid))
 }
 
@@ -73,6 +92,23 @@ fn become_user(user: &User) -> nix::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_our_own_is_private_and_no_link() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, link) = (place.path().join("own"), place.path().join("link"));
+        own_dir(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        own_dir(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        own_dir(&link).unwrap_err();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            own_dir(&path).unwrap_err();
+        }
+    }
 
     #[test]
     fn the_present_user_needs_no_change() {

@@ -125,6 +125,10 @@ impl Host for Witness<'_> {
         self.host.is_dir(path)
     }
 
+    fn private_owner(&self, path: &Path) -> Option<u32> {
+        self.host.private_owner(path)
+    }
+
     fn exists(&self, path: &Path) -> bool {
         match &self.files {
             Files::Recorded(_) => self.host.exists(path),

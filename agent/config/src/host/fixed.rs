@@ -15,6 +15,7 @@ pub struct FixedHost {
     groups: Vec<UnixGroup>,
     files: BTreeMap<PathBuf, Vec<u8>>,
     missing: BTreeSet<PathBuf>,
+    private: BTreeMap<PathBuf, u32>,
 }
 
 impl Default for FixedHost {
@@ -38,6 +39,7 @@ impl Default for FixedHost {
             groups: vec![group("root", 0), group("nogroup", 65534)],
             files: BTreeMap::new(),
             missing: BTreeSet::from([PathBuf::from("/nonexistent")]),
+            private: BTreeMap::new(),
         }
     }
 }
@@ -52,6 +54,12 @@ impl FixedHost {
     /// Adds a file; its directories then can be listed.
     pub fn file(mut self, path: &str, text: impl AsRef<[u8]>) -> Self {
         self.files.insert(path.into(), text.as_ref().to_vec());
+        self
+    }
+
+    /// Adds a directory that only this user may use.
+    pub fn private(mut self, path: impl Into<PathBuf>, uid: u32) -> Self {
+        self.private.insert(path.into(), uid);
         self
     }
 
@@ -106,6 +114,10 @@ impl Host for FixedHost {
     fn is_dir(&self, path: &Path) -> bool {
         let path = self.resolved(path);
         !self.files.contains_key(&path) && !self.missing.iter().any(|gone| path.starts_with(gone))
+    }
+
+    fn private_owner(&self, path: &Path) -> Option<u32> {
+        self.private.get(path).copied()
     }
 
     fn exists(&self, path: &Path) -> bool {

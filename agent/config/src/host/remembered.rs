@@ -81,6 +81,10 @@ impl Host for Remembered<'_> {
         remembered(&self.directories, path, || self.host.is_dir(path))
     }
 
+    fn private_owner(&self, path: &Path) -> Option<u32> {
+        self.host.private_owner(path)
+    }
+
     fn exists(&self, path: &Path) -> bool {
         self.host.exists(path)
     }

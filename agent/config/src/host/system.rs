@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{self, Gid, Uid};
@@ -99,6 +100,12 @@ impl Host for SystemHost {
 
     fn is_dir(&self, path: &Path) -> bool {
         path.is_dir()
+    }
+
+    fn private_owner(&self, path: &Path) -> Option<u32> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        let is_private = found.is_dir() && found.mode() & 0o077 == 0;
+        is_private.then(|| found.uid())
     }
 
     fn exists(&self, path: &Path) -> bool {
