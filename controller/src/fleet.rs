@@ -23,7 +23,7 @@ use rsv_proto::{
 
 use crate::{
     desired::HostDesired,
-    host::{Enrolment, Host, HostView, SessionId, Verdict, plain},
+    host::{Enrolment, Host, HostView, LastKnown, SessionId, Verdict, plain},
     moment::Moment,
 };
 
@@ -154,6 +154,33 @@ impl Fleet {
                 known.desire(desired);
             }
         }
+    }
+
+    /// Takes in what an earlier run of the controller last knew of hosts.
+    pub fn recall(&mut self, known: impl IntoIterator<Item = (HostName, LastKnown)>) {
+        for (host, last) in known {
+            if let Some(host) = self.hosts.get_mut(&host) {
+                host.recall(last);
+            }
+        }
+    }
+
+    /// Hosts of which something else is known than was noted, at most so many; they count as noted from
+    /// now on.
+    pub fn take_unnoted(&mut self, limit: usize) -> Vec<(HostName, LastKnown)> {
+        let hosts = self.hosts.iter_mut();
+        let unnoted = hosts.filter_map(|(name, host)| Some((name.clone(), host.take_unnoted()?)));
+        unnoted.take(limit).collect()
+    }
+
+    /// The same of one host.
+    pub fn take_unnoted_of(&mut self, host: &HostName) -> Option<LastKnown> {
+        self.hosts.get_mut(host)?.take_unnoted()
+    }
+
+    /// What was noted is lost.
+    pub fn forget_noted(&mut self) {
+        self.hosts.values_mut().for_each(Host::forget_noted);
     }
 
     /// Whether an agent that greets so may have a session.

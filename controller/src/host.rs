@@ -17,11 +17,14 @@ use uuid::Uuid;
 
 use crate::{desired::HostDesired, moment::Moment};
 
+mod last;
 mod picture;
 mod rivals;
 
+pub use last::{LastKnown, Picture};
 pub use picture::{MAX_PROGRAMS, Verdict};
 
+use last::Mark;
 use picture::{Knowledge, Sync};
 use rivals::Rivals;
 
@@ -57,7 +60,7 @@ pub struct HostView {
     pub name: HostName,
     /// What is known of the link to it.
     pub state: HostState,
-    /// When anything was last heard from it; absent: never since this controller started.
+    /// When anything was last heard from it; absent: never.
     pub last_seen: Option<SystemTime>,
     /// Labels of its token and its own configuration.
     pub labels: BTreeMap<String, String>,
@@ -93,6 +96,8 @@ pub struct Host {
     rivals: Rivals,
     desired: Arc<HostDesired>,
     obeyed: Option<u64>,
+    /// What was last noted of it for a later run of the controller; absent: nothing.
+    noted: Option<Mark>,
 }
 
 /// The link to a host.
@@ -147,6 +152,7 @@ impl Host {
             rivals: Rivals::default(),
             desired: Arc::default(),
             obeyed: None,
+            noted: None,
         }
     }
 

@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod handle;
+mod notes;
 mod operations;
 mod pending;
 mod submit;
@@ -39,6 +40,8 @@ pub use handle::{
     Arrival, Ask, Attach, Brief, Control, Controlled, End, FromAgent, HubError, HubHandle, ORDERS,
     Orders, Page, Retry, Submission, Submitted, View, new_id,
 };
+pub use notes::Noted;
+use notes::Notes;
 use operations::Operations;
 pub use operations::{OperationError, SubmitError};
 
@@ -62,6 +65,8 @@ pub struct Hub {
     obeying: HashMap<HostName, Vec<(u64, oneshot::Sender<()>)>>,
     /// Epochs that are to be remembered over a restart.
     epochs: mpsc::Sender<(HostName, u64)>,
+    /// What is to be remembered of hosts over a restart.
+    notes: Notes,
     /// Steps of operations that are to be written down, one batch at a time.
     steps: mpsc::Sender<Vec<OperationStep>>,
     /// When a store that could not write is tried again.
@@ -77,6 +82,8 @@ pub struct Memory {
     pub operations: Vec<(Record, Vec<Fact>)>,
     /// Takes epochs.
     pub epochs: mpsc::Sender<(HostName, u64)>,
+    /// Takes what is known of hosts: another batch after each is done.
+    pub known: mpsc::Sender<Noted>,
     /// Takes steps of operations: another batch after each [`Event::Written`].
     pub steps: mpsc::Sender<Vec<OperationStep>>,
 }
@@ -117,6 +124,7 @@ impl Hub {
             losses: HashMap::new(),
             obeying: HashMap::new(),
             epochs: memory.epochs,
+            notes: Notes::new(now, memory.known),
             steps: memory.steps,
             write_again: Duration::ZERO,
         };
@@ -158,7 +166,7 @@ impl Hub {
             };
             match event {
                 Some(event) => self.handle(clock.now(), event),
-                None => return,
+                None => return self.notes.finish().await,
             }
         }
     }
@@ -181,13 +189,15 @@ impl Hub {
 
     /// The tick at which [`Event::Elapsed`] is due.
     pub fn deadline(&self) -> Duration {
-        let fleet = self.fleet.deadline();
-        self.operations.deadline().map_or(fleet, |at| at.min(fleet))
+        let others = [self.operations.deadline(), self.notes.deadline()];
+        let others = others.into_iter().flatten();
+        others.fold(self.fleet.deadline(), Duration::min)
     }
 
     fn elapsed(&mut self, now: Moment) {
         self.apply(now, Input::Elapsed);
         self.operations.elapsed(now, &self.fleet);
+        self.notes.elapsed(now, &mut self.fleet);
     }
 
     fn hear(&mut self, now: Moment, word: FromAgent) {
@@ -253,6 +263,7 @@ impl Hub {
                 reply(answer, ());
             }
             Ask::Close(reason, answer) => {
+                self.notes.close(now, &mut self.fleet);
                 self.apply(now, Input::Closing(reason));
                 reply(answer, ());
             }
@@ -349,6 +360,9 @@ impl Hub {
                 Change::Up(host) => {
                     tracing::info!(%host, "connected");
                     self.link_changed(now, &host, HostState::Connected, "");
+                    if self.fleet.host(&host).is_some_and(|h| !h.is_noted()) {
+                        self.notes.soon(now, &host);
+                    }
                     let waiting = self.returns.remove(&host);
                     waiting.into_iter().flatten().for_each(|w| reply(w, ()));
                     self.operations.returned(now, &self.fleet, &host);
@@ -356,6 +370,7 @@ impl Hub {
                 Change::Down(host, reason) => {
                     tracing::info!(%host, %reason, "unreachable");
                     self.link_changed(now, &host, HostState::Unreachable, &reason);
+                    self.notes.soon(now, &host);
                     self.obeying.remove(&host);
                     let waiting = self.losses.remove(&host);
                     let waiting = waiting.into_iter().flatten();

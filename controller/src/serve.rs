@@ -6,6 +6,7 @@
 //! | session (one each) | the reading end of a session | the stream ends, or the hub drops the session |
 //! | writer | the batch of steps of operations that is being written | the hub has ended |
 //! | recorder | epochs that are to be remembered | the hub has ended |
+//! | keeper of notes | the batch of what is known of hosts that is being written | the hub has ended |
 //! | renewal | the controller's own certificate | the controller stops |
 //! | acceptor, handshake | the socket; a connection until TLS is complete | the controller stops |
 //! | source (one each) | a reader's place in an output | the source ends, or its reader goes |
@@ -46,7 +47,8 @@ use crate::{
     desired::HostDesired,
     files::FileError,
     fleet::Fleet,
-    hub::{Hub, Memory},
+    host::LastKnown,
+    hub::{Hub, Memory, Noted},
     init::AUTHORITY,
     listener::connections,
     metrics::Watched,
@@ -119,6 +121,7 @@ pub struct Controller {
     archive: Archive,
     hosts: Vec<(HostName, crate::host::Enrolment)>,
     desired: Vec<(HostName, HostDesired)>,
+    known: Vec<(HostName, LastKnown)>,
     term: u64,
     operations: Vec<(Record, Vec<Fact>)>,
     credentials: Credentials,
@@ -135,12 +138,14 @@ impl Controller {
         let term = store.next_term(now)?;
         let operations = store.operations()?;
         let desired = store.desired()?;
+        let known = store.known()?;
         let hosts = records
             .into_iter()
             .map(|(name, record)| (name, record.enrolment()));
         Ok(Self {
             hosts: hosts.collect(),
             desired,
+            known,
             term,
             operations,
             authority: Arc::new(authority),
@@ -167,6 +172,10 @@ impl Controller {
         let recorder = tokio::spawn(record(self.archive.clone(), to_record));
         let mut fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
         fleet.restore(self.desired);
+        fleet.recall(self.known);
+        // One batch is under way at a time, and another one only at the end.
+        let (known, to_note) = mpsc::channel(1);
+        let noting = tokio::spawn(note(self.archive.clone(), to_note));
         // One batch is written at a time, so neither is ever full.
         let (steps, to_write) = mpsc::channel(1);
         let (wrote, written) = mpsc::channel(1);
@@ -175,6 +184,7 @@ impl Controller {
             term: self.term,
             operations: self.operations,
             epochs,
+            known,
             steps,
         };
         let hub = Hub::start(Clock::start(), fleet, memory, written);
@@ -215,9 +225,9 @@ impl Controller {
                 Ok(())
             }
         };
-        // Both end when nobody holds the hub any more: then all is written, and the store closed.
+        // All end when nobody holds the hub any more: then all is written, and the store closed.
         drop((hub, shared, watched));
-        let writing = async { (recorder.await, writer.await) };
+        let writing = async { (recorder.await, writer.await, noting.await) };
         let _late = tokio::time::timeout(CLOSE, writing).await;
         served
     }
@@ -333,6 +343,24 @@ async fn record(archive: Archive, mut epochs: mpsc::Receiver<(HostName, u64)>) {
             let error = crate::status::chain(&error);
             tracing::error!(error, "cannot remember the epochs of hosts");
         }
+    }
+}
+
+/// Writes down what is known of hosts, and says of each batch whether it is durable.
+async fn note(archive: Archive, mut batches: mpsc::Receiver<Noted>) {
+    while let Some(Noted { hosts, still, done }) = batches.recv().await {
+        let noted = archive
+            .with(move |store| store.note_known(&hosts, still))
+            .await;
+        if let Err(error) = &noted {
+            let error = crate::status::chain(error);
+            tracing::error!(
+                error,
+                "cannot note what is known of hosts; it is tried again"
+            );
+        }
+        // The last batch of a run has nobody who waits for it.
+        let _answered = done.send(noted.is_ok());
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the controller must still know after a restart: enrolled hosts, tokens, operations. Cold state only:
-//! heartbeats, program states and log bytes never come here.
+//! What the controller must still know after a restart: enrolled hosts, tokens, operations, what is wanted of
+//! hosts and what was last known of them. Cold state only: no heartbeat, no change of a program and no log
+//! byte waits for it; what is known of hosts comes here now and then, aside.
 //!
 //! Every call may wait for a disk: [`Archive`] keeps them off the threads that serve.
 
@@ -10,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     desired::{Change, HostDesired},
-    host::Enrolment,
+    host::{Enrolment, LastKnown},
     operation::{Fact, Record},
     token::{Token, TokenRefused},
 };
 
 mod desired;
 mod embedded;
+mod known;
 mod operations;
 
 pub use desired::DesireError;
@@ -134,6 +136,14 @@ pub trait Store: Send + Sync + 'static {
         changes: Vec<(HostName, Change)>,
         now: SystemTime,
     ) -> Result<Vec<(HostName, HostDesired)>, DesireError>;
+    /// What was last known of hosts, as far as it can be read.
+    fn known(&self) -> Result<Vec<(HostName, LastKnown)>, StoreError>;
+    /// Notes what is known of hosts. With `still` every other host was at that moment as last noted.
+    fn note_known(
+        &self,
+        hosts: &[(HostName, LastKnown)],
+        still: Option<SystemTime>,
+    ) -> Result<(), StoreError>;
     /// Every operation that is remembered, with what has become of it.
     fn operations(&self) -> Result<Vec<(Record, Vec<Fact>)>, StoreError>;
     /// Notes steps of operations: all of them or none.

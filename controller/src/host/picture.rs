@@ -61,6 +61,8 @@ pub(super) struct Knowledge {
     pub(super) programs: Arc<Programs>,
     /// Of `programs`, moved on with them.
     pub(super) digest: Digest,
+    /// An earlier run of the controller knew it: it is shown, and nothing is built on it.
+    pub(super) is_recalled: bool,
 }
 
 impl Host {
@@ -104,6 +106,7 @@ impl Host {
         let news = self
             .knowledge
             .as_ref()
+            .filter(|old| !old.is_recalled)
             .map(|old| differences(&old.programs, &programs));
         self.knowledge = Some(Knowledge {
             instance: session.instance.clone(),
@@ -112,6 +115,7 @@ impl Host {
             as_of: now.wall,
             programs: Arc::new(programs),
             digest,
+            is_recalled: false,
         });
         Verdict::Whole(news.unwrap_or_default())
     }
@@ -215,7 +219,7 @@ impl Knowledge {
     pub(super) fn resumable(&self, hello: &Hello) -> Option<u64> {
         let same = self.epoch == hello.epoch && self.instance == hello.instance;
         let kept = hello.oldest_seq <= self.seq.saturating_add(1) && self.seq <= hello.newest_seq;
-        (same && kept).then_some(self.seq)
+        (same && kept && !self.is_recalled).then_some(self.seq)
     }
 }
 
@@ -252,8 +256,12 @@ fn removed(program: &ProcessStatus) -> What {
 
 /// Refuses a program that could not be shown or typed.
 fn check_name(program: &ProcessStatus) -> Option<Verdict> {
+    (!is_possible(program)).then(|| Verdict::Broken("a program with an impossible name".into()))
+}
+
+/// Whether a program can be shown and typed.
+pub(super) fn is_possible(program: &ProcessStatus) -> bool {
     let is_fine =
         |name: &str| name.len() <= MAX_NAME && !name.is_empty() && !name.contains(char::is_control);
-    let all_fine = is_fine(&program.group) && is_fine(&program.name);
-    (!all_fine).then(|| Verdict::Broken("a program with an impossible name".into()))
+    is_fine(&program.group) && is_fine(&program.name)
 }

@@ -22,6 +22,7 @@ use crate::{
 struct Driven {
     hub: Hub,
     steps: mpsc::Receiver<Vec<OperationStep>>,
+    known: mpsc::Receiver<Noted>,
     orders: mpsc::Receiver<Result<ControllerMessage, tonic::Status>>,
     session: SessionId,
 }
@@ -43,10 +44,12 @@ impl Driven {
         let fleet = Fleet::new("controller".into(), Duration::from_secs(5), hosts);
         let (epochs, _) = mpsc::channel(8);
         let (to_write, steps) = mpsc::channel(1);
+        let (to_note, known) = mpsc::channel(1);
         let memory = Memory {
             term: 1,
             operations: Vec::new(),
             epochs,
+            known: to_note,
             steps: to_write,
         };
         let (to_send, orders) = mpsc::channel(ORDERS);
@@ -55,6 +58,7 @@ impl Driven {
         let mut driven = Self {
             hub: Hub::new(now(), fleet, memory),
             steps,
+            known,
             orders,
             session,
         };
@@ -179,4 +183,42 @@ fn what_could_not_be_written_is_refused_and_never_told() {
     let refused = submitted.try_recv().unwrap();
     assert!(matches!(refused, Err(SubmitError::NotWritten)));
     assert_eq!(driven.commands(), [""; 0]);
+}
+
+#[test]
+fn a_host_is_noted_soon_after_it_came_and_soon_after_it_was_lost() {
+    let mut driven = Driven::new();
+    let mut at = now();
+    let mut noted = |driven: &mut Driven| {
+        at = Moment {
+            tick: driven.hub.notes.deadline().unwrap(),
+            ..at
+        };
+        driven.hub.handle(at, Event::Elapsed);
+        let batch = driven.known.try_recv().unwrap();
+        batch.done.send(true).unwrap();
+        let [(name, last)]: [_; 1] = batch.hosts.try_into().unwrap();
+        assert_eq!(name, host());
+        assert!(at.tick <= now().tick + Duration::from_secs(5), "{at:?}");
+        (last.is_connected, last.picture.unwrap().programs.len())
+    };
+    assert_eq!(noted(&mut driven), (true, 1));
+    driven.hear(FromAgent::Ended(host(), driven.session, "lost".into()));
+    assert_eq!(noted(&mut driven), (false, 1));
+}
+
+#[tokio::test]
+async fn the_last_word_of_hosts_is_noted_while_they_are_there_and_nothing_after_it() {
+    let mut driven = Driven::new();
+    let (answer, _answered) = oneshot::channel();
+    let close = Ask::Close("stopping".into(), answer);
+    driven.hub.handle(now(), Event::Ask(close));
+    let last = driven.known.try_recv().unwrap();
+    assert_eq!(last.still, Some(now().wall));
+    assert!(last.hosts[0].1.is_connected && last.hosts[0].1.is_live);
+    driven
+        .hub
+        .handle(now().after(Duration::from_secs(999)), Event::Elapsed);
+    driven.hub.notes.finish().await;
+    assert!(driven.known.try_recv().is_err());
 }

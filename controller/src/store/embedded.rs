@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     desired::{Change, HostDesired},
+    host::LastKnown,
     operation::{Fact, Record},
     token::{Token, TokenRefused},
 };
@@ -65,6 +66,7 @@ impl Embedded {
         })?;
         super::operations::prepare(&store.database)?;
         super::desired::prepare(&store.database)?;
+        super::known::prepare(&store.database)?;
         Ok(store)
     }
 
@@ -187,6 +189,18 @@ impl Store for Embedded {
         now: SystemTime,
     ) -> Result<Vec<(HostName, HostDesired)>, DesireError> {
         super::desired::change(&self.database, changes, now)
+    }
+
+    fn known(&self) -> Result<Vec<(HostName, LastKnown)>, StoreError> {
+        super::known::all(&self.database)
+    }
+
+    fn note_known(
+        &self,
+        hosts: &[(HostName, LastKnown)],
+        still: Option<SystemTime>,
+    ) -> Result<(), StoreError> {
+        super::known::note(&self.database, hosts, still)
     }
 
     fn operations(&self) -> Result<Vec<(Record, Vec<Fact>)>, StoreError> {

@@ -1,8 +1,8 @@
 //! What is wanted of hosts: told to those that are there, and to the others when they return.
 
 use rsv_proto::wire::{
-    Desired, HostState, ProcessState, SetDesiredRequest, SetDesiredResponse, TargetResult, Wish,
-    controller_message::Message,
+    Desired, GetStatusRequest, HostState, HostStatus, ProcessState, SetDesiredRequest,
+    SetDesiredResponse, TargetResult, Wish, controller_message::Message,
 };
 use tonic::{Code, Status};
 
@@ -119,4 +119,59 @@ async fn a_wish_without_sense_changes_nothing() {
         let refused = wish(&fleet, what, "web01", programs).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{what:?}");
     }
+}
+
+async fn status(fleet: &Fleet, host: &str) -> HostStatus {
+    let request = GetStatusRequest {
+        hosts: Some(hosts(&[host])),
+        ..Default::default()
+    };
+    let mut pages = fleet
+        .operator()
+        .await
+        .get_status(request)
+        .await
+        .unwrap()
+        .into_inner();
+    pages.message().await.unwrap().unwrap().hosts.remove(0)
+}
+
+#[tokio::test]
+async fn what_was_known_of_hosts_outlives_the_controller_and_pending_wishes_name_it() {
+    let mut fleet = Fleet::start().await;
+    let (away, there) = (fleet.agent("web01").await, fleet.agent("web02").await);
+    for agent in [&away, &there] {
+        let app = program("app", ProcessState::Running);
+        agent.snapshot(1, 1, vec![app]).await;
+    }
+    for host in ["web01", "web02"] {
+        fleet
+            .eventually(host, |h| h.programs_total == Some(1))
+            .await;
+    }
+    away.vanish();
+    let lost = fleet
+        .eventually("web01", |h| h.state() == HostState::Unreachable)
+        .await;
+    fleet.restart().await;
+    for host in ["web01", "web02"] {
+        let known = fleet.host(host).await;
+        assert_eq!(known.state(), HostState::Unreachable);
+        assert_eq!(
+            (known.version.as_str(), known.programs_up),
+            ("9.9", Some(1))
+        );
+        assert!(known.last_seen.is_some());
+    }
+    let seen = fleet.host("web01").await.last_seen;
+    assert_eq!(seen, lost.last_seen, "it has not been heard since");
+
+    let answer = wish(&fleet, Wish::Disable, "web01", &["a*"]).await.unwrap();
+    assert_eq!(words(&answer.results), ["web01:app Done Unspecified"]);
+    let known = status(&fleet, "web01").await;
+    assert!(known.as_of.is_some());
+    let [app]: [_; 1] = known.programs.try_into().unwrap();
+    assert_eq!(app.state(), ProcessState::Running, "as last known");
+    assert_eq!(app.hold.unwrap().reason, "leaks");
+    drop(there);
 }

@@ -1,13 +1,16 @@
 //! A controller: its hub, driven by hand, and a store that outlives it. What is being written when it is
 //! killed may be there afterwards or not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use rsv_controller::{
     desired::{Change, HostDesired},
     fleet::Fleet,
-    host::{Enrolment, SessionId},
-    hub::{Ask, Attach, Event as HubEvent, FromAgent, Hub, Memory, ORDERS},
+    host::{Enrolment, LastKnown, SessionId},
+    hub::{Ask, Attach, Event as HubEvent, FromAgent, Hub, Memory, Noted, ORDERS},
     moment::Moment,
     operation::{Fact, Record},
     store::OperationStep,
@@ -39,6 +42,8 @@ pub(super) struct Store {
     hosts: BTreeMap<HostName, Option<u64>>,
     pub(super) operations: BTreeMap<String, (Record, Vec<Fact>)>,
     pub(super) desired: BTreeMap<HostName, HostDesired>,
+    known: BTreeMap<HostName, LastKnown>,
+    still: Option<SystemTime>,
     term: u64,
 }
 
@@ -55,6 +60,7 @@ struct Process {
     started: Duration,
     hub: Hub,
     epochs: mpsc::Receiver<(HostName, u64)>,
+    known: mpsc::Receiver<Noted>,
     steps: mpsc::Receiver<Vec<OperationStep>>,
     writing: Option<Vec<OperationStep>>,
     sessions: BTreeMap<ConnectionId, Session>,
@@ -108,6 +114,19 @@ impl Store {
         }
     }
 
+    /// What was known of hosts, as the store gives it.
+    fn known(&self) -> Vec<(HostName, LastKnown)> {
+        let known = self.known.iter();
+        let known = known.map(|(host, last)| (host.clone(), last.clone()));
+        let still = self.still;
+        known
+            .map(|(host, last)| match still {
+                Some(at) => (host, last.still(at)),
+                None => (host, last),
+            })
+            .collect()
+    }
+
     /// Operations as they are read back: through the form in which they are written.
     fn operations(&self) -> Vec<(Record, Vec<Fact>)> {
         let written = serde_json::to_vec(&self.operations.values().collect::<Vec<_>>());
@@ -148,12 +167,15 @@ impl Controller {
         });
         let mut fleet = Fleet::new("controller".into(), HEARTBEAT, hosts);
         fleet.restore(self.store.desired.clone());
+        fleet.recall(self.store.known());
         let (epochs, to_record) = mpsc::channel(EPOCHS);
+        let (known, to_note) = mpsc::channel(1);
         let (steps, to_write) = mpsc::channel(1);
         let memory = Memory {
             term: self.store.term,
             operations: self.store.operations(),
             epochs,
+            known,
             steps,
         };
         let started = stage.schedule.now();
@@ -162,6 +184,7 @@ impl Controller {
             started,
             hub,
             epochs: to_record,
+            known: to_note,
             steps: to_write,
             writing: None,
             sessions: BTreeMap::new(),
@@ -282,6 +305,15 @@ impl Controller {
         };
         while let Ok((host, epoch)) = process.epochs.try_recv() {
             self.store.hosts.insert(host, Some(epoch));
+        }
+        while let Ok(noted) = process.known.try_recv() {
+            let is_durable = stage.is_calm || !stage.dice.chance(10);
+            let done = noted.done;
+            if is_durable {
+                self.store.known.extend(noted.hosts);
+                self.store.still = noted.still.or(self.store.still);
+            }
+            let _answered = done.send(is_durable);
         }
         if process.writing.is_none()
             && let Ok(steps) = process.steps.try_recv()
