@@ -103,6 +103,28 @@ fn the_processes_of_a_group_share_one_socket_until_the_last_has_stopped() {
 }
 
 #[test]
+fn a_socket_whose_file_was_removed_is_made_again_at_a_restart() {
+    let agent = with_servers("");
+    let at = agent.directory.path();
+    eventually("somebody answers", || answer(at).is_some());
+    fs::remove_file(at.join("web.sock")).unwrap();
+    assert_eq!(answer(at), None);
+    // One after the other, so that the socket is never let go of.
+    for number in 0..3 {
+        let name = format!("web:web_{number}");
+        agent.call("stopProcess", &[&name]);
+        agent.call("startProcess", &[&name]);
+        eventually("it answers", || answer(at).is_some());
+    }
+    let all = pids(&agent);
+    let mut answered = BTreeSet::new();
+    eventually("each of them answers", || {
+        answered.extend(answer(at));
+        answered == all
+    });
+}
+
+#[test]
 fn a_member_of_another_group_has_its_socket_too() {
     let agent = with_servers("[group:all]\nprograms=web\n");
     let at = agent.directory.path();

@@ -65,7 +65,7 @@ impl Sockets {
             .release(key, Some(&spec.url))
             .into_iter()
             .for_each(close);
-        let obtained = match self.0.need(key, spec) {
+        let obtained = match self.need(key, spec) {
             Need::Make => {
                 tracing::info!(target: SUPERVISOR, "Creating socket {}", spec.url);
                 Listening::make(spec)
@@ -78,8 +78,16 @@ impl Sockets {
             why: error.to_string(),
         })?;
         let fd = Arc::clone(&socket.fd);
-        self.0.share(key, &spec.url, socket, Some(spec.clone()));
+        self.0.share_now(key, &spec.url, socket, Some(spec.clone()));
         Ok(fd)
+    }
+
+    /// One that nobody can reach any more, because its file was removed, is as good as none.
+    fn need(&self, key: &Key, spec: &SocketSpec) -> Need<Listening> {
+        match self.0.need(key, spec) {
+            Need::Use(socket) | Need::Adjust(socket) if socket.is_lost(spec) => Need::Make,
+            need => need,
+        }
     }
 
     /// A process of a former agent has this as its standard input: taken up if it is a socket, which is
@@ -136,6 +144,14 @@ impl<S: Clone> Shares<S> {
         });
         share.made_as = made_as;
         share.users.insert(key.clone());
+    }
+
+    /// The same, of this socket, in the place of one that may be there. Who has the former one keeps it.
+    fn share_now(&mut self, key: &Key, url: &str, socket: S, made_as: Option<SocketSpec>) {
+        self.share(key, url, socket.clone(), made_as);
+        if let Some(share) = self.0.get_mut(&(key.group.clone(), url.to_owned())) {
+            share.socket = socket;
+        }
     }
 
     /// A program uses no socket any more but the one with this URL. Gives those that nobody uses.
@@ -209,6 +225,18 @@ mod tests {
         assert!(released(&mut shares, &three).is_empty());
         assert_eq!(released(&mut shares, &one), [1]);
         assert_eq!(spawn(&mut shares, &two, &spec, 5), Need::Make);
+    }
+
+    #[test]
+    fn a_socket_that_takes_the_place_of_another_is_shared_and_closed() {
+        let (mut shares, spec) = (Shares::default(), spec("/s"));
+        let [one, two] = ["one", "two"].map(|name| key("g", name));
+        spawn(&mut shares, &one, &spec, 1);
+        spawn(&mut shares, &two, &spec, 2);
+        shares.share_now(&one, &spec.url, 3, Some(spec.clone()));
+        assert_eq!(spawn(&mut shares, &two, &spec, 4), Need::Use(3));
+        assert!(released(&mut shares, &one).is_empty());
+        assert_eq!(released(&mut shares, &two), [3]);
     }
 
     #[test]

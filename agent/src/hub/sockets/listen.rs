@@ -117,6 +117,16 @@ impl Listening {
         Ok(rustix::net::listen(&*self.fd, spec.backlog)?)
     }
 
+    /// Whether nobody can reach it by the name it should have: its file was removed.
+    pub(super) fn is_lost(&self, spec: &SocketSpec) -> bool {
+        match &spec.address {
+            SocketAddress::Unix { path, .. } => {
+                identity(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }
+            SocketAddress::Tcp(_) => false,
+        }
+    }
+
     /// Removes its file, unless that is another's by now. The socket itself is closed when the last
     /// copy is.
     pub(super) fn close(self) {
