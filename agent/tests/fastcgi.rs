@@ -168,6 +168,47 @@ fn whoever_waits_in_the_socket_is_served_whatever_dies() {
     }
 }
 
+/// The processes that a process has started.
+fn children(pid: u32) -> Vec<i32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let numbers = listed.split_ascii_whitespace();
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn what_holds_the_socket_after_agent_and_keeper_have_died_makes_way() {
+    let mut agent = with_servers("");
+    let at = agent.directory.path().to_owned();
+    eventually("somebody answers", || answer(&at).is_some());
+    let before = pids(&agent);
+    let keepers = children(agent.child.id());
+    // Neither sees the other go.
+    for pid in keepers.iter().chain([&agent.child.id().cast_signed()]) {
+        kill(Pid::from_raw(*pid), Signal::SIGSTOP).unwrap();
+    }
+    for pid in keepers {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    assert!(answer(&at).is_some_and(|by| before.contains(&by)));
+    agent.child = command(&at).stdout(Stdio::null()).spawn().unwrap();
+    eventually("the next agent answers", || {
+        agent.try_call("getState", &[]).is_some()
+    });
+    eventually("others are up", || {
+        (0..3).all(|number| agent.is_in(&format!("web:web_{number}"), "RUNNING"))
+    });
+    eventually("somebody answers again", || answer(&at).is_some());
+    let now = pids(&agent);
+    assert!(before.is_disjoint(&now));
+    for pid in before {
+        eventually("the former one has ended", || {
+            kill(Pid::from_raw(pid), None).is_err()
+        });
+    }
+}
+
 #[test]
 fn a_socket_that_cannot_be_made_is_the_reason_that_is_shown() {
     let agent = Agent::start(

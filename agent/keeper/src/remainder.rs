@@ -46,7 +46,9 @@ impl Keeper {
         if !self.remainders.iter().any(|one| one.rest.is_due(now)) {
             return;
         }
-        let kin = Kin::look(&self.door.path, self.has_adopted, |pid| {
+        // What a dead keeper has left is marked, too, and nobody's child.
+        let is_anywhere = self.has_adopted || self.cgroups.base().is_none();
+        let kin = Kin::look(&self.door.path, is_anywhere, |pid| {
             self.table.child(pid).is_some()
         });
         let mut kept = Vec::new();

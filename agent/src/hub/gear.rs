@@ -189,21 +189,25 @@ impl Gear {
             return Ok(false);
         }
         if slot.readiness() == Readiness::Ready {
-            return self.send_spawn(slot).map(|()| true);
+            return self.send_spawn(slot);
         }
         slot.spawn = SpawnStage::AwaitingLogs;
         self.want_logs(slot);
         Ok(false)
     }
 
-    /// Asks the keeper.
-    pub(super) fn send_spawn(&mut self, slot: &mut Slot) -> Result<(), SpawnError> {
+    /// Asks the keeper; `false` when what has the program's socket has to end first.
+    pub(super) fn send_spawn(&mut self, slot: &mut Slot) -> Result<bool, SpawnError> {
         slot.spawn = SpawnStage::Idle;
         let launch = slot.program.launch.as_ref();
         let launch = launch.map_err(|why| SpawnError::Configuration(why.clone()))?;
         let mut spec = launch.resolve(&slot.program.key)?;
         let socket = match &slot.program.socket {
-            Some(socket) => Some(self.sockets.obtain(&slot.program.key, socket)?),
+            Some(socket) => match self.sockets.obtain(&slot.program.key, socket) {
+                Ok(socket) => Some(socket),
+                Err(error) if error.is_taken() && self.clears_the_way(slot) => return Ok(false),
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         if socket.is_some() {
@@ -232,7 +236,7 @@ impl Gear {
             .send(Request::Spawn(spawn), fds)
             .map_err(|_| SpawnError::TooLarge(slot.program.key.name.clone()))?;
         slot.spawn = SpawnStage::Asked;
-        Ok(())
+        Ok(true)
     }
 
     fn signal_machine(&mut self, slot: &Slot, attempt: Attempt, signal: i32, scope: Scope) {

@@ -39,12 +39,7 @@ impl Slot {
     /// Whether something may be left of it that a stop is to end.
     fn may_have_left_something(&self) -> bool {
         let has_no_process = self.phase.is_at_rest() || matches!(self.phase, Phase::Backoff { .. });
-        let leaves_daemons = self
-            .program
-            .launch
-            .as_ref()
-            .is_ok_and(|launch| launch.leaves_daemons);
-        has_no_process && self.phase.attempt() != Attempt::NONE && !leaves_daemons
+        has_no_process && self.phase.attempt() != Attempt::NONE && !leaves_daemons(self)
     }
 
     /// Gives answers to who asked, now or when nothing is left any more.
@@ -63,12 +58,39 @@ impl Slot {
     }
 }
 
+fn leaves_daemons(slot: &Slot) -> bool {
+    let launch = slot.program.launch.as_ref();
+    launch.is_ok_and(|launch| launch.leaves_daemons)
+}
+
 impl Gear {
     /// Begins to end what a program has left that does not run, unless that is under way.
     pub(super) fn end_remains(&mut self, slot: &mut Slot) {
-        if slot.remains.is_some() || !slot.may_have_left_something() {
-            return;
+        if slot.remains.is_none() && slot.may_have_left_something() {
+            self.begin_to_end_remains(slot);
         }
+    }
+
+    /// The socket of a program that is to be spawned is somebody else's. That may be a former run of it
+    /// that nobody has told of: such as one that lives on after agent and keeper have died together. Once
+    /// for each attempt it is ended first. Says whether that is so.
+    pub(super) fn clears_the_way(&mut self, slot: &mut Slot) -> bool {
+        let attempt = slot.phase.attempt();
+        if leaves_daemons(slot) || slot.cleared_for == Some(attempt) {
+            return false;
+        }
+        slot.cleared_for = Some(attempt);
+        tracing::info!(
+            host = self.host,
+            program = %slot.program.key,
+            "its socket is in use; what a former run may have left is ended"
+        );
+        self.begin_to_end_remains(slot);
+        slot.spawn = SpawnStage::AwaitingRemains;
+        true
+    }
+
+    fn begin_to_end_remains(&mut self, slot: &mut Slot) {
         let message = Signal {
             run: slot.run(),
             signal: libc::SIGTERM,

@@ -29,6 +29,8 @@ pub(super) struct Slot {
     pub(super) spawn: SpawnStage,
     pub(super) process: Option<Process>,
     pub(super) waiters: Waiters<mpsc::Sender<wire::TargetResult>>,
+    /// The attempt for which former runs were ended that may have had its socket.
+    pub(super) cleared_for: Option<Attempt>,
     /// What it has left is being ended; absent: nobody has asked for that.
     pub(super) remains: Option<Remains>,
     pub(super) logs: Vec<SlotLog>,
@@ -122,6 +124,7 @@ impl Slot {
             spawn: SpawnStage::Idle,
             process: None,
             waiters: Waiters::default(),
+            cleared_for: None,
             remains: None,
             logs,
             health: Health::default(),

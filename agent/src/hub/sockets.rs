@@ -76,6 +76,7 @@ impl Sockets {
         let socket = obtained.map_err(|error| SpawnError::Socket {
             url: spec.url.clone(),
             why: error.to_string(),
+            is_taken: error.is_taken(),
         })?;
         let fd = Arc::clone(&socket.fd);
         self.0.share_now(key, &spec.url, socket, Some(spec.clone()));

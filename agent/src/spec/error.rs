@@ -54,6 +54,8 @@ pub enum SpawnError {
         url: String,
         /// What the system says.
         why: String,
+        /// Somebody else has the address.
+        is_taken: bool,
     },
     /// The fleet wants it to be down.
     #[error("{0}")]
@@ -87,6 +89,13 @@ impl SpawnError {
                 wire::Refusal::SpawnError
             }
         }
+    }
+}
+
+impl SpawnError {
+    /// Whether somebody else has the address of the program's socket.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Socket { is_taken: true, .. })
     }
 }
 

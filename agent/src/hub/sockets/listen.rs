@@ -44,6 +44,13 @@ pub(super) enum ListenError {
     NoAddress(String),
 }
 
+impl ListenError {
+    /// Whether somebody else has the address.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::System(Errno::ADDRINUSE))
+    }
+}
+
 fn describe(errno: Errno) -> &'static str {
     nix::errno::Errno::from_raw(errno.raw_os_error()).desc()
 }
