@@ -103,6 +103,22 @@ pub(super) enum Refused {
     Broken,
 }
 
+/// Reads the body of a request for nothing: to its end, or so many bytes of it.
+pub(super) async fn discard(mut incoming: Incoming, limit: usize) {
+    let mut left = limit;
+    loop {
+        let frame = std::future::poll_fn(|context| Pin::new(&mut incoming).poll_frame(context));
+        let Some(Ok(frame)) = frame.await else {
+            return;
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
 /// The whole body of a request, if it is not larger than allowed.
 pub(super) async fn collect(mut incoming: Incoming, limit: usize) -> Result<Vec<u8>, Refused> {
     let mut bytes = Vec::new();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use rsv_proto::xmlrpc;
@@ -16,7 +17,7 @@ use super::super::rpc::Rpc;
 use super::super::supervision::Supervision;
 use super::auth::{Admission, Lock};
 use super::bind::Bound;
-use super::body::{Body, Refused, collect};
+use super::body::{Body, Refused, collect, discard};
 use super::reply::{self, Reply};
 use super::route::Route;
 
@@ -78,26 +79,39 @@ impl Gate {
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
-        match self
-            .lock
-            .as_ref()
-            .map(|lock| lock.admission(request.headers()))
-        {
-            None | Some(Admission::Granted) => {}
-            Some(Admission::Refused) => return reply::unauthorized(),
-            Some(Admission::Malformed) => return reply::error(StatusCode::BAD_REQUEST),
+        let is_post = *request.method() == Method::POST;
+        let route = Route::of(request.uri().path());
+        match (self.refusal(request.headers()), route) {
+            (None, Route::Rpc) if is_post => self.call(request).await,
+            (None, Route::Status) if is_post => self.form(request).await,
+            (refusal, route) => {
+                let (head, body) = request.into_parts();
+                // Who is still sending a body when the connection ends may never see the answer.
+                timeout(ARRIVAL, discard(body, SMALL_CALL)).await.ok();
+                match refusal {
+                    Some(reply) => reply,
+                    None => self.read(route, &head).await,
+                }
+            }
         }
-        if !self.is_from_here(request.headers()) {
-            return reply::foreign();
-        }
-        self.routed(request).await
     }
 
-    async fn routed(&self, request: Request<Incoming>) -> Reply {
-        let (site, path) = (&self.site, request.uri().path());
-        let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
-        match Route::of(path) {
-            Route::Rpc => self.call(request).await,
+    /// Why somebody may not come in.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Reply> {
+        match self.lock.as_ref().map(|lock| lock.admission(headers)) {
+            None | Some(Admission::Granted) if self.is_from_here(headers) => None,
+            None | Some(Admission::Granted) => Some(reply::foreign()),
+            Some(Admission::Refused) => Some(reply::unauthorized()),
+            Some(Admission::Malformed) => Some(reply::error(StatusCode::BAD_REQUEST)),
+        }
+    }
+
+    /// Everything but what comes with a body.
+    async fn read(&self, route: Route, request: &Parts) -> Reply {
+        let (site, path) = (&self.site, request.uri.path());
+        let is_reading = matches!(request.method, Method::GET | Method::HEAD);
+        match route {
+            Route::Rpc => reply::error(StatusCode::BAD_REQUEST),
             Route::LogTail | Route::MainLogTail if !is_reading => {
                 reply::error(StatusCode::BAD_REQUEST)
             }
@@ -107,17 +121,16 @@ impl Gate {
             Route::MainLogTail => logtail::of_main(&site.supervision)
                 .await
                 .unwrap_or_else(reply::error),
-            Route::Status if *request.method() == Method::POST => self.form(request).await,
             Route::Status if is_reading => {
-                let (query, headers) = (request.uri().query(), request.headers());
+                let (query, headers) = (request.uri.query(), &request.headers);
                 site.pages.status(query.unwrap_or_default(), headers).await
             }
             Route::Tail if is_reading => {
-                let query = request.uri().query().unwrap_or_default();
+                let query = request.uri.query().unwrap_or_default();
                 site.pages.tail(query).await
             }
             Route::Ok => reply::plain("text/plain", "OK"),
-            Route::Live if *request.method() == Method::GET => site.pages.live(request.headers()),
+            Route::Live if request.method == Method::GET => site.pages.live(&request.headers),
             Route::Style if is_reading => reply::plain("text/css;charset=utf-8", pages::STYLE),
             Route::Script if is_reading => {
                 reply::plain("text/javascript;charset=utf-8", pages::SCRIPT)
@@ -128,14 +141,12 @@ impl Gate {
             Route::Tail | Route::Style | Route::Script | Route::Icon => {
                 reply::not_allowed("GET, HEAD")
             }
-            Route::NotFound => reply::error(StatusCode::NOT_FOUND),
+            Route::NotFound if is_reading => reply::error(StatusCode::NOT_FOUND),
+            Route::NotFound => reply::error(StatusCode::BAD_REQUEST),
         }
     }
 
     async fn call(&self, request: Request<Incoming>) -> Reply {
-        if request.method() != Method::POST {
-            return reply::error(StatusCode::BAD_REQUEST);
-        }
         let Some(length) = request.headers().get(CONTENT_LENGTH) else {
             return reply::error(StatusCode::LENGTH_REQUIRED);
         };

@@ -10,6 +10,7 @@ use rsv_config::{Credentials, HttpAddress, HttpServer, Mode};
 use rsv_proto::wire::ProcessState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use super::super::fake::{Fake, process};
 use super::*;
@@ -176,6 +177,38 @@ async fn nothing_is_shown_without_the_password() {
         .send("GET / HTTP/1.0\r\nAuthorization: Basic !\r\n\r\n")
         .await;
     assert_eq!(first_line(&answer), "HTTP/1.0 400 Bad Request");
+}
+
+#[tokio::test]
+async fn an_answer_for_which_the_body_does_not_matter_waits_for_it() {
+    let user = Credentials {
+        username: "user".into(),
+        password: "secret".into(),
+    };
+    let (open, locked) = (rig(None).await, rig(Some(user)).await);
+    for (rig, path, line) in [
+        (&open, "/rpc2", "HTTP/1.1 400 Bad Request"),
+        (&open, "/mainlogtail", "HTTP/1.1 400 Bad Request"),
+        (&locked, "/RPC2", "HTTP/1.1 401 Unauthorized"),
+    ] {
+        let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n");
+        // Twice, because the connection goes on.
+        for _ in 0..2 {
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let early = timeout(Duration::from_millis(50), stream.readable());
+            assert!(early.await.is_err(), "{path}");
+            stream.write_all(b"body").await.unwrap();
+            let mut answer = String::new();
+            while !answer.ends_with("</p>\n") {
+                let mut bytes = [0; 4096];
+                let n = stream.read(&mut bytes).await.unwrap();
+                assert_ne!(n, 0, "{answer}");
+                answer.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+            }
+            assert_eq!(first_line(&answer), line, "{path}");
+        }
+    }
 }
 
 #[tokio::test]
