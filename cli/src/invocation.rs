@@ -73,15 +73,20 @@ impl Invocation {
         Ok(())
     }
 
-    /// The scope that the flags say; a fleet is only ever meant when it is typed.
+    /// The scope that the flags say; a fleet is only ever meant when it is typed. What the flags ask of
+    /// it has to hold for this machine, too: it is one host, and an action on it is waited for.
     pub(crate) fn scope(&self) -> Result<Scope, Failure> {
-        scope_of(&self.global)
+        let scope = scope_of(&self.global)?;
+        match scope {
+            Scope::Local => fits_this_machine(&self.global).map(|()| scope),
+            Scope::Fleet(_) => Ok(scope),
+        }
     }
 
     /// The hosts that the flags say, every host when they say none: for what is about hosts
     /// anyway.
     pub(crate) fn hosts(&self) -> Result<HostSelection, Failure> {
-        match self.scope()? {
+        match scope_of(&self.global)? {
             Scope::Fleet(hosts) => Ok(hosts),
             Scope::Local => Ok(HostSelection {
                 all: true,
@@ -150,6 +155,21 @@ impl Invocation {
 /// How long a run waits for the end of an operation after the server should have ended it: enough
 /// for a busy controller, short enough for a person.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+fn fits_this_machine(global: &Global) -> Result<(), Failure> {
+    const FLEET: &str = "add --host, --label or --all-hosts";
+    if let Some(expected) = global.expect.filter(|expected| *expected != 1) {
+        let text =
+            format!("1 host is selected, this machine, and not {expected}: nothing was done");
+        return Err(Failure::new(Exit::Precondition, text).hint(FLEET));
+    }
+    match global.detach {
+        true => Err(
+            Failure::usage("`--detach` is for many hosts, and this machine is meant").hint(FLEET),
+        ),
+        false => Ok(()),
+    }
+}
 
 fn scope_of(global: &Global) -> Result<Scope, Failure> {
     let is_fleet = !global.host.is_empty() || !global.label.is_empty() || global.all_hosts;
@@ -240,6 +260,21 @@ mod tests {
         };
         assert_eq!(hosts.labels, ["role=web", "dc=fra"]);
         assert!(hosts.limit.is_some());
+    }
+
+    #[test]
+    fn this_machine_is_one_host_that_is_waited_for() {
+        let exit = |line: &str| {
+            let arguments = Arguments::read(line.split(' ')).unwrap();
+            let checked = fits_this_machine(&arguments.global);
+            checked.err().map(|failure| failure.exit)
+        };
+        assert_eq!(exit("rsv --expect 1 stop app"), None);
+        for expected in ["0", "3"] {
+            let line = format!("rsv --expect {expected} stop app");
+            assert_eq!(exit(&line), Some(Exit::Precondition), "{line}");
+        }
+        assert_eq!(exit("rsv --detach stop app"), Some(Exit::Usage));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) struct Global {
     /// Answer yes to every question
     #[arg(short = 'y', long, global = true, help_heading = CARE)]
     pub(crate) yes: bool,
-    /// Do nothing unless exactly N hosts are selected
+    /// Do nothing unless exactly N hosts are selected; this machine is one
     #[arg(long, global = true, value_name = "N", help_heading = CARE)]
     pub(crate) expect: Option<u32>,
     /// Only say which hosts would be reached

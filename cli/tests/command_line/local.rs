@@ -532,3 +532,24 @@ async fn what_is_done_is_told_in_json_and_complaints_beside_it() {
         assert!(ran.err.starts_with("rsv: "), "{line}: {}", ran.err);
     }
 }
+
+#[tokio::test]
+async fn what_is_expected_of_the_fleet_is_checked_here_too() {
+    let agent = Agent::with(Answers {
+        results: vec![("app", TargetResult::default())],
+        ..Default::default()
+    });
+    for (line, code) in [
+        ("--expect 3 stop app", 16),
+        ("--expect 0 restart app", 16),
+        ("--detach stop app", 2),
+        ("--expect 3 update", 16),
+    ] {
+        let ran = agent.rsv(line).await;
+        assert_eq!(ran.code, code, "{line}: {}", ran.err);
+    }
+    assert_eq!(agent.fake.acts().len(), 0);
+    assert_eq!(agent.fake.updates().len(), 0);
+    agent.rsv("--expect 1 stop app").await;
+    assert_eq!(agent.fake.acts().len(), 1);
+}
