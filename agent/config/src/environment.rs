@@ -28,6 +28,41 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, ValueError> {
     Ok(pairs)
 }
 
+/// Whether Supervisor 4.3, which knows no backslashes and strips quotes from the ends of a word, may
+/// read other pairs.
+pub(crate) fn is_read_otherwise(text: &str) -> bool {
+    let mut quotation = None;
+    let mut before = ' ';
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let is_quote = matches!(c, '\'' | '"');
+        match quotation {
+            Some(open) if c == open => {
+                // The other kind of quotes, just inside.
+                if before != open && matches!(before, '\'' | '"') {
+                    return true;
+                }
+                quotation = None;
+            }
+            Some('"') if c == '\\' && matches!(chars.peek(), Some('\\' | '"')) => return true,
+            Some(open) if is_quote && before == open => return true,
+            Some(_) => {}
+            None if c == '\\' => return true,
+            None if is_quote && !is_border(before) => return true,
+            None if is_quote => quotation = Some(c),
+            None if matches!(before, '\'' | '"') && !is_border(c) => return true,
+            None => {}
+        }
+        before = c;
+    }
+    false
+}
+
+/// What may stand before and behind a value in quotes.
+fn is_border(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '=' | ',')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +87,32 @@ mod tests {
         );
         check("A=\"\",A=\"a \\\" b\"'c'", &[("A", "a \" bc")]);
         check("A=1 # B=2\n,C=3", &[("A", "1"), ("C", "3")]);
+    }
+
+    #[test]
+    fn what_the_older_supervisor_reads_otherwise_is_known() {
+        for same in [
+            "",
+            "A=1,B=\"x,y=z\"\n,C='q' # it",
+            "A=\"\",B='',C=\"it's\"",
+            "A='[\"a\", {\"b\": 1}]',B=\"x\" ,C=/a/b",
+            r#"A="^\d+$",B='\\d'"#,
+        ] {
+            assert!(!is_read_otherwise(same), "{same}");
+        }
+        for other in [
+            r#"A="^\\d+$""#,
+            r#"A="a \" b""#,
+            r"A=a\b",
+            "A='\"x\"'",
+            "A=\"say 'x'\"",
+            "A=\"'x' y\"",
+            "A=\"a\"'b'",
+            "A=\"a\"b",
+            "A=it's",
+        ] {
+            assert!(is_read_otherwise(other), "{other}");
+        }
     }
 
     #[test]

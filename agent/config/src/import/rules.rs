@@ -4,6 +4,7 @@
 //! matter. Its topic is that of a row in COMPATIBILITY.md, which has the words.
 
 use super::Severity;
+use crate::environment;
 use crate::error::Place;
 use crate::plugin::{CTL_KEY, MAIN_RPC_FACTORY, RPC_KEY};
 use crate::tree::{Section, Tree, value_place};
@@ -14,6 +15,7 @@ pub(super) const UNKNOWN: &str = "unknown keys and sections";
 
 const PLUGINS: &str = "Python plug-ins (`rpcinterface_factory` other than Supervisor's, `ctlplugin`, `result_handler`)";
 const SHARED_LOG: &str = "two programs writing one log file";
+const QUOTING: &str = "quotes and backslashes in `environment=`";
 const UNREADABLE: &str = "unreadable included file";
 
 /// How a file is found to have to do with a difference.
@@ -104,6 +106,14 @@ pub(super) const RULES: &[Rule] = &[
     differs("`*_logfile`", "write %% for one percent sign", |look| {
         look.among(&LOGS, |text| text.contains("%%"))
     }),
+    differs(
+        QUOTING,
+        "write each value in one pair of quotes; inside double quotes `\\\\` is one backslash",
+        |look| {
+            let is_other = look.is("environment", environment::is_read_otherwise);
+            look.when("environment", is_other)
+        },
+    ),
     differs(
         "AUTO log names",
         "name a file if somebody looks for it",

@@ -14,6 +14,7 @@ supervisor.rpcinterface_factory=my.module:factory
 programs=web
 [fcgi-program:web]
 command=./web
+environment=A='\"x\"'
 directory=/srv
 socket=tcp://localhost:9000
 stdout_logfile=/var/log/100%%%%.log
