@@ -236,15 +236,13 @@ impl Files {
         }
     }
 
-    /// Looks whether trouble is over. Says whether any is left.
-    pub(super) fn settle(&mut self, now: Instant, reports: &mut Reports) -> bool {
-        let mut is_any = false;
-        for (log, known) in &mut self.logs {
-            is_any |= known
-                .condition
-                .settle(log, now, known.stats.dropped, reports);
-        }
-        is_any
+    /// Looks whether trouble is over. Says when to look again, if any is left.
+    pub(super) fn settle(&mut self, now: Instant, reports: &mut Reports) -> Option<Instant> {
+        let settled = self.logs.iter_mut().map(|(log, known)| {
+            let dropped = known.stats.dropped;
+            known.condition.settle(log, now, dropped, reports)
+        });
+        settled.flatten().min()
     }
 
     /// A log need not be open any more.

@@ -22,7 +22,7 @@ use super::files::Files;
 use super::pace::{Look, Seen};
 use super::plumbing::Plumbing;
 use super::stream::{Ear, FileId, Stream, Tools, Turn, TurnEnd, Wait};
-use super::trouble::{CALM, Reports, TroubleSink};
+use super::trouble::{Reports, TroubleSink};
 
 /// Events taken from the kernel at once; more come with the next call.
 const EVENTS: usize = 256;
@@ -237,13 +237,12 @@ impl Mover {
         if let Some(former) = self.trouble_at.take() {
             self.due.remove(&(former, TROUBLE));
         }
-        let is_trouble = self.files.settle(self.now, &mut self.reports);
-        let pause = match (self.reports.send(), is_trouble) {
-            (true, _) => REPORT_PAUSE,
-            (false, true) => CALM,
-            (false, false) => return,
+        let next = self.files.settle(self.now, &mut self.reports);
+        let at = match (self.reports.send(), next) {
+            (true, _) => self.now + REPORT_PAUSE,
+            (false, Some(at)) => at,
+            (false, None) => return,
         };
-        let at = self.now + pause;
         self.trouble_at = Some(at);
         self.due.insert((at, TROUBLE));
     }

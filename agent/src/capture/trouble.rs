@@ -13,9 +13,9 @@ use rsv_keeper::message::Channel;
 use super::command::LogKey;
 
 /// How long all has to go well before it is said that it does.
-pub(super) const CALM: Duration = Duration::from_secs(2);
+const CALM: Duration = Duration::from_secs(2);
 
-/// How a log is, for whoever shows it. Sent when it changes, and while it is in trouble, at most every
+/// How a log is, for whoever shows it. Sent when it changes, and while any is in trouble, about every
 /// two seconds, when more bytes are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogTrouble {
@@ -85,18 +85,16 @@ impl Condition {
         }
     }
 
-    /// Time has passed. Says whether there still is trouble.
+    /// Time has passed. Says when to look again; nothing when there is no trouble any more.
     pub(super) fn settle(
         &mut self,
         log: &LogKey,
         now: Instant,
         dropped: u64,
         reports: &mut Reports,
-    ) -> bool {
-        let Some(lasting) = &self.trouble else {
-            return false;
-        };
-        let is_over = lasting.calm_since.is_some_and(|since| now >= since + CALM);
+    ) -> Option<Instant> {
+        let over_at = self.trouble.as_ref()?.calm_since.map(|since| since + CALM);
+        let is_over = over_at.is_some_and(|at| now >= at);
         if is_over {
             self.trouble = None;
             tracing::info!(
@@ -109,7 +107,7 @@ impl Condition {
         if is_over || dropped != self.told_dropped {
             self.report(log, dropped, reports);
         }
-        !is_over
+        (!is_over).then(|| over_at.unwrap_or(now + CALM))
     }
 
     /// Since when there is trouble.
@@ -197,17 +195,36 @@ mod tests {
             let now = start + Duration::from_millis(n * 100);
             condition.worsen(&log, "full", 0, &mut reports);
             condition.calm(now);
-            assert!(condition.settle(&log, now, 0, &mut reports));
+            assert_eq!(
+                condition.settle(&log, now, 0, &mut reports),
+                Some(now + CALM)
+            );
             reports.send();
         }
         let first = told.try_recv().unwrap();
         assert_eq!(first.text.as_deref(), Some("full"));
         assert!(told.try_recv().is_err());
         let later = start + Duration::from_secs(10) + CALM;
-        assert!(!condition.settle(&log, later, 7, &mut reports));
+        assert_eq!(condition.settle(&log, later, 7, &mut reports), None);
         reports.send();
         let last = told.try_recv().unwrap();
         assert_eq!((last.text, last.since, last.dropped), (None, None, 7));
+    }
+
+    #[test]
+    fn trouble_is_over_as_soon_as_it_has_been_calm_for_long_enough() {
+        let (mut reports, _told) = reports();
+        let (mut condition, log, start) = (Condition::default(), log(), Instant::now());
+        condition.worsen(&log, "full", 0, &mut reports);
+        let calm = start + CALM / 4;
+        condition.calm(calm);
+        let looks = [start + CALM / 2, start + CALM];
+        for now in looks {
+            let next = condition.settle(&log, now, 0, &mut reports);
+            assert_eq!(next, Some(calm + CALM));
+        }
+        let next = condition.settle(&log, calm + CALM, 0, &mut reports);
+        assert_eq!((next, condition.since()), (None, None));
     }
 
     #[test]
@@ -215,7 +232,8 @@ mod tests {
         let (mut reports, told) = reports();
         let (mut condition, log) = (Condition::default(), log());
         condition.worsen(&log, "full", 1, &mut reports);
-        assert!(condition.settle(&log, Instant::now(), 5, &mut reports));
+        let next = condition.settle(&log, Instant::now(), 5, &mut reports);
+        assert!(next.is_some());
         assert!(!reports.send());
         assert_eq!(told.try_recv().unwrap().dropped, 5);
     }
