@@ -187,7 +187,13 @@ impl Operation {
         let parts = plan.parts.iter().enumerate().map(|(part, planned)| {
             let batch = of_batch.get(&planned.host).copied();
             let stage = Stage::Waiting;
-            (planned.host.clone(), Standing { part, batch, stage })
+            let standing = Standing {
+                part,
+                batch,
+                is_late: false,
+                stage,
+            };
+            (planned.host.clone(), standing)
         });
         let targets: usize = plan.parts.iter().map(Part::size).sum();
         let mut operation = Self {

@@ -78,7 +78,7 @@ pub(crate) struct Global {
     /// Only say which hosts would be reached
     #[arg(short = 'n', long, global = true, help_heading = CARE)]
     pub(crate) dry_run: bool,
-    /// How long to wait for results; hosts that are late count as unreachable
+    /// How long to wait for results; an action that is not answered by then goes on (exit 13)
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = CARE)]
     pub(crate) timeout: Option<Duration>,
     /// How long a host may take to begin; later it refuses [default: 30s]

@@ -6,12 +6,13 @@ use std::{
 };
 
 use rsv_proto::{
-    time::to_wire,
+    time::{duration_to_wire, to_wire},
     wire::{
         Host, HostState, HostStatus, Operation, OperationState, Outcome, OutcomeCounts,
         ProcessState, ProcessStatus, Refusal, Step, TargetResult, WatchEventsResponse,
         act_response::{
-            Accepted, BatchEnded, Event as AnEvent, Finished, Progress, progress::What as Told,
+            Accepted, BatchEnded, Event as AnEvent, Finished, Late, Progress,
+            progress::What as Told,
         },
         control_operation_request::Control,
         event::{HostChanged, What},
@@ -516,6 +517,35 @@ pub(crate) fn operation(state: OperationState) -> Operation {
         batches: 3,
         ..Default::default()
     }
+}
+
+#[tokio::test]
+async fn who_has_not_answered_in_time_is_neither_unreachable_nor_done() {
+    let late = Late {
+        host: "web02".into(),
+        programs: vec!["app".into()],
+        after: Some(duration_to_wire(Duration::from_millis(500))),
+    };
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01", "web02"]),
+        results: vec![("app", done("web01"))],
+        story: vec![AnEvent::Progress(Progress {
+            what: Some(Told::Late(late)),
+        })],
+        holds: true,
+        ..Default::default()
+    })
+    .await;
+    let ran = controller
+        .rsv("-H web* --timeout 500ms -o json restart app")
+        .await;
+    assert_eq!(ran.code, 13, "{}", ran.err);
+    assert!(ran.err.contains("rsv op watch 01JDG7M2"), "{}", ran.err);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["outcome"], "unanswered");
+    let outcomes = report["targets"].as_array().unwrap().iter();
+    let outcomes: Vec<_> = outcomes.map(|target| &target["outcome"]).collect();
+    assert_eq!(outcomes, ["done", "unanswered"]);
 }
 
 #[tokio::test]

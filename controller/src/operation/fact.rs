@@ -26,6 +26,8 @@ pub enum What {
     Batch(usize),
     /// A host gets the command.
     Asked(#[serde(with = "text")] HostName),
+    /// A connected host has not answered in time: nobody waits for it any more, and its answer still counts.
+    Late(#[serde(with = "text")] HostName),
     /// A host has answered; its programs are looked at for a while.
     Answered(#[serde(with = "text")] HostName, Vec<Row>),
     /// All targets of a host have ended.

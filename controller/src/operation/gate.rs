@@ -145,11 +145,17 @@ impl Operation {
             Stage::Asked {
                 lost: Some(reason), ..
             } => (Outcome::Unreachable, format!("{reason}; it may have begun")),
+            Stage::Asked { lost: None, .. }
+                if !share.is_late && self.plan.patience.timeout.is_some() =>
+            {
+                return self.note(now, What::Late(host.clone()));
+            }
             Stage::Asked {
                 since, lost: None, ..
             } => {
                 let shown = humantime::format_duration(rounded(now.since(*since)));
-                (Outcome::Unreachable, format!("no answer within {shown}"))
+                let detail = format!("no answer within {shown}; it may still be under way");
+                (Outcome::Failed, detail)
             }
         };
         let rows = self.plan.parts[share.part].all(outcome, &detail);
@@ -177,7 +183,7 @@ fn down_words(word: &str) -> String {
 }
 
 /// A duration as precise as people want it.
-fn rounded(elapsed: Duration) -> Duration {
+pub(super) fn rounded(elapsed: Duration) -> Duration {
     if elapsed < Duration::from_secs(1) {
         Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     } else {

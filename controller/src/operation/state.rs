@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use rsv_proto::{name::HostName, wire::Outcome};
 
-use super::{Counts, Fact, LONGEST_WAIT, Operation, Patience, Phase, RETURN, Row, Told, What};
+use super::{
+    Counts, Fact, LONGEST_WAIT, Operation, Patience, Phase, RETURN, Row, Told, What, gate::rounded,
+};
 use crate::moment::Moment;
 
 /// Where one host stands.
@@ -18,6 +20,8 @@ pub(super) struct Standing {
     pub(super) part: usize,
     /// Its batch, if it has one.
     pub(super) batch: Option<usize>,
+    /// It has not answered in time, and its batch does not wait for it any more.
+    pub(super) is_late: bool,
     pub(super) stage: Stage,
 }
 
@@ -85,6 +89,7 @@ impl Operation {
                 };
                 self.put(host, stage);
             }
+            What::Late(host) => self.be_late(host, at),
             What::Answered(host, rows) => {
                 let rows = rows.iter().map(|row| (row.clone(), Seen::Nothing));
                 let stage = Stage::Soaking {
@@ -143,7 +148,7 @@ impl Operation {
             return;
         };
         let was_asked = self.flying.contains(host);
-        let (part, batch) = (share.part, share.batch);
+        let (part, was_late) = (share.part, share.is_late);
         self.put(host, Stage::Ended);
         self.unended = self.unended.saturating_sub(self.plan.parts[part].size());
         let unmatched = self.plan.parts[part].unmatched.iter().cloned();
@@ -157,23 +162,52 @@ impl Operation {
                 Outcome::Unreachable => was_asked,
                 _ => false,
             };
-            self.failures += usize::from(counts_against);
+            // Who was late has been counted for that.
+            self.failures += usize::from(counts_against && !was_late);
             self.counts.add(&row);
             self.batch_counts.add(&row);
             self.story.push(Told::Result(row.to_wire(host.as_str())));
         }
-        if let Some(number) = batch.filter(|number| *number + 1 == self.begun) {
-            self.batch_left = self.batch_left.saturating_sub(1);
-            if self.batch_left == 0 {
-                self.story.push(Told::BatchEnded {
-                    number,
-                    hosts: self.batches[number].clone(),
-                    counts: self.batch_counts,
-                    is_canary: self.is_canary(number),
-                    elapsed: at.duration_since(self.batch_began).unwrap_or_default(),
-                });
-            }
+        if !was_late {
+            self.leave_batch(host, at);
         }
+    }
+
+    /// A host's batch does not wait for it any more.
+    fn leave_batch(&mut self, host: &HostName, at: SystemTime) {
+        let batch = self.parts.get(host).and_then(|share| share.batch);
+        let Some(number) = batch.filter(|number| *number + 1 == self.begun) else {
+            return;
+        };
+        self.batch_left = self.batch_left.saturating_sub(1);
+        if self.batch_left == 0 {
+            self.story.push(Told::BatchEnded {
+                number,
+                hosts: self.batches[number].clone(),
+                counts: self.batch_counts,
+                is_canary: self.is_canary(number),
+                elapsed: at.duration_since(self.batch_began).unwrap_or_default(),
+            });
+        }
+    }
+
+    fn be_late(&mut self, host: &HostName, at: SystemTime) {
+        let asked = self.asked(host).unwrap_or(at);
+        self.clear_timer(host);
+        let Some(share) = self.parts.get_mut(host) else {
+            return;
+        };
+        share.is_late = true;
+        let part = &self.plan.parts[share.part];
+        self.failures += part.size();
+        let programs = part.programs.iter().flatten();
+        self.story.push(Told::Late {
+            host: host.clone(),
+            programs: programs.map(ToString::to_string).collect(),
+            after: rounded(at.duration_since(asked).unwrap_or_default()),
+        });
+        self.set_timer(host);
+        self.leave_batch(host, at);
     }
 
     /// Moves a host on: the only place where one changes, and what is kept beside it.
@@ -193,11 +227,12 @@ impl Operation {
     pub(super) fn due(&self, host: &HostName) -> Option<Duration> {
         let deadline = self.plan.patience.deadline;
         let returned = self.restored.map_or(Duration::ZERO, |at| at + RETURN);
-        match &self.parts.get(host)?.stage {
+        let share = self.parts.get(host)?;
+        match &share.stage {
             Stage::Waiting | Stage::Ended => None,
             Stage::Stuck(since) => Some(*since + deadline),
             Stage::Asked { since, lost, .. } => {
-                let late = *since + self.wait();
+                let late = *since + self.wait(share.is_late);
                 let due = match lost {
                     Some(_) => late.min(*since + deadline),
                     None => late,
@@ -216,9 +251,13 @@ impl Operation {
         }
     }
 
-    fn wait(&self) -> Duration {
+    /// How long an answer is waited for; of a late host, until nothing is expected any more.
+    fn wait(&self, is_late: bool) -> Duration {
         let Patience { deadline, timeout } = self.plan.patience;
-        timeout.unwrap_or(deadline + LONGEST_WAIT)
+        match (timeout, is_late) {
+            (Some(timeout), false) => timeout,
+            (timeout, _) => timeout.unwrap_or(deadline) + LONGEST_WAIT,
+        }
     }
 
     pub(super) fn clear_timer(&mut self, host: &HostName) {

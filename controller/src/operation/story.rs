@@ -14,6 +14,15 @@ use super::fact::{Row, Why};
 pub enum Told {
     /// A target has ended.
     Result(TargetResult),
+    /// A connected host has not answered in time; what comes of it is told when it does.
+    Late {
+        /// Which one.
+        host: HostName,
+        /// As they are shown; none: the host as a whole.
+        programs: Vec<String>,
+        /// How long it has been waited for.
+        after: Duration,
+    },
     /// A batch has its turn.
     BatchBegun {
         /// Counted from 0.

@@ -159,10 +159,16 @@ impl Operation {
     /// Their turn does not pass while somebody is acting on what is in their way: that ends by itself.
     fn hold(&mut self, now: Moment, held: Vec<(HostName, Held)>) {
         for (host, why) in held {
-            let is_stuck = self.flying.is_empty() && !why.is_acted_on;
+            let is_stuck = !self.is_acting() && !why.is_acted_on;
             self.set_stuck(now, &host, is_stuck);
             self.held.get_or_insert(why.reason);
         }
+    }
+
+    /// Whether anything is under way that is expected to end soon.
+    fn is_acting(&self) -> bool {
+        let mut flying = self.flying.iter().filter_map(|host| self.parts.get(host));
+        flying.any(|share| !share.is_late)
     }
 
     fn set_stuck(&mut self, now: Moment, host: &HostName, is_stuck: bool) {
@@ -240,7 +246,7 @@ impl Room {
                 false => Err(Held {
                     reason: "one host after the other: what it takes down is not known before"
                         .into(),
-                    is_acted_on: true,
+                    is_acted_on: false,
                 }),
             };
         };

@@ -10,7 +10,8 @@ use rsv_proto::{
     wire::{
         ActRequest, ActResponse, Action, RetryOperationRequest, WatchOperationRequest,
         act_response::{
-            Accepted, BatchBegun, BatchEnded, Event, Finished, Progress, Stopping, progress::What,
+            Accepted, BatchBegun, BatchEnded, Event, Finished, Late, Progress, Stopping,
+            progress::What,
         },
         action::Verb,
     },
@@ -279,6 +280,15 @@ fn event(told: Told) -> Event {
     };
     let what = match told {
         Told::Result(result) => return Event::Result(result),
+        Told::Late {
+            host,
+            programs,
+            after,
+        } => What::Late(Late {
+            host: host.to_string(),
+            programs,
+            after: Some(duration_to_wire(after)),
+        }),
         Told::BatchBegun {
             number: n,
             is_canary,

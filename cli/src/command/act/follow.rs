@@ -1,7 +1,7 @@
 //! An operation of the controller as it is followed: batch by batch on standard error, and at the end
 //! what came of each target on standard output.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rsv_proto::{
     time::duration_from_wire,
@@ -31,9 +31,19 @@ pub(in crate::command) struct Report {
     pub(super) operation: Option<String>,
     pub(super) hosts: Vec<String>,
     results: Vec<TargetResult>,
+    /// Hosts that have not answered in time.
+    late: BTreeMap<String, Late>,
     batches: u32,
     budget: u32,
+    is_in_batch: bool,
     end: Option<End>,
+}
+
+/// A host that is connected and has not answered in time: what becomes of it is not known.
+#[derive(Debug)]
+struct Late {
+    programs: Vec<String>,
+    after: Duration,
 }
 
 /// How it ended.
@@ -52,6 +62,36 @@ impl Report {
             asked: Some(asked),
             ..Self::default()
         }
+    }
+
+    fn takes(&mut self, step: &Progress) {
+        match &step.what {
+            Some(What::BatchBegun(_)) => self.is_in_batch = true,
+            Some(What::BatchEnded(_)) => self.is_in_batch = false,
+            Some(What::Late(late)) => {
+                let after = late.after.as_ref().and_then(duration_from_wire);
+                let known = Late {
+                    programs: late.programs.clone(),
+                    after: after.unwrap_or_default(),
+                };
+                self.late.insert(late.host.clone(), known);
+            }
+            Some(What::Paused(_) | What::Resumed(_) | What::Stopping(_)) | None => {}
+        }
+    }
+
+    /// Whether nothing else is to come but from hosts that are late.
+    fn waits_for_the_late_alone(&self) -> bool {
+        let has_ended = |host: &String| self.results.iter().any(|r| r.host == *host);
+        let is_covered = |host: &String| self.late.contains_key(host) || has_ended(host);
+        !self.is_in_batch && !self.late.is_empty() && self.hosts.iter().all(is_covered)
+    }
+
+    /// Every target of which anything is known, in words and in the form of JSON.
+    fn targets(&self, asked: Asked) -> Vec<json::Target> {
+        let ended = self.results.iter().map(|r| verdict::target(asked, r));
+        let late = self.late.iter().flat_map(|(host, late)| late.targets(host));
+        ended.chain(late).collect()
     }
 
     /// Of an operation that somebody has begun, told by this verb.
@@ -75,10 +115,14 @@ pub(in crate::command) async fn follow(
             match response.event {
                 Some(Event::Accepted(accepted)) => begin(invocation, report, accepted),
                 Some(Event::Result(result)) => {
+                    report.late.remove(&result.host);
                     report.results.push(result);
                     progress(invocation, report);
                 }
-                Some(Event::Progress(step)) => told(invocation, report, &step),
+                Some(Event::Progress(step)) => {
+                    report.takes(&step);
+                    told(invocation, report, &step);
+                }
                 Some(Event::Finished(finished)) => {
                     report.end = Some(End::of(finished));
                     return Ok(());
@@ -88,6 +132,11 @@ pub(in crate::command) async fn follow(
             }
             if invocation.global.detach && report.operation.is_some() {
                 return Ok(());
+            }
+            if invocation.global.timeout.is_some() && report.waits_for_the_late_alone() {
+                let late = count(report.late.len(), "host");
+                let words = format!("no answer in time from {late}");
+                return Err(Failure::new(Exit::GaveUpWaiting, words));
             }
         }
         Err(Failure::new(
@@ -186,7 +235,7 @@ fn told(invocation: &mut Invocation, report: &Report, step: &Progress) {
                 .ui
                 .note(&format!("  {}", paint(color, BAD, &words)));
         }
-        Some(What::BatchEnded(_) | What::BatchBegun(_)) | None => {}
+        Some(What::BatchEnded(_) | What::BatchBegun(_) | What::Late(_)) | None => {}
     }
     progress(invocation, report);
 }
@@ -253,6 +302,34 @@ fn goes_on(report: &Report, failure: Failure) -> Failure {
     }
 }
 
+impl Late {
+    fn words(&self) -> String {
+        let after = humantime::format_duration(self.after);
+        format!("no answer within {after}, it may still be under way")
+    }
+
+    fn targets(&self, host: &str) -> Vec<json::Target> {
+        let target = |program: &str| json::Target {
+            host: json::text(host),
+            program: json::text(program),
+            outcome: "unanswered",
+            detail: self.words(),
+        };
+        match self.programs.is_empty() {
+            true => vec![target("")],
+            false => self.programs.iter().map(|p| target(p)).collect(),
+        }
+    }
+
+    fn lines(&self, host: &str) -> Vec<(String, String)> {
+        let line = |target: json::Target| match target.program {
+            Some(program) => (host.to_owned(), format!("{program}: {}", target.detail)),
+            None => (host.to_owned(), target.detail),
+        };
+        self.targets(host).into_iter().map(line).collect()
+    }
+}
+
 impl End {
     fn of(finished: Finished) -> Self {
         let elapsed = finished.elapsed.as_ref().and_then(duration_from_wire);
@@ -276,27 +353,26 @@ pub(in crate::command) fn show(
         true => (Exit::Done, "detached"),
         false => ended(report),
     };
-    let targets = || report.results.iter().map(|r| verdict::target(asked, r));
+    let targets = || report.targets(asked);
     match invocation.ui.output() {
         Output::Json => {
             let action = json::Action {
                 schema: format!("rsv/{}/v1", report.verb.unwrap_or(asked.word())),
                 operation: report.operation.clone(),
                 outcome,
-                targets: targets().collect(),
+                targets: targets(),
             };
             json::print(&mut invocation.ui, &action)?;
         }
         Output::Jsonl => {
-            let targets: Vec<json::Target> = targets().collect();
-            json::print_lines(&mut invocation.ui, &targets)?;
+            json::print_lines(&mut invocation.ui, &targets())?;
         }
         Output::Table if is_detached => {
             let id = report.operation.clone().unwrap_or_default();
             invocation.ui.line(&printable(&id))?;
         }
         Output::Table => {
-            let text = render(asked, &report.results, invocation.global.fold);
+            let text = render(asked, report, invocation.global.fold);
             invocation.ui.bytes(text.as_bytes())?;
         }
     }
@@ -322,21 +398,23 @@ fn ended(report: &Report) -> (Exit, &'static str) {
     match report.end.as_ref().map(|end| end.state) {
         Some(OperationState::Aborted) => (Exit::Aborted, "aborted"),
         Some(OperationState::Cancelled) => (Exit::Aborted, "cancelled"),
+        None if !report.late.is_empty() => (Exit::GaveUpWaiting, "unanswered"),
         _ => verdict::verdict(&report.results, &report.hosts),
     }
 }
 
 /// Results for people: what went well first, so that the last lines are what to look at.
-fn render(asked: Asked, results: &[TargetResult], fold: Fold) -> String {
-    let mut results: Vec<&TargetResult> = results.iter().collect();
+fn render(asked: Asked, report: &Report, fold: Fold) -> String {
+    let mut results: Vec<&TargetResult> = report.results.iter().collect();
     results.sort_by(|a, b| {
         let key = |r: &TargetResult| (r.outcome, r.refusal, r.program.clone());
         key(a).cmp(&key(b))
     });
-    let said = results
+    let ended = results
         .iter()
-        .map(|result| (result.host.clone(), verdict::words(asked, result)))
-        .collect();
+        .map(|result| (result.host.clone(), verdict::words(asked, result)));
+    let late = report.late.iter().flat_map(|(host, late)| late.lines(host));
+    let said = ended.chain(late).collect();
     render_lines(&fold_lines(said, fold), fold)
 }
 
@@ -400,7 +478,7 @@ mod tests {
             steps: vec![Step::Stopped.into(), Step::Started.into()],
             ..result(host, Outcome::Done)
         };
-        let results = [
+        let results = vec![
             TargetResult {
                 program: String::new(),
                 detail: "last heard of 12s ago".into(),
@@ -415,10 +493,24 @@ mod tests {
             done("web03"),
             done("web01"),
         ];
-        insta::assert_snapshot!(render(Asked::Restart, &results, Fold::Auto), @r#"
+        let late = Late {
+            programs: vec!["app".into()],
+            after: Duration::from_millis(500),
+        };
+        let report = Report {
+            results,
+            hosts: (1..=5).map(|n| format!("web0{n}")).collect(),
+            late: [("web05".into(), late)].into(),
+            ..Report::default()
+        };
+        assert!(report.waits_for_the_late_alone());
+        assert_eq!(ended(&report), (Exit::GaveUpWaiting, "unanswered"));
+        assert_eq!(report.targets(Asked::Restart)[4].outcome, "unanswered");
+        insta::assert_snapshot!(render(Asked::Restart, &report, Fold::Auto), @r#"
         web[01,03]  (2)  app: stopped, started
         web02       (1)  app: stopped, ERROR (spawn error): exit 127 "app: not found"
         web04       (1)  unreachable: last heard of 12s ago
+        web05       (1)  app: no answer within 500ms, it may still be under way
         "#);
     }
 }

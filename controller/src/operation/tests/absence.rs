@@ -31,17 +31,78 @@ fn a_host_that_is_away_at_its_turn_is_waited_for_until_its_deadline() {
     assert_eq!(*story.operation.phase(), Phase::Over(None));
 }
 
+/// Who has been said to be late.
+fn late(story: &Story) -> Vec<String> {
+    let told = story
+        .operation
+        .story()
+        .iter()
+        .filter_map(|told| match told {
+            Told::Late {
+                host,
+                programs,
+                after,
+            } => Some(format!("{host} {} {after:?}", programs.join(" "))),
+            _ => None,
+        });
+    told.collect()
+}
+
 #[test]
-fn a_silent_host_is_given_up_at_the_timeout() {
+fn a_connected_host_that_does_not_answer_in_time_is_late_and_its_answer_counts() {
+    for lost in [false, true] {
+        let mut story = Story::begin(plan(&["a"], rollout(1)));
+        assert_eq!(story.operation.deadline(), Some(at(60).tick));
+        story.wait(59);
+        assert_eq!(late(&story), [""; 0]);
+        story.wait(1);
+        assert_eq!(late(&story), ["a app 60s"]);
+        assert_eq!(story.outcomes(), [""; 0], "what becomes of it is not known");
+        assert_eq!(story.operation.finished(), None);
+        match lost {
+            false => story.answer("a", Outcome::Done),
+            true => story.feed(Input::Lost(name("a"), "silent".into())),
+        }
+        let outcome = if lost { "Unreachable" } else { "Done" };
+        assert_eq!(story.outcomes(), [format!("a app {outcome}")]);
+        assert!(story.operation.finished().is_some());
+        story.answer("a", Outcome::Failed);
+        assert_eq!(story.outcomes().len(), 1, "one end for each");
+    }
+}
+
+#[test]
+fn a_late_host_counts_against_the_budget_once_and_its_batch_goes_on_without_it() {
+    for (max_fail, asked) in [(1, "a b"), (2, "a b c")] {
+        let rollout = Rollout {
+            max_fail: count(max_fail),
+            ..rollout(2)
+        };
+        let mut story = Story::begin(plan(&["a", "b", "c"], rollout));
+        story.answer("a", Outcome::Done);
+        story.wait(60);
+        assert_eq!(story.asked(), asked);
+        story.answer("b", Outcome::Failed);
+        if max_fail == 2 {
+            story.answer("c", Outcome::Done);
+        }
+        assert!(story.operation.finished().is_some());
+        let ended = story.operation.story().iter();
+        let ended = ended.filter(|told| matches!(told, Told::BatchEnded { .. }));
+        assert_eq!(ended.count(), max_fail as usize);
+    }
+}
+
+#[test]
+fn a_host_that_never_answers_fails_in_the_end() {
     let mut story = Story::begin(plan(&["a"], rollout(1)));
-    assert_eq!(story.operation.deadline(), Some(at(60).tick));
-    story.wait(59);
+    story.wait(60);
+    story.wait(3599);
     assert_eq!(story.operation.finished(), None);
     story.wait(1);
-    assert_eq!(story.outcomes(), ["a app Unreachable"]);
-    assert_eq!(story.detail("a"), "no answer within 1m");
-    story.answer("a", Outcome::Done);
-    assert_eq!(story.outcomes().len(), 1, "one end for each");
+    assert_eq!(story.outcomes(), ["a app Failed"]);
+    let detail = "no answer within 1h 1m; it may still be under way";
+    assert_eq!(story.detail("a"), detail);
 }
 
 #[test]
