@@ -21,6 +21,7 @@
 //! beginning, and finishes it when we die on the way.
 
 mod adoption;
+mod alone;
 mod asks;
 mod clock;
 pub mod decide;
@@ -57,6 +58,7 @@ use crate::journal::{CAPACITY, Journal};
 use crate::keeper_client::{Attached, KeeperInput, KeeperPort};
 use crate::listeners::Listeners;
 use crate::spec::{AutoLogs, Program};
+use alone::Alone;
 use gear::Gear;
 use handle::Ask;
 pub use handle::{ActOn, HubGone, HubHandle, Key, NoStdin, Resolved, Shutdown, Snapshot};
@@ -136,6 +138,7 @@ struct Core {
     gear: Gear,
     course: Course,
     adoption: Adoption,
+    alone: Alone,
     /// Who waits for the end.
     done: Vec<oneshot::Sender<()>>,
 }
@@ -195,6 +198,7 @@ impl Hub {
             gear,
             course,
             adoption,
+            alone: Alone::No,
             done: Vec::new(),
         };
         let feeds = Feeds {
@@ -215,6 +219,7 @@ impl Hub {
             let input = feeds.next(&core).await;
             core.handle(input);
             core.elapse();
+            core.stand_in();
             core.advance(clock::now());
             core.gear.logs.go();
             core.gear.rest(clock::now());
@@ -230,7 +235,11 @@ impl Hub {
 impl Feeds {
     /// The next input. Reports come first: a crashed program waits for its restart.
     async fn next(&mut self, core: &Core) -> Input {
-        let deadlines = [core.gear.next_deadline(), core.course.deadline()];
+        let deadlines = [
+            core.gear.next_deadline(),
+            core.course.deadline(),
+            core.alone.deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min().map(clock::instant);
         let is_waiting = core.gear.outbox.is_waiting();
         let port = core.gear.outbox.port().clone();

@@ -112,6 +112,38 @@ async fn a_program_that_ignores_the_stop_signal_is_killed() {
 }
 
 #[tokio::test]
+async fn while_there_is_no_keeper_a_stop_still_stops_and_the_end_ends() {
+    let mut rig = Rig::with_keeper();
+    let deaf = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+    let mut deaf = rig.program("deaf", deaf);
+    deaf.policy.stopwaitsecs = Duration::from_millis(50);
+    deaf.policy.kill_scope = rsv_supervise::Scope::Group;
+    let programs = vec![
+        rig.program("app", "exec sleep 1000"),
+        rig.program("other", "exec sleep 1000"),
+        deaf,
+    ];
+    let agent = rig.agent(programs).await;
+    let mut pids = Vec::new();
+    for name in ["app", "other", "deaf"] {
+        let shown = agent.until_state(name, ProcessState::Running).await;
+        pids.push(shown.pid.unwrap());
+    }
+    eventually("the trap", || rig.log("deaf").contains("ready")).await;
+    rig.kill_keeper();
+    let result = agent.halt("app").await;
+    assert_eq!(said(&result).2, [Step::Stopped]);
+    assert!(!is_alive(pids[0]));
+    // At rest already, and nobody there who could say what it has left.
+    assert_eq!(said(&agent.halt("app").await).1, Refusal::NotRunning);
+    let result = agent.halt("deaf").await;
+    assert_eq!(said(&result).2, [Step::Stopped]);
+    assert!(!is_alive(pids[2]));
+    agent.stop().await;
+    assert!(!is_alive(pids[1]));
+}
+
+#[tokio::test]
 async fn a_signal_reaches_the_process_and_is_answered() {
     let rig = Rig::with_keeper();
     let script = "trap \"echo got it\" USR1; echo ready; while :; do sleep 0.01; done";

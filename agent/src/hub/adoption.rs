@@ -279,7 +279,7 @@ fn holds_bytes(pipe: &OwnedFd) -> bool {
 }
 
 /// A pidfd is readable from the end of its process on.
-fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+pub(super) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,

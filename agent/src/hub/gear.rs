@@ -275,6 +275,16 @@ impl Gear {
         self.signals.remove(&request)
     }
 
+    /// The signals that no keeper has answered, in their order.
+    pub(super) fn unanswered(&self) -> Vec<(u64, Key, message::Signal)> {
+        let signals = self.signals.iter();
+        let mut signals: Vec<_> = signals
+            .map(|(request, sent)| (*request, sent.key.clone(), sent.message.clone()))
+            .collect();
+        signals.sort_by_key(|(request, ..)| *request);
+        signals
+    }
+
     /// Sends again what a former keeper may not have done.
     pub(super) fn repeat_signals(&mut self) {
         for signal in self.signals.values() {

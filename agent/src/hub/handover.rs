@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use rsv_keeper::message::{Adopt, Channel, Held, Request, Run};
 use rsv_supervise::Phase;
 
+use super::alone::Alone;
 use super::observed::key_of;
 use super::slot::{SpawnStage, keeps_stderr, stop_rule};
 use super::{Adoption, Core};
@@ -64,6 +65,7 @@ impl Core {
             self.hand_over(&connection, &run, streams);
         }
         self.gear.outbox.connect(connection);
+        self.alone = Alone::No;
         self.tell_intent();
         self.gear.logs.capture().announce();
         let host = &self.gear.host;

@@ -41,6 +41,7 @@ impl Core {
     /// The keeper has gone. Its programs live on, and we hold their pipes.
     fn lost(&mut self) {
         self.gear.outbox.disconnect();
+        self.alone = self.alone.lost(clock::now());
         if matches!(self.adoption, Adoption::Collecting { .. }) {
             self.adoption = Adoption::Done;
         }
@@ -91,7 +92,7 @@ impl Core {
     }
 
     /// The spawn of this attempt came to nothing.
-    fn spawn_refused(&mut self, key: &Key, attempt: u64, why: String) {
+    pub(super) fn spawn_refused(&mut self, key: &Key, attempt: u64, why: String) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
@@ -121,7 +122,7 @@ impl Core {
         self.gear.acknowledge(exited.run);
     }
 
-    fn signalled(&mut self, answer: &Signalled) {
+    pub(super) fn signalled(&mut self, answer: &Signalled) {
         let Some(SentSignal {
             key,
             message,
