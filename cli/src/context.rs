@@ -4,6 +4,7 @@
 //! not depend on the files that it came from.
 
 mod file;
+mod settings;
 
 use std::{
     env, fs,

@@ -10,7 +10,7 @@ use std::{
 
 use rsv_proto::context::{Context, ContextError};
 
-use super::{NO_CONTEXT, config_path, directory_of, parsed, read_private, unusable};
+use super::{NO_CONTEXT, config_path, directory_of, parsed, read_private, settings, unusable};
 use crate::{error::Failure, ui::Ui};
 
 /// For the user alone.
@@ -32,14 +32,33 @@ impl Installed {
     /// Reads the file; a file that is not there holds nothing.
     pub(crate) fn read(ui: &mut Ui) -> Result<Self, Failure> {
         let path = config_path()?;
-        let text = match path.try_exists() {
-            Ok(false) => String::new(),
-            Ok(true) | Err(_) => read_private(&path, ui)?,
-        };
+        let text = text_of(&path, ui)?;
         Self::from_text(path, text)
     }
 
+    /// As [`Installed::read`], for its settings: a file that cannot be read has none, which is said, and
+    /// neither has a user without a place for it.
+    pub(crate) fn for_settings(ui: &mut Ui) -> Result<Option<Self>, Failure> {
+        let Ok(path) = config_path() else {
+            return Ok(None);
+        };
+        match text_of(&path, ui) {
+            Ok(text) => Self::from_text(path, text).map(Some),
+            Err(unreadable) => {
+                ui.warning(&format!("no settings: {unreadable}"));
+                Ok(None)
+            }
+        }
+    }
+
     fn from_text(path: PathBuf, text: String) -> Result<Self, Failure> {
+        if let Some((line, what)) = settings::wrong(&text) {
+            let place = format!("{}:{line}", path.display());
+            return Err(Failure::usage(format!("{place}: {what}")).hint(
+                "section [rsv] has `context` and `confirm_above`, a number of hosts; a context is a \
+                 section [context:NAME] with `controller`, `ca`, `cert`, `key`",
+            ));
+        }
         let entries = parsed(&text, &path)?;
         Ok(Self {
             path,
@@ -68,9 +87,9 @@ impl Installed {
         }
     }
 
-    /// A value of section `[rsv]`.
-    pub(crate) fn setting(&self, key: &str) -> Option<String> {
-        value_of(&self.text, key).map(ToOwned::to_owned)
+    /// The number of hosts above which every action is to be confirmed.
+    pub(crate) fn confirm_above(&self) -> Option<usize> {
+        value_of(&self.text, settings::CONFIRM_ABOVE)?.parse().ok()
     }
 
     /// The context in use.
@@ -164,6 +183,13 @@ impl Installed {
             let _gone = fs::remove_file(&new);
         }
         written
+    }
+}
+
+fn text_of(path: &Path, ui: &mut Ui) -> Result<String, Failure> {
+    match path.try_exists() {
+        Ok(false) => Ok(String::new()),
+        Ok(true) | Err(_) => read_private(path, ui),
     }
 }
 

@@ -227,6 +227,21 @@ async fn many_hosts_are_confirmed_or_counted() {
     let words = ["--context", "./admin.context", "-A", "restart", "app"];
     let ran = crate::run::run(command, words).await;
     assert_eq!((ran.code, acted()), (0, 5), "{}", ran.err);
+    for (text, place) in [
+        (
+            "[rsv]\nconfirm_abov = 30\n",
+            ":2: [rsv] has no key `confirm_abov`\n",
+        ),
+        ("garbage\n", ":1: not a `key = value` line\n"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let mut command = crate::run::rsv(&controller.path());
+        command.env("RSV_CONFIG", &config);
+        let ran = crate::run::run(command, words).await;
+        let said = format!("rsv: {}{place}", config.display());
+        assert!(ran.err.starts_with(&said), "{}", ran.err);
+        assert_eq!((ran.code, acted()), (2, 5), "{text:?}");
+    }
     let ran = controller.rsv("-A restart app").await;
     assert!(ran.err.contains("--expect 21"), "{}", ran.err);
     let ran = controller.rsv("-A -n restart app").await;

@@ -17,20 +17,11 @@ const CONFIRM_ABOVE: usize = 20;
 /// The number of hosts above which this user wants to confirm every action: `confirm_above` in
 /// section `[rsv]` of the installed contexts.
 pub(in crate::command) fn confirm_above(invocation: &mut Invocation) -> Result<usize, Failure> {
-    // Contexts that cannot be read are no reason to be less careful, or to stop: the one in use may
-    // come from elsewhere.
-    let setting = Installed::read(&mut invocation.ui)
-        .ok()
-        .and_then(|installed| installed.setting("confirm_above"));
-    let Some(text) = setting else {
-        return Ok(CONFIRM_ABOVE);
-    };
-    text.parse().map_err(|_| {
-        Failure::usage(format!(
-            "[rsv] confirm_above = {text} is not a number of hosts"
-        ))
-        .hint("write a number such as 20; 0 asks every time")
-    })
+    // A file that cannot be read is no reason to be less careful, or to stop: the context in use may
+    // come from elsewhere. One that says what nobody understands may have meant another number.
+    let installed = Installed::for_settings(&mut invocation.ui)?;
+    let number = installed.and_then(|installed| installed.confirm_above());
+    Ok(number.unwrap_or(CONFIRM_ABOVE))
 }
 
 /// Whether the action has to be confirmed, given how many hosts it reaches.
