@@ -11,7 +11,7 @@ use rsv_proto::{
         Host, HostState, HostStatus, Operation, OperationState, Outcome, OutcomeCounts,
         ProcessState, ProcessStatus, Refusal, Step, TargetResult, WatchEventsResponse,
         act_response::{
-            Accepted, BatchEnded, Event as AnEvent, Finished, Late, Progress,
+            Accepted, BatchBegun, BatchEnded, Event as AnEvent, Finished, Late, Progress, Stopping,
             progress::What as Told,
         },
         control_operation_request::Control,
@@ -588,9 +588,16 @@ async fn a_rollout_is_told_batch_by_batch_and_exits_12_when_it_is_aborted() {
             budget: 1,
             ..Default::default()
         },
-        story: vec![AnEvent::Progress(Progress {
-            what: Some(Told::BatchEnded(batch)),
-        })],
+        story: [
+            Told::BatchBegun(BatchBegun::default()),
+            Told::Stopping(Stopping {
+                state: OperationState::Aborted.into(),
+                reason: "1 failed, budget 1".into(),
+            }),
+            Told::BatchEnded(batch),
+        ]
+        .map(|what| AnEvent::Progress(Progress { what: Some(what) }))
+        .into(),
         finished: Finished {
             state: OperationState::Aborted.into(),
             ..Default::default()
@@ -607,7 +614,11 @@ async fn a_rollout_is_told_batch_by_batch_and_exits_12_when_it_is_aborted() {
         "{}",
         ran.err
     );
-    assert!(ran.err.contains("[1/2] web01"), "{}", ran.err);
+    let of_the_batch = ran.err.lines().find(|line| line.contains("[1/2] web01"));
+    let of_the_batch = of_the_batch.expect("a line of the batch");
+    let end = "s   ABORTED (1 failed, budget 1)";
+    assert!(of_the_batch.ends_with(end), "{of_the_batch}");
+    assert_eq!(ran.err.matches("ABORTED").count(), 1, "{}", ran.err);
     assert!(ran.out.contains("ERROR (spawn error)"), "{}", ran.out);
     let asked = &controller.fake.acts()[0];
     assert!(

@@ -148,6 +148,7 @@ impl Operation {
             return;
         };
         let was_asked = self.flying.contains(host);
+        let is_of_batch = share.batch.is_some_and(|number| number + 1 == self.begun);
         let (part, was_late) = (share.part, share.is_late);
         self.put(host, Stage::Ended);
         self.unended = self.unended.saturating_sub(self.plan.parts[part].size());
@@ -165,7 +166,9 @@ impl Operation {
             // Who was late has been counted for that.
             self.failures += usize::from(counts_against && !was_late);
             self.counts.add(&row);
-            self.batch_counts.add(&row);
+            if is_of_batch {
+                self.batch_counts.add(&row);
+            }
             self.story.push(Told::Result(row.to_wire(host.as_str())));
         }
         if !was_late {

@@ -36,6 +36,8 @@ pub(in crate::command) struct Report {
     batches: u32,
     budget: u32,
     is_in_batch: bool,
+    /// Why no further host is asked, as long as the line of its batch is to come.
+    stopping: Option<String>,
     end: Option<End>,
 }
 
@@ -153,6 +155,9 @@ pub(in crate::command) async fn follow(
             }),
         None => watched.await,
     };
+    if let Some(words) = report.stopping.take() {
+        invocation.ui.note(&format!("  {words}"));
+    }
     invocation.on_interrupt = None;
     invocation.operation = None;
     ended.map_err(|failure| goes_on(report, failure))
@@ -210,12 +215,15 @@ fn fail_words(rollout: &Rollout, budget: u32) -> String {
     )
 }
 
-fn told(invocation: &mut Invocation, report: &Report, step: &Progress) {
+fn told(invocation: &mut Invocation, report: &mut Report, step: &Progress) {
     let color = invocation.ui.color();
     match &step.what {
         Some(What::BatchEnded(ended)) if report.batches > 1 => {
             let line = batch_line(ended, report.batches);
-            invocation.ui.note(&line);
+            match report.stopping.take() {
+                Some(words) => invocation.ui.note(&format!("{line}   {words}")),
+                None => invocation.ui.note(&line),
+            }
         }
         Some(What::Paused(reason)) => {
             let id = report.operation.as_deref().unwrap_or_default();
@@ -230,10 +238,12 @@ fn told(invocation: &mut Invocation, report: &Report, step: &Progress) {
             .note(&format!("  resumed by {}", printable(who))),
         Some(What::Stopping(stopping)) => {
             let word = end_word(stopping.state());
-            let words = format!("{word}: {}", printable(&stopping.reason));
-            invocation
-                .ui
-                .note(&format!("  {}", paint(color, BAD, &words)));
+            let words = format!("{word} ({})", printable(&stopping.reason));
+            let words = paint(color, BAD, &words).into_owned();
+            match report.is_in_batch && report.batches > 1 {
+                true => report.stopping = Some(words),
+                false => invocation.ui.note(&format!("  {words}")),
+            }
         }
         Some(What::BatchEnded(_) | What::BatchBegun(_) | What::Late(_)) | None => {}
     }

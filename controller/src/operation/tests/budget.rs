@@ -16,6 +16,16 @@ fn too_many_failures_end_it_and_the_rest_is_not_attempted() {
         "b app Done",
     ];
     assert_eq!(story.outcomes(), outcomes);
+    let ended = story.operation.story().iter().find_map(|told| match told {
+        Told::BatchEnded { counts, .. } => Some(*counts),
+        _ => None,
+    });
+    let of_the_batch = Counts {
+        done: 1,
+        failed: 1,
+        ..Counts::default()
+    };
+    assert_eq!(ended, Some(of_the_batch), "others are not counted in it");
     let reason = "1 failed, budget 1".to_owned();
     assert_eq!(
         *story.operation.phase(),
