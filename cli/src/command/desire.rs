@@ -75,13 +75,13 @@ async fn run(
             return Err(no_hosts(&hosts));
         }
         if is_dry {
-            let done = would.results.into_iter();
+            let missing = would.missing.into_iter().map(not_enrolled);
             let plan = Plan {
                 schema: schema(wish),
                 word: word(wish),
                 programs: request.programs,
                 hosts: reached,
-                targets: done.filter(|r| r.outcome() == Outcome::Done).collect(),
+                targets: would.results.into_iter().chain(missing).collect(),
             };
             return plan.show(invocation);
         }
@@ -112,18 +112,22 @@ fn reached(answer: &SetDesiredResponse) -> Vec<String> {
     hosts.filter(|host| seen.insert(host.clone())).collect()
 }
 
+fn not_enrolled(host: String) -> TargetResult {
+    TargetResult {
+        host,
+        outcome: Outcome::NotAttempted.into(),
+        detail: "no host of this name is enrolled".to_owned(),
+        ..Default::default()
+    }
+}
+
 fn show(
     invocation: &mut Invocation,
     wish: Wish,
     answer: SetDesiredResponse,
 ) -> Result<Exit, Failure> {
     let reached = reached(&answer);
-    let missing = answer.missing.into_iter().map(|host| TargetResult {
-        host,
-        outcome: Outcome::NotAttempted.into(),
-        detail: "no host of this name is enrolled".to_owned(),
-        ..Default::default()
-    });
+    let missing = answer.missing.into_iter().map(not_enrolled);
     let results: Vec<TargetResult> = answer.results.into_iter().chain(missing).collect();
     let (exit, outcome) = verdict::verdict(&results, &reached);
     let targets = || results.iter().map(|result| target(wish, result)).collect();

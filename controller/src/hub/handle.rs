@@ -8,7 +8,7 @@ use rsv_proto::{
     name::HostName,
     wire::{
         Action, ControllerMessage, Hello, HostSelection, OpenLog, Operation, OperationState,
-        ServeLogRequest, TargetResult, agent_message::Message as Word,
+        Outcome, ServeLogRequest, TargetResult, agent_message::Message as Word,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -215,13 +215,15 @@ impl Submitted {
                 .collect(),
         });
         let targets: Vec<TargetResult> = targets.collect();
+        let budget = plan.rollout.max_fail.of(targets.len());
+        let targets = targets.into_iter().chain(impossible(plan)).collect();
         Self {
             id: submission.id.clone(),
             hosts: plan.parts.iter().map(|part| part.host.clone()).collect(),
             brief: Brief {
                 batches: plan.rollout.batches(&plan.id, asked).len(),
                 rollout: plan.rollout,
-                budget: plan.rollout.max_fail.of(targets.len()),
+                budget,
                 action: action(plan.deed, submission.signal),
                 programs,
                 targets,
@@ -230,6 +232,25 @@ impl Submitted {
             news: None,
         }
     }
+}
+
+/// What is named and is not there, as it would end.
+fn impossible(plan: &Plan) -> impl Iterator<Item = TargetResult> + '_ {
+    let unmatched = plan.parts.iter().flat_map(|part| {
+        part.unmatched.iter().map(|row| TargetResult {
+            outcome: row.outcome,
+            refusal: row.refusal,
+            detail: row.detail.clone(),
+            ..target(&part.host, row.program.clone())
+        })
+    });
+    let missing = plan.missing.iter().map(|host| TargetResult {
+        host: host.clone(),
+        outcome: Outcome::NotAttempted.into(),
+        detail: "no host of this name is enrolled".to_owned(),
+        ..Default::default()
+    });
+    unmatched.chain(missing)
 }
 
 /// How an operation goes about its hosts.

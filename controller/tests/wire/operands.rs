@@ -218,3 +218,40 @@ async fn reading_and_wishes_are_of_the_same_programs() {
     assert_eq!((&*end.host, &*end.program), ("web1", "nothing"));
     assert!(matches!(end.event, Some(tail_response::Event::End(_))));
 }
+
+#[tokio::test]
+async fn a_dry_run_says_what_is_named_and_is_not_there() {
+    let fleet = Fleet::start().await;
+    let _web1 = host(&fleet, "web1", &["app"]).await;
+    let request = ActRequest {
+        hosts: Some(HostSelection {
+            include: texts(&["web1", "web9"]),
+            ..Default::default()
+        }),
+        dry_run: true,
+        ..restart(&["app", "nosuch"])
+    };
+    let mut events = fleet
+        .operator()
+        .await
+        .act(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let first = soon("an answer", events.message()).await.unwrap().unwrap();
+    let Some(Event::Accepted(accepted)) = first.event else {
+        panic!("{first:?}");
+    };
+    let targets = accepted.targets.iter();
+    let targets: Vec<String> = targets
+        .map(|t| format!("{} {} {:?}", t.host, t.program, t.outcome()))
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            "web1 app Unspecified",
+            "web1 nosuch Failed",
+            "web9  NotAttempted"
+        ]
+    );
+}

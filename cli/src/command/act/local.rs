@@ -51,6 +51,7 @@ pub(super) async fn act(
             hosts: Vec::new(),
             programs: names,
             targets: Vec::new(),
+            impossible: Vec::new(),
         };
         json::print(&mut invocation.ui, &plan)?;
         return Ok(Exit::Done);
