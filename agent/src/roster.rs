@@ -259,8 +259,7 @@ impl RosterHandle {
 impl Roster {
     async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, inputs: Option<Inputs>) {
         if let Some(inputs) = inputs {
-            let config = Arc::clone(&self.candidate);
-            self.remember(&config, inputs).await;
+            self.remember(inputs).await;
         }
         while let Some(ask) = inbox.recv().await {
             // An answer that nobody waits for any more is not missed.
@@ -293,7 +292,7 @@ impl Roster {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        self.remember(&loaded.config, inputs).await;
+        self.remember(inputs).await;
         Ok(loaded.config)
     }
 
@@ -454,10 +453,7 @@ impl Roster {
         self.standing.send_replace(Arc::new(standing));
     }
 
-    async fn remember(&mut self, config: &Config, inputs: Inputs) {
-        if config.agent.is_none() {
-            return;
-        }
+    async fn remember(&mut self, inputs: Inputs) {
         let Some(mut last_good) = self.last_good.take() else {
             return;
         };

@@ -357,6 +357,37 @@ async fn an_agent_that_cannot_read_its_configuration_takes_over_with_the_last_go
 }
 
 #[tokio::test]
+async fn a_server_or_a_limit_that_cannot_be_had_leaves_no_program_alone() {
+    let mut host = Host::new(&program("app", ""));
+    host.start().await;
+    let app = host.up("app").await;
+    host.kill_agent();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = format!(
+        "minfds = 4294967295\n[inet_http_server]\nport = {address}\n{}",
+        program("app", "")
+    );
+    host.write(&text);
+    host.start().await;
+    assert_eq!(host.up("app").await, app);
+    let log = host.log();
+    assert!(log.contains("CRIT a server is missing"), "{log}");
+    assert!(log.contains("CRIT The minimum number of file"), "{log}");
+    drop(taken);
+    eventually("the server is there", async || {
+        host.log().contains("a server that was missing is there")
+    })
+    .await;
+    std::net::TcpStream::connect(address).unwrap();
+    host.signal(Signal::TERM);
+    host.agent.take().unwrap().wait().unwrap();
+    // Nothing runs: nothing is made do with.
+    let output = host.command().stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
 async fn a_broken_configuration_is_refused_when_nothing_runs() {
     let mut host = Host::new(&program("app", ""));
     host.start().await;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rsv_config::{Config, HttpServer, MAIN_RPC_FACTORY};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::capture::Capture;
@@ -18,10 +20,15 @@ use crate::mainlog::{MainLog, SUPERVISOR};
 use crate::roster::RosterHandle;
 use crate::spare::Reserve;
 
+/// How often a server that could not be bound is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// The running front.
 #[derive(Debug)]
 pub(super) struct Front {
     servers: Servers,
+    /// Tries those again that could not be had; absent: there are none.
+    late: Option<JoinHandle<()>>,
     ending: Arc<AtomicBool>,
 }
 
@@ -43,9 +50,51 @@ pub(super) fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, Failure> {
     })
 }
 
+/// As [`bind`], for programs that are to be taken over whatever is missing: those that can be bound, and
+/// those that cannot.
+pub(super) fn bind_what_can_be(
+    servers: &[HttpServer],
+    troubles: &mut Vec<String>,
+) -> (Vec<Bound>, Vec<HttpServer>) {
+    let (mut bound, mut unbound) = (Vec::new(), Vec::new());
+    for one in servers {
+        match server::bind(std::slice::from_ref(one)) {
+            Ok(had) => bound.extend(had),
+            Err(error) => {
+                troubles.push(format!("a server is missing and tried again: {error}"));
+                unbound.push(one.clone());
+            }
+        }
+    }
+    (bound, unbound)
+}
+
+/// Serves what could not be bound as soon as it can be.
+async fn serve_late(mut unbound: Vec<HttpServer>, reserve: Reserve, site: Arc<Site>) {
+    // As long as they are held they serve.
+    let mut serving = Vec::new();
+    while !unbound.is_empty() {
+        tokio::time::sleep(AGAIN).await;
+        let (bound, still) = bind_what_can_be(&unbound, &mut Vec::new());
+        unbound = still;
+        if bound.is_empty() {
+            continue;
+        }
+        match server::serve(bound, &reserve, &site) {
+            Ok(servers) => {
+                info!("a server that was missing is there");
+                serving.push(servers);
+            }
+            Err(error) => warn!(%error, "a server cannot be had"),
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
 impl Front {
     pub(super) fn start(
         bound: Vec<Bound>,
+        unbound: Vec<HttpServer>,
         reserve: &Reserve,
         owners: Owners,
     ) -> Result<Self, Failure> {
@@ -64,7 +113,13 @@ impl Front {
         let site = Arc::new(Site::new(Arc::new(live), namespaces));
         let servers = server::serve(bound, reserve, &site)
             .map_err(|error| Failure::failed(format!("cannot serve clients: {error}")))?;
-        Ok(Self { servers, ending })
+        let late =
+            (!unbound.is_empty()).then(|| tokio::spawn(serve_late(unbound, reserve.clone(), site)));
+        Ok(Self {
+            servers,
+            late,
+            ending,
+        })
     }
 
     /// From now on clients are told that everything is being stopped.
@@ -73,6 +128,10 @@ impl Front {
     }
 
     pub(super) async fn stop(self) {
+        if let Some(late) = self.late {
+            // Its servers end with it.
+            late.abort();
+        }
         self.servers.stop().await;
     }
 }

@@ -1,6 +1,7 @@
 //! Which configuration an agent starts with: the one that it is told, or, when that one is refused
 //! while programs run that nobody else would look after, the last good one.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rsv_config::host::SystemHost;
@@ -45,8 +46,8 @@ pub(super) fn read(file: PathBuf, overrides: Overrides) -> Result<(Loaded, Origi
 }
 
 fn last_good(source: &Source, errors: &ConfigErrors) -> Option<(Loaded, String)> {
-    let state_dir = state_dir(&source.file);
-    let remembered = Remembered::load(&state_dir, &source.file)?;
+    let mut places = state_dirs(&source.file).into_iter();
+    let remembered = places.find_map(|place| Remembered::load(&place, &source.file))?;
     let loaded = source.read_again(&remembered.inputs).ok()?;
     if !holds_programs(&loaded.config.locations.keeper_socket) {
         return None;
@@ -59,15 +60,26 @@ fn last_good(source: &Source, errors: &ConfigErrors) -> Option<(Loaded, String)>
     Some((loaded, notice))
 }
 
-/// The state directory that a broken file still names, or the usual one.
-fn state_dir(file: &Path) -> PathBuf {
-    let view = client_view(file, &SystemHost::new());
-    if let Some(agent) = view.ok().and_then(|view| view.agent) {
-        return agent.state_dir;
-    }
+/// Where its state may be: in the directory that a broken file still names, or that follows from what it
+/// says, or the usual one.
+fn state_dirs(file: &Path) -> Vec<PathBuf> {
+    let view = client_view(file, &SystemHost::new()).ok();
     let text = std::fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    named_state_dir(&text).unwrap_or_else(|| ClientView::without_file().locations.state_dir)
+    let places = [
+        view.filter(|view| view.agent.is_some() || is_own(&view.locations.state_dir))
+            .map(|view| view.locations.state_dir),
+        named_state_dir(&String::from_utf8_lossy(&text)),
+        Some(ClientView::without_file().locations.state_dir),
+    ];
+    places.into_iter().flatten().collect()
+}
+
+/// Whether a directory that nobody has named, and whose parent may be open to all, is ours alone.
+fn is_own(directory: &Path) -> bool {
+    std::fs::symlink_metadata(directory).is_ok_and(|found| {
+        let owner = nix::unistd::geteuid().as_raw();
+        found.is_dir() && found.uid() == owner && found.mode() & 0o077 == 0
+    })
 }
 
 /// What a file that cannot be read as a whole says about it in its `[agent]` section.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use rsv_config::{Config, Loaded, Locations};
+use rsv_config::{Config, HttpServer, Loaded, Locations};
 
 use super::leftover::Leftover;
 use super::{front, limits, logging, privileges};
@@ -17,6 +17,7 @@ use crate::identity::state::private_dir;
 use crate::identity::{StateDir, StateError, StateLock};
 use crate::local;
 use crate::mainlog::LogFile;
+use crate::roster::holds_programs;
 
 /// A start that can go on.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub(super) struct Prepared {
     pub(super) socket: Leftover,
     /// The servers for Supervisor's clients.
     pub(super) bound: Vec<Bound>,
+    /// Those of them that could not be had, and are tried again.
+    pub(super) unbound: Vec<HttpServer>,
+    /// What is missing, although programs are taken over all the same.
+    pub(super) troubles: Vec<String>,
     /// What was done and is to be logged as soon as there is a log.
     pub(super) notes: Vec<String>,
 }
@@ -45,10 +50,17 @@ pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
         privileges::make_for(user, private).ok();
     }
     notes.extend(privileges::drop_to(user)?);
-    notes.extend(limits::raise(&config.supervisord)?);
     notes.extend(capacity::make_room(config.processes().count()));
     notes.extend(private(config)?);
     let config = &loaded.config;
+    // Programs that nobody looks after are worse than a limit or a server that is missing.
+    let takes_over = holds_programs(&config.locations.keeper_socket);
+    let mut troubles = Vec::new();
+    match limits::raise(&config.supervisord) {
+        Ok(raised) => notes.extend(raised),
+        Err(failure) if takes_over => troubles.push(in_one_line(&failure)),
+        Err(failure) => return Err(failure),
+    }
     directories(config)?;
     let state = StateDir::open(&config.locations.state_dir).map_err(|error| unusable(&error))?;
     let lock = state.lock().map_err(|error| unusable(&error))?;
@@ -56,10 +68,16 @@ pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
     let listener = local::bind(&config.locations.socket)
         .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
     let socket = Leftover::of(&config.locations.socket);
-    let bound = front::bind(&config.servers)?;
+    let (bound, unbound) = if takes_over {
+        front::bind_what_can_be(&config.servers, &mut troubles)
+    } else {
+        (front::bind(&config.servers)?, Vec::new())
+    };
     Ok(Prepared {
         socket,
         bound,
+        unbound,
+        troubles,
         state,
         lock,
         logs,
@@ -67,6 +85,13 @@ pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
         notes,
         loaded,
     })
+}
+
+/// What a failure says, without what a person at a terminal is told beside it.
+fn in_one_line(failure: &Failure) -> String {
+    let text = failure.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("Error: ").to_owned()
 }
 
 fn directories(config: &Config) -> Result<(), Failure> {

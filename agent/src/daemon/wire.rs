@@ -116,6 +116,8 @@ async fn start(
         listener,
         socket,
         bound,
+        unbound,
+        troubles,
         notes,
     } = prepared;
     let Loaded { config, warnings } = loaded;
@@ -128,6 +130,9 @@ async fn start(
     }
     for error in config.broken.iter().flat_map(|program| &program.errors) {
         error!("{error}");
+    }
+    for trouble in &troubles {
+        error!(target: CRITICAL, "{trouble}");
     }
     if !origin.notice.is_empty() {
         error!("{}", origin.notice);
@@ -193,7 +198,7 @@ async fn start(
     };
     let local = local::serve(listener, at_home, local)
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
-    let front = Front::start(bound, &for_clients, owners)?;
+    let front = Front::start(bound, unbound, &for_clients, owners)?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
     let link = start_link(&config, state, for_link, argv0);
     let pid = std::process::id();
