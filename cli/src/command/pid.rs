@@ -135,12 +135,21 @@ async fn fleet(
     let silent: Vec<&HostStatus> = hosts.iter().filter(|h| status::is_away(h)).collect();
     let unknown = status::not_enrolled(&hosts);
     let pids = pids_of(&answering);
+    let nowhere: Vec<String> = status::named_nowhere(&answering).into_iter().collect();
+    if pids.is_empty()
+        && silent.is_empty()
+        && !nowhere.is_empty()
+        && invocation.ui.output().is_text()
+    {
+        let text = format!("no host has a program `{}`", nowhere.join("`, `"));
+        return Err(Failure::new(Exit::NoTarget, text));
+    }
     match invocation.ui.output() {
         Output::Table => {
             let text = table(&pids).render(invocation.ui.color());
             invocation.ui.bytes(text.as_bytes())?;
         }
-        Output::Json => json::print(&mut invocation.ui, &json::Pids::new(None, &pids, &[]))?,
+        Output::Json => json::print(&mut invocation.ui, &json::Pids::new(None, &pids, &nowhere))?,
         Output::Jsonl => json::print_lines(&mut invocation.ui, &pids)?,
     }
     let silent: Vec<String> = silent.into_iter().map(|host| host.host.clone()).collect();
@@ -148,7 +157,15 @@ async fn fleet(
         let names = folded(&silent);
         invocation.ui.warning(&format!("{names}: unreachable"));
     }
-    let names = status::tell_of_not_enrolled(&mut invocation.ui, &unknown);
+    for pattern in &nowhere {
+        let text = format!("no host has a program `{pattern}`");
+        invocation.ui.warning(&text);
+    }
+    let names = match status::tell_of_not_enrolled(&mut invocation.ui, &unknown) {
+        _ if pids.is_empty() && silent.is_empty() && !nowhere.is_empty() => Exit::NoTarget,
+        Exit::Done if !nowhere.is_empty() => Exit::SomeFailed,
+        exit => exit,
+    };
     Ok(match pids.iter().all(|pid| pid.pid.is_some()) {
         false => Exit::NotRunning,
         true if names == Exit::Done && !silent.is_empty() => Exit::SomeUnreachable,

@@ -9,7 +9,8 @@ use rsv_proto::{
     time::{duration_to_wire, to_wire},
     wire::{
         Host, HostState, HostStatus, Operation, OperationState, Outcome, OutcomeCounts,
-        ProcessState, ProcessStatus, Refusal, Step, TargetResult, WatchEventsResponse,
+        ProcessState, ProcessStatus, Refusal, Step, TargetResult, UnmatchedProgram,
+        WatchEventsResponse,
         act_response::{
             Accepted, BatchBegun, BatchEnded, Event as AnEvent, Finished, Late, Progress, Stopping,
             progress::What as Told,
@@ -166,6 +167,34 @@ async fn reads_name_a_host_that_is_not_enrolled() {
     let ran = controller.rsv("-H web01,web09 -o json host ls").await;
     let listed: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(listed["missing"], serde_json::json!(["web09"]));
+}
+
+#[tokio::test]
+async fn a_name_that_no_host_has_is_no_empty_answer_of_pid() {
+    let unmatched = |programs| HostStatus {
+        programs,
+        unmatched: vec![UnmatchedProgram {
+            pattern: "nosuch".into(),
+            refusal: Refusal::NoSuchProcess.into(),
+        }],
+        ..host_status("web01", HostState::Connected, 0)
+    };
+    let app = host_status("web01", HostState::Connected, 0).programs;
+    for (line, programs, code) in [
+        ("-A pid nosuch", vec![], 15),
+        ("-A -o json pid nosuch", vec![], 15),
+        ("-A pid app nosuch", app, 10),
+    ] {
+        let controller = Controller::with(Answers {
+            status: vec![unmatched(programs)],
+            ..Default::default()
+        })
+        .await;
+        let ran = controller.rsv(line).await;
+        assert_eq!(ran.code, code, "{line}: {}", ran.err);
+        let said = "no host has a program `nosuch`\n";
+        assert!(ran.err.ends_with(said), "{line}: {}", ran.err);
+    }
 }
 
 #[tokio::test]
