@@ -33,6 +33,8 @@ pub(crate) struct StatusHost {
     pub(crate) state: &'static str,
     pub(crate) as_of: Option<String>,
     pub(crate) reason: Option<String>,
+    /// Why its identity seems to be used twice.
+    pub(crate) conflict: Option<String>,
     /// The number of what is wanted of it, and of what it has said it keeps to; null: not known.
     pub(crate) desired_generation: u64,
     pub(crate) obeyed_generation: Option<u64>,

@@ -389,6 +389,8 @@ impl Hub {
                 Change::Epoch(host, epoch) => self.remember(host, epoch),
                 Change::Suspicious(host, reason) => {
                     tracing::warn!(%host, %reason, "suspicious session");
+                    let state = self.fleet.host(&host).map(Host::state);
+                    self.link_changed(now, &host, state.unwrap_or_default(), &reason);
                 }
             }
         }

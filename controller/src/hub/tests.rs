@@ -222,3 +222,34 @@ async fn the_last_word_of_hosts_is_noted_while_they_are_there_and_nothing_after_
     driven.hub.notes.finish().await;
     assert!(driven.known.try_recv().is_err());
 }
+
+#[test]
+fn a_host_that_two_machines_claim_to_be_is_an_event() {
+    let mut driven = Driven::new();
+    let (orders, _kept) = mpsc::channel(ORDERS);
+    let (answer, _) = oneshot::channel();
+    driven.hear(FromAgent::Attach(Attach {
+        host: host(),
+        session: SessionId(Uuid::from_u128(2)),
+        hello: Hello {
+            instance: "another".into(),
+            epoch: 1,
+            protocol_min: *PROTOCOL.start(),
+            protocol_max: *PROTOCOL.end(),
+            ..Hello::default()
+        },
+        orders,
+        over: CancellationToken::new().drop_guard(),
+        answer,
+    }));
+    let page = driven.hub.events.page(0);
+    let said = page.events.iter().filter_map(|event| match &event.what {
+        Some(What::Link(link)) => Some(link.reason.as_str()),
+        _ => None,
+    });
+    let said: Vec<&str> = said.filter(|reason| !reason.is_empty()).collect();
+    assert!(
+        matches!(said[..], [one] if one.starts_with("two agents are in the same epoch")),
+        "{said:?}"
+    );
+}

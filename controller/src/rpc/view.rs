@@ -209,6 +209,7 @@ fn status(view: &HostView, wanted: &Wanted) -> HostStatus {
             })
             .collect(),
         reason: view.reason.clone(),
+        conflict: view.conflict.clone(),
         desired_generation: view.desired.generation,
         obeyed_generation: view.obeyed,
     }

@@ -84,6 +84,10 @@ pub(super) async fn status(
             json::print_lines(&mut invocation.ui, &programs)?;
         }
     }
+    for host in hosts.iter().filter(|host| !host.conflict.is_empty()) {
+        let text = format!("{} is used twice: {}", host.host, host.conflict);
+        invocation.ui.warning(&text);
+    }
     tell_of_not_enrolled(&mut invocation.ui, &unknown);
     for pattern in &nowhere {
         let line = format!("no host has a program `{pattern}`");
@@ -184,6 +188,10 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     }
     if never > 0 {
         problems.push(format!("{} never seen", count(never, "host")));
+    }
+    let twice = hosts.iter().filter(|h| !h.conflict.is_empty()).count();
+    if twice > 0 {
+        problems.push(format!("{} used twice", count(twice, "host")));
     }
     let unknown = not_enrolled(hosts).len();
     if unknown > 0 {

@@ -23,6 +23,7 @@ pub(super) fn host(status: &HostStatus) -> json::StatusHost {
         state: state_name(status.state()),
         as_of: json::time(status.as_of.as_ref()),
         reason: json::text(&status.reason),
+        conflict: json::text(&status.conflict),
         desired_generation: status.desired_generation,
         obeyed_generation: status.obeyed_generation,
     }

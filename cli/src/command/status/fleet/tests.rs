@@ -153,6 +153,14 @@ fn a_name_that_no_host_has_is_a_problem() {
     ");
 }
 
+#[test]
+fn a_host_that_two_machines_claim_to_be_is_a_problem() {
+    let mut hosts = healthy();
+    hosts[0].conflict = "two agents are in the same epoch".into();
+    let said = ("PROBLEMS: 1 host used twice".to_owned(), false);
+    assert_eq!(headline(&hosts), said);
+}
+
 fn held(mut program: ProcessStatus, whole_host: bool) -> ProcessStatus {
     program.hold = Some(Hold {
         actor: "operator/ada".into(),
