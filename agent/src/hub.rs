@@ -47,6 +47,8 @@ mod words;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rsv_supervise::{Effect, Event, Observation, Phase, Policy, Tick, step};
@@ -139,6 +141,8 @@ struct Core {
     course: Course,
     adoption: Adoption,
     alone: Alone,
+    /// Tells everybody else so.
+    without_keeper: Arc<AtomicBool>,
     /// Who waits for the end.
     done: Vec<oneshot::Sender<()>>,
 }
@@ -199,6 +203,7 @@ impl Hub {
             course,
             adoption,
             alone: Alone::No,
+            without_keeper: handle.without_keeper(),
             done: Vec::new(),
         };
         let feeds = Feeds {

@@ -134,6 +134,7 @@ async fn while_there_is_no_keeper_a_stop_still_stops_and_the_end_ends() {
     let result = agent.halt("app").await;
     assert_eq!(said(&result).2, [Step::Stopped]);
     assert!(!is_alive(pids[0]));
+    assert!(agent.hub.is_without_keeper());
     // At rest already, and nobody there who could say what it has left.
     assert_eq!(said(&agent.halt("app").await).1, Refusal::NotRunning);
     let result = agent.halt("deaf").await;

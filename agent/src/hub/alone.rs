@@ -5,6 +5,7 @@
 //! and its end is seen by that; what it has started outside its process group is not reached.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rsv_keeper::message::{Scope, Signal, Signalled};
@@ -66,6 +67,7 @@ impl Core {
                  its process group"
             );
         }
+        self.without_keeper.store(true, Ordering::Relaxed);
         self.alone = Alone::StandingIn { look: now + LOOK };
         for (request, key, signal) in self.gear.unanswered() {
             let errno = self.deliver(&key, &signal);

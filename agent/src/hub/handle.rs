@@ -4,6 +4,8 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rsv_proto::wire;
 use tokio::sync::{mpsc, oneshot};
@@ -88,6 +90,7 @@ pub enum Shutdown {
 pub struct HubHandle {
     asks: mpsc::Sender<Ask>,
     journal: Journal,
+    without_keeper: Arc<AtomicBool>,
 }
 
 /// A request to the hub.
@@ -169,7 +172,21 @@ impl fmt::Display for Key {
 
 impl HubHandle {
     pub(super) fn new(asks: mpsc::Sender<Ask>, journal: Journal) -> Self {
-        Self { asks, journal }
+        Self {
+            asks,
+            journal,
+            without_keeper: Arc::default(),
+        }
+    }
+
+    /// Where the hub says that it has no keeper.
+    pub(super) fn without_keeper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.without_keeper)
+    }
+
+    /// Whether there has been no keeper for some time, so that nothing can be started.
+    pub fn is_without_keeper(&self) -> bool {
+        self.without_keeper.load(Ordering::Relaxed)
     }
 
     /// Begins an action on every process that the patterns name, and on its way gives each result

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use rsv_keeper::message::{Adopt, Channel, Held, Request, Run};
 use rsv_supervise::Phase;
@@ -66,6 +67,7 @@ impl Core {
         }
         self.gear.outbox.connect(connection);
         self.alone = Alone::No;
+        self.without_keeper.store(false, Ordering::Relaxed);
         self.tell_intent();
         self.gear.logs.capture().announce();
         let host = &self.gear.host;

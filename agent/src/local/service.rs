@@ -65,7 +65,16 @@ impl LocalFleet {
     }
 
     fn notice(&self) -> String {
-        self.owners.roster.standing().notice.clone()
+        let standing = self.owners.roster.standing().notice.clone();
+        if !self.owners.hub.is_without_keeper() {
+            return standing;
+        }
+        let missing = "there is no keeper, and nothing can be started: the main log says why";
+        [missing, &standing]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 }
 
