@@ -10,15 +10,18 @@ use rsv_proto::{
     process::{display_name, exit_words, state_word},
     time::{from_wire, local_zone, to_wire},
     wire::{
-        Event, EventKind, HostState, ProcessState, ProcessStatus, WatchEventsRequest,
-        WatchEventsResponse,
+        Event, EventKind, GetStatusRequest, HostState, ProcessState, ProcessStatus,
+        WatchEventsRequest, WatchEventsResponse,
         event::{HostChanged, OperationChanged, ProcessChanged, ProcessRemoved, What},
         watch_events_request::Begin,
     },
 };
 use tokio::time::{Instant, sleep};
 
-use super::{host::state_name, status::exit_of};
+use super::{
+    host::state_name,
+    status::{exit_of, named_nowhere, not_enrolled, tell_of_not_enrolled},
+};
 use crate::{
     args::{EventType, EventsArgs},
     client::Server,
@@ -43,9 +46,11 @@ pub(super) async fn run(invocation: &mut Invocation, args: EventsArgs) -> Result
         request.hosts = Some(hosts.clone());
     }
     let mut server = connect(invocation, &scope).await?;
+    let names = names(invocation, &server, &request).await?;
     loop {
         let lost = match show(invocation, &server, &mut request).await {
-            Ok(()) => return Ok(Exit::Done),
+            Ok(0) => return Ok(names),
+            Ok(_) => return Ok(Exit::Done),
             Err(lost) if lost.exit == Exit::NoAnswer && args.follow => lost,
             Err(failure) => return Err(failure),
         };
@@ -54,17 +59,50 @@ pub(super) async fn run(invocation: &mut Invocation, args: EventsArgs) -> Result
     }
 }
 
-/// Shows what comes until it ends, and moves the request on with it.
+/// Says which names of hosts and programs mean nothing now, and how a run ends that has nothing to show
+/// for them. What was of a program that is gone is shown all the same.
+async fn names(
+    invocation: &mut Invocation,
+    server: &Server,
+    request: &WatchEventsRequest,
+) -> Result<Exit, Failure> {
+    let Some(hosts) = &request.hosts else {
+        return Ok(Exit::Done);
+    };
+    if request.programs.is_empty() && hosts.include.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let asked = GetStatusRequest {
+        hosts: Some(hosts.clone()),
+        programs: request.programs.clone(),
+    };
+    let hosts = server.status(asked).await?;
+    let known = hosts.iter().filter(|host| host.as_of.is_some());
+    let nowhere = named_nowhere(&known.collect::<Vec<_>>());
+    for pattern in &nowhere {
+        let text = format!("no host has a program `{pattern}`");
+        invocation.ui.warning(&text);
+    }
+    let exit = tell_of_not_enrolled(&mut invocation.ui, &not_enrolled(&hosts));
+    Ok(match nowhere.is_empty() {
+        true => exit,
+        false => Exit::NoTarget,
+    })
+}
+
+/// Shows what comes until it ends, and moves the request on with it. Gives how many events there were.
 async fn show(
     invocation: &mut Invocation,
     server: &Server,
     request: &mut WatchEventsRequest,
-) -> Result<(), Failure> {
+) -> Result<usize, Failure> {
     let mut answers = server.watch_events(request.clone()).await?;
+    let mut shown = 0;
     let zone = local_zone();
     while let Some(answer) = answers.next().await? {
         let WatchEventsResponse { events, lost, next } = answer;
         request.begin = Some(Begin::From(next));
+        shown += events.len();
         if lost > 0 {
             let words = "-- earlier events are not kept any more: some may be missing here --";
             invocation.ui.note(words);
@@ -87,7 +125,7 @@ async fn show(
             "the stream of events broke off",
         ));
     }
-    Ok(())
+    Ok(shown)
 }
 
 fn no_events(url: &str) -> Failure {

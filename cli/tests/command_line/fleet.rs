@@ -183,6 +183,7 @@ async fn a_name_that_no_host_has_is_no_empty_answer_of_pid() {
     for (line, programs, code) in [
         ("-A pid nosuch", vec![], 15),
         ("-A -o json pid nosuch", vec![], 15),
+        ("-A events nosuch", vec![], 15),
         ("-A pid app nosuch", app, 10),
     ] {
         let controller = Controller::with(Answers {
