@@ -282,7 +282,8 @@ impl Verb {
             Self::Wait(_) => "wait",
             Self::Top(_) => "top",
             Self::Host { verb } => match verb {
-                HostVerb::Ls => "host ls",
+                HostVerb::Ls(_) => "host ls",
+                HostVerb::Show(_) => "host show",
                 HostVerb::Drain(_) => "host drain",
                 HostVerb::Resume(_) => "host resume",
             },
@@ -405,7 +406,10 @@ pub(crate) struct Groups {
 pub(crate) enum HostVerb {
     /// List enrolled hosts: state, last seen, version, programs, certificate
     #[command(after_help = words::HOST_LS, visible_alias = "list")]
-    Ls,
+    Ls(HostArgs),
+    /// Show all that is known of hosts, one below the other
+    #[command(after_help = words::HOST_SHOW)]
+    Show(HostArgs),
     /// Stop every program of hosts and keep them down, such as for maintenance
     #[command(after_help = words::HOST_DRAIN)]
     Drain(DrainArgs),
@@ -423,6 +427,14 @@ pub(crate) struct DesireArgs {
     /// NAME, GROUP:NAME, GROUP:*, `all`, or a quoted glob such as 'work*'
     #[arg(value_name = "PROGRAM")]
     pub(crate) programs: Vec<String>,
+}
+
+/// What `host ls` and `host show` take.
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// Hosts, as `--host` takes them
+    #[arg(value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
 }
 
 /// What `host drain` and `host resume` take.

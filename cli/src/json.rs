@@ -127,7 +127,7 @@ pub(crate) struct PlannedTarget {
     pub(crate) program: Option<String>,
 }
 
-/// `host ls`.
+/// `host ls`, `host show`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Hosts<'a> {
     schema: &'static str,
@@ -136,7 +136,7 @@ pub(crate) struct Hosts<'a> {
     pub(crate) missing: &'a [String],
 }
 
-/// A host in `host ls`.
+/// A host in either of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -553,9 +553,9 @@ impl Status {
 }
 
 impl<'a> Hosts<'a> {
-    pub(crate) fn new(hosts: Vec<Host>, missing: &'a [String]) -> Self {
+    pub(crate) fn new(schema: &'static str, hosts: Vec<Host>, missing: &'a [String]) -> Self {
         Self {
-            schema: "rsv/host-ls/v1",
+            schema,
             hosts,
             missing,
         }

@@ -306,8 +306,15 @@ not seen since).
 
 Examples:
   rsv host ls
-  rsv -H 'web*' host ls
+  rsv host ls 'web*'
   rsv -o json host ls";
+
+pub(super) const HOST_SHOW: &str = "\
+What is known of a host that is away is what was last known.
+
+Examples:
+  rsv host show web01
+  rsv -o json host show 'web*&@state:unreachable'";
 
 pub(super) const ENABLE: &str = "\
 A program that starts by itself is started at once, or when its host returns.

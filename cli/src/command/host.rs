@@ -1,4 +1,4 @@
-//! `host`: the hosts of the fleet.
+//! `host ls` and `host show`: the hosts of the fleet.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -10,22 +10,17 @@ use rsv_proto::{
 
 use super::status::tell_of_not_enrolled;
 use crate::{
-    args::{Form, Output},
+    args::{Form, HostArgs, Output},
     error::{Exit, Failure},
-    invocation::{Invocation, no_hosts},
+    invocation::{Invocation, Scope, no_hosts},
     json,
     table::{Cell, Table},
-    ui::{BAD, GOOD, MOVING, age_words},
+    ui::{BAD, GOOD, MOVING, age_words, printable},
 };
 
 /// Lists enrolled hosts: all, or those that are selected.
-pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
-    let selection = invocation.hosts()?;
-    let server = invocation.controller().await?;
-    let ListHostsResponse { hosts, missing } = server.hosts(selection.clone()).await?;
-    if hosts.is_empty() && !invocation.global.host.is_empty() {
-        return Err(no_hosts(&selection));
-    }
+pub(super) async fn list(invocation: &mut Invocation, args: HostArgs) -> Result<Exit, Failure> {
+    let ListHostsResponse { hosts, missing } = known(invocation, args).await?;
     let rows = || hosts.iter().map(row);
     match invocation.ui.output() {
         Output::Table if hosts.is_empty() => invocation
@@ -45,12 +40,84 @@ pub(super) async fn list(invocation: &mut Invocation) -> Result<Exit, Failure> {
             }
         }
         Output::Json => {
-            let listed = json::Hosts::new(rows().collect(), &missing);
+            let listed = json::Hosts::new("rsv/host-ls/v1", rows().collect(), &missing);
             json::print(&mut invocation.ui, &listed)?;
         }
         Output::Jsonl => json::print_lines(&mut invocation.ui, &rows().collect::<Vec<_>>())?,
     }
     Ok(tell_of_not_enrolled(&mut invocation.ui, &missing))
+}
+
+/// Shows all that is known of hosts.
+pub(super) async fn show(invocation: &mut Invocation, args: HostArgs) -> Result<Exit, Failure> {
+    invocation.global.host.extend(args.hosts);
+    if matches!(invocation.scope()?, Scope::Local) {
+        return Err(Failure::usage("`host show` needs a host")
+            .hint("rsv host show web01, or a selector such as 'web*'"));
+    }
+    let nothing_more = HostArgs { hosts: Vec::new() };
+    let ListHostsResponse { hosts, missing } = known(invocation, nothing_more).await?;
+    let rows = hosts.iter().map(row);
+    match invocation.ui.output() {
+        Output::Table if invocation.ui.form() == Form::Name => {
+            let names = hosts.into_iter().map(|host| host.name);
+            invocation.ui.names(names)?;
+        }
+        Output::Table => {
+            let now = SystemTime::now();
+            let pages: Vec<String> = hosts.iter().map(|host| page(host, now)).collect();
+            invocation.ui.bytes(pages.join("\n").as_bytes())?;
+        }
+        Output::Json => {
+            let shown = json::Hosts::new("rsv/host-show/v1", rows.collect(), &missing);
+            json::print(&mut invocation.ui, &shown)?;
+        }
+        Output::Jsonl => json::print_lines(&mut invocation.ui, &rows.collect::<Vec<_>>())?,
+    }
+    Ok(tell_of_not_enrolled(&mut invocation.ui, &missing))
+}
+
+/// The hosts that are meant.
+async fn known(invocation: &mut Invocation, args: HostArgs) -> Result<ListHostsResponse, Failure> {
+    invocation.global.host.extend(args.hosts);
+    let selection = invocation.hosts()?;
+    let server = invocation.controller().await?;
+    let listed = server.hosts(selection.clone()).await?;
+    if listed.hosts.is_empty() && !invocation.global.host.is_empty() {
+        return Err(no_hosts(&selection));
+    }
+    Ok(listed)
+}
+
+/// A host with a line for each thing that is known of it.
+fn page(host: &Host, now: SystemTime) -> String {
+    let drained = host.drained.as_ref().map(hold_words);
+    let version = (!host.version.is_empty()).then_some(host.version.as_str());
+    let known = |words: String| (words != UNKNOWN).then_some(words);
+    let facts = [
+        ("state", Some(state_name(host.state()).to_owned())),
+        ("reason", Some(host.reason.clone())),
+        ("identity", Some(host.conflict.clone())),
+        ("last seen", known(seen_words(host, now))),
+        ("round trip", known(round_trip_words(host))),
+        ("version", version.map(str::to_owned)),
+        ("programs up", known(programs_words(host))),
+        ("certificate", known(certificate_words(host, now).0)),
+        ("labels", known(labels_words(host))),
+        ("drained", drained),
+        (
+            "desired",
+            known(desired_words(
+                host.desired_generation,
+                host.obeyed_generation,
+            )),
+        ),
+    ];
+    let facts = facts.into_iter();
+    let facts = facts.filter_map(|(name, words)| Some((name, words.filter(|w| !w.is_empty())?)));
+    let lines = facts.map(|(name, words)| format!("  {name:<11}  {}\n", printable(&words)));
+    let lines: String = lines.collect();
+    format!("{}\n{lines}", printable(&host.name))
 }
 
 /// The word for a host's state.
@@ -186,13 +253,21 @@ fn programs_words(host: &Host) -> String {
 }
 
 fn certificate_cell(host: &Host, now: SystemTime) -> Cell {
+    match certificate_words(host, now) {
+        (words, true) => Cell::new(words),
+        (words, false) => Cell::styled(words, BAD),
+    }
+}
+
+/// How long the certificate lasts, and whether it may still do.
+fn certificate_words(host: &Host, now: SystemTime) -> (String, bool) {
     let ends = host.certificate_expires.as_ref().and_then(from_wire);
     let Some(ends) = ends else {
-        return Cell::new(UNKNOWN);
+        return (UNKNOWN.to_owned(), true);
     };
     match ends.duration_since(now) {
-        Ok(left) => Cell::new(format!("{} left", age_words(left))),
-        Err(_) => Cell::styled(format!("ended {} ago", age_words(age(ends, now))), BAD),
+        Ok(left) => (format!("{} left", age_words(left)), true),
+        Err(_) => (format!("ended {} ago", age_words(age(ends, now))), false),
     }
 }
 
@@ -240,5 +315,41 @@ mod tests {
         web02  unreachable  3m12s ago  -      0.1.0    -         ended 1m00s ago
         web03  never        -          -      -        -         -
         ");
+    }
+
+    #[test]
+    fn a_page_has_a_line_for_what_is_known_and_none_for_the_rest() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mut host = Host {
+            name: "web02".into(),
+            state: HostState::Unreachable.into(),
+            reason: "silent for 15s".into(),
+            last_seen: Some(to_wire(now - Duration::from_secs(192))),
+            version: "0.1.0".into(),
+            programs_up: Some(1),
+            programs_total: Some(2),
+            certificate_expires: Some(to_wire(now + Duration::from_secs(40_000))),
+            labels: [("role".into(), "web".into())].into(),
+            desired_generation: 7,
+            obeyed_generation: Some(5),
+            ..Default::default()
+        };
+        insta::assert_snapshot!(page(&host, now), @r"
+        web02
+          state        unreachable
+          reason       silent for 15s
+          last seen    3m12s ago
+          version      0.1.0
+          programs up  1/2
+          certificate  11h06m left
+          labels       role=web
+          desired      7, keeps to 5
+        ");
+        host = Host {
+            name: "web03".into(),
+            state: HostState::Never.into(),
+            ..Default::default()
+        };
+        assert_eq!(page(&host, now), "web03\n  state        never\n");
     }
 }

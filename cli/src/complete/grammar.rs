@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
     fn named(&self, arg: &Arg) -> Wanted {
         let names = arg.get_value_names().unwrap_or_default();
         match names.first().map_or("", |name| name.as_str()) {
-            "SEL" => Wanted::Hosts,
+            "SEL" | "HOST" => Wanted::Hosts,
             "EXPR" => Wanted::Labels,
             "PROGRAM" => Wanted::Processes,
             "SIGNAL PROGRAM" if self.words.is_empty() => Wanted::Words(plain_words(&SIGNALS)),
@@ -334,6 +334,11 @@ mod tests {
             ("rsv -Hwe", Wanted::Hosts),
             ("rsv -qH we", Wanted::Hosts),
             ("rsv --host=we", Wanted::Hosts),
+            ("rsv host ls ", Wanted::Hosts),
+            ("rsv host show web01 ", Wanted::Hosts),
+            ("rsv host drain --reason x we", Wanted::Hosts),
+            ("rsv host resume ", Wanted::Hosts),
+            ("rsv --controller ", Wanted::Nothing),
             ("rsv -l ", Wanted::Labels),
             ("rsv update ", Wanted::Groups),
             ("rsv signal HUP ", Wanted::Processes),

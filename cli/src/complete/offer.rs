@@ -38,7 +38,7 @@ pub(super) fn offers(place: &Place, names: &Names) -> Vec<Offer> {
         Wanted::Nothing | Wanted::Files => return Vec::new(),
         Wanted::Words(words) => ("", words.clone()),
         Wanted::List(words) => (up_to(word, &[',']), words.clone()),
-        Wanted::Hosts => (up_to(word, &JOINS), hosts(&names.hosts, word)),
+        Wanted::Hosts => selector(names, word, &place.before),
         Wanted::Labels => (up_to(word, &[',']), labels(&names.hosts)),
         Wanted::Processes => programs(names, word, &place.before),
         Wanted::Groups => ("", others(&names.groups, &place.before)),
@@ -48,7 +48,7 @@ pub(super) fn offers(place: &Place, names: &Names) -> Vec<Offer> {
     let typed = &word[kept.len()..];
     let fitting = candidates
         .into_iter()
-        .filter(|(name, _)| name.starts_with(typed) && is_plain(name));
+        .filter(|(name, _)| name.starts_with(typed) && is_plain(&without_end_of_set(name)));
     let offers = fitting.map(|(name, about)| Offer {
         value: format!("{}{kept}{name}", place.lead),
         about: about
@@ -63,6 +63,11 @@ pub(super) fn offers(place: &Place, names: &Names) -> Vec<Offer> {
 fn up_to<'a>(word: &'a str, joins: &[char]) -> &'a str {
     let last = word.rfind(joins).map_or(0, |join| join + 1);
     &word[..last]
+}
+
+/// What closes a set was opened by whoever types.
+fn without_end_of_set(name: &str) -> String {
+    name.replacen(']', "", 1)
 }
 
 /// Whether every shell takes it for a word.
@@ -110,6 +115,53 @@ fn about(state: HostState) -> String {
 fn others(names: &[(String, String)], before: &[String]) -> Vec<(String, String)> {
     let names = names.iter().filter(|(name, _)| !before.contains(name));
     names.cloned().collect()
+}
+
+/// The end of a selector of hosts: a host or what selects some, or a number of a set that is open.
+fn selector<'a>(names: &Names, word: &'a str, before: &[String]) -> (&'a str, Described) {
+    match open_set(word) {
+        Some((prefix, kept)) => (kept, members(&names.hosts, prefix, kept)),
+        None => (
+            up_to(word, &JOINS),
+            others(&hosts(&names.hosts, word), before),
+        ),
+    }
+}
+
+/// Of a selector that ends within a set such as `web[01-04,0`: what stands before the set, here `web`, and
+/// all up to the number that is being typed.
+fn open_set(word: &str) -> Option<(&str, &str)> {
+    let open = word
+        .rfind('[')
+        .filter(|open| !word[*open..].contains(']'))?;
+    let prefix = &word[up_to(&word[..open], &JOINS).len()..open];
+    let kept = up_to(word, &['[', ',', '-']);
+    Some((prefix, kept))
+}
+
+/// Numbers that end an open set as names of hosts do, behind one and `-` those that are above it.
+fn members(hosts: &[Host], prefix: &str, kept: &str) -> Described {
+    let set = &kept[kept.rfind('[').map_or(0, |open| open + 1)..];
+    let first = set
+        .strip_suffix('-')
+        .map(|range| up_to(range, &[',']).len());
+    let first = first.map(|at| &set[at..set.len() - 1]);
+    let number = |digits: &str| digits.parse::<u64>().ok();
+    let is_behind = |digits: &str| {
+        first.is_none_or(|first| {
+            number(first).is_some_and(|first| number(digits) > Some(first))
+                && digits.len() >= first.len()
+        })
+    };
+    let members = self::hosts(hosts, "").into_iter();
+    let members = members.filter_map(|(name, about)| {
+        let rest = name.strip_prefix(prefix)?;
+        let end = rest.find(|letter: char| !letter.is_ascii_digit());
+        let (digits, suffix) = rest.split_at(end.unwrap_or(rest.len()));
+        let is_member = !digits.is_empty() && is_plain(&name) && is_behind(digits);
+        is_member.then(|| (format!("{digits}]{suffix}"), about))
+    });
+    members.collect()
 }
 
 /// Hosts by name; and by group and state once that has been begun with.
@@ -218,6 +270,40 @@ mod tests {
         ] {
             assert_eq!(offered(line, &names), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn an_open_set_is_completed_by_numbers_that_there_are() {
+        let hosts = [
+            "web01", "web02", "web10", "web", "db1.fra", "db2.fra", "web03;x",
+        ];
+        let names = Names {
+            hosts: hosts.map(|name| host(name, &[])).into(),
+            ..Names::default()
+        };
+        for (line, expected) in [
+            ("rsv -H web[", &["web[01]", "web[02]", "web[10]"][..]),
+            ("rsv -H 'web[01-", &["web[01-02]", "web[01-10]"]),
+            ("rsv -H web[02-1", &["web[02-10]"]),
+            ("rsv -H web[10-", &[]),
+            ("rsv -H web[01,0", &["web[01,01]", "web[01,02]"]),
+            ("rsv -H 'db1.fra,web[01-02,1", &["db1.fra,web[01-02,10]"]),
+            ("rsv host drain db[1-", &["db[1-2].fra"]),
+            ("rsv -H web[01],d", &["web[01],db1.fra", "web[01],db2.fra"]),
+            ("rsv -H x[", &[]),
+            ("rsv -H web[-", &[]),
+        ] {
+            assert_eq!(offered(line, &names), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_not_offered_twice() {
+        let names = Names {
+            hosts: ["web01", "web02"].map(|name| host(name, &[])).into(),
+            ..Names::default()
+        };
+        assert_eq!(offered("rsv host drain web01 ", &names), ["web02"]);
     }
 
     #[test]

@@ -93,6 +93,8 @@ async fn names_come_from_the_controller_with_what_is_known_of_them() {
             "rsv -H web01,web",
             "web01,web01\tconnected\nweb01,web02\tunreachable\n",
         ),
+        ("rsv host drain ", "web01\tconnected\nweb02\tunreachable\n"),
+        ("rsv host ls 'web[01-", "web[01-02]\tunreachable\n"),
         ("rsv -l ", "role=web\t\n"),
         (
             "rsv -A restart ",
@@ -221,6 +223,8 @@ async fn bash_completes_hosts_and_programs() {
         ("rsv -H we", "we", "web01 web02"),
         ("rsv -H 'web01,we", "'web01,we", "web01,web01 web01,web02"),
         ("rsv --host=we", "we", "web01 web02"),
+        ("rsv host drain we", "we", "web01 web02"),
+        ("rsv -H 'web[01-", "'web[01-", "web[01-02]"),
         // Bash breaks words at colons.
         ("rsv -A restart web:", "", "* a b"),
         ("rsv -A restart a", "a", "app"),

@@ -382,6 +382,9 @@ async fn hosts_are_listed_for_people_and_scripts() {
     assert!(host["certificate_expires"].is_null());
     let ran = controller.rsv("host ls").await;
     assert!(ran.out.contains("web01  connected"), "{}", ran.out);
+    let ran = controller.rsv("host show web01").await;
+    let begins = "web01\n  state        connected\n";
+    assert!(ran.code == 0 && ran.out.starts_with(begins), "{}", ran.out);
     let ran = controller.rsv("-A version").await;
     assert_eq!(ran.result(), ("web01  (1)  1.2.3\n", 0));
 }
@@ -392,6 +395,8 @@ async fn a_fleet_without_hosts_is_no_failure_of_the_list() {
     let ran = controller.rsv("host ls").await;
     assert_eq!(ran.result(), ("", 0), "{}", ran.err);
     assert_eq!(controller.rsv("-H x* host ls").await.code, 15);
+    assert_eq!(controller.rsv("host show x1").await.code, 15);
+    assert_eq!(controller.rsv("host show").await.code, 2);
     assert_eq!(controller.rsv("-A status").await.code, 15);
     assert_eq!(controller.rsv("-H x1 restart app").await.code, 15);
 }

@@ -27,7 +27,7 @@ enum Asked {
 use Asked::{Agent as Here, Controller as There};
 
 /// A line for each verb; several where it goes different ways.
-const LINES: [(&str, Asked, &str); 53] = [
+const LINES: [(&str, Asked, &str); 54] = [
     ("status", Here, "status"),
     ("status", There, "-A status"),
     ("start", Here, "start app"),
@@ -70,6 +70,7 @@ const LINES: [(&str, Asked, &str); 53] = [
     ("wait", There, "-A wait app"),
     ("top", Here, "top"),
     ("host ls", There, "host ls"),
+    ("host show", There, "host show web01"),
     ("host drain", There, "host drain web01"),
     ("host resume", There, "host resume web01"),
     ("op ls", There, "op ls"),
