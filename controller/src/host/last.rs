@@ -246,7 +246,8 @@ mod tests {
         let mut host = recalled();
         assert_eq!(greet(&mut host), None);
         assert!(!host.is_live());
-        assert_eq!(tell(&mut host, ProcessState::Stopped), Verdict::Fine);
+        let news = tell(&mut host, ProcessState::Stopped);
+        assert_eq!(news, Verdict::Whole(Vec::new()));
         host.detach("lost");
         assert_eq!(greet(&mut host), Some(7), "what it said itself is built on");
     }
