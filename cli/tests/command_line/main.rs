@@ -17,6 +17,7 @@ mod fleet;
 mod foreground;
 mod import;
 mod local;
+mod operations;
 mod remote;
 mod run;
 mod scripts;

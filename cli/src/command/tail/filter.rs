@@ -126,21 +126,11 @@ fn moved(at: Option<&Cursor>, by: usize) -> Option<Cursor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::tail::pieces::tests::chunk;
 
     fn filter(include: &[&str], exclude: &[&str]) -> Filter {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         Filter::new(&owned(include), &owned(exclude)).expect("expressions")
-    }
-
-    fn chunk(offset: u64, data: &[u8]) -> Chunk {
-        Chunk {
-            at: Some(Cursor {
-                log_id: "l".into(),
-                offset,
-            }),
-            data: data.to_vec(),
-            live: false,
-        }
     }
 
     fn shown(chunks: &[Chunk]) -> Vec<(u64, String)> {

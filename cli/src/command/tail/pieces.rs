@@ -179,10 +179,10 @@ fn begun(data: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn chunk(offset: u64, data: &[u8]) -> Chunk {
+    pub(in crate::command::tail) fn chunk(offset: u64, data: &[u8]) -> Chunk {
         Chunk {
             at: Some(Cursor {
                 log_id: "l".into(),
