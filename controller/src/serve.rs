@@ -48,7 +48,7 @@ use crate::{
     files::FileError,
     fleet::Fleet,
     host::LastKnown,
-    hub::{Hub, Memory, Noted},
+    hub::{Hub, HubHandle, Memory, Noted},
     init::AUTHORITY,
     listener::connections,
     metrics::Watched,
@@ -202,25 +202,14 @@ impl Controller {
             authority: self.authority,
             config,
         };
-        let renewing = stop.clone();
-        tokio::spawn(async move {
-            renewing
-                .run_until_cancelled(renewal.run(self.credentials))
-                .await;
-        });
+        let renewing = renewal.run(self.credentials);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(renewing));
         let incoming = connections(listener, shown, domain, stop.clone());
         let serving = server(&shared).serve_with_incoming_shutdown(incoming, stop.cancelled());
-        let closing = async {
-            stop.cancelled().await;
-            // The hub outlives this: it is held above.
-            let _stopped = hub.close("the controller is shutting down").await;
-            shared.stopping.cancel();
-            tokio::time::sleep(DRAIN).await;
-        };
         ready(address);
         let served = tokio::select! {
             served = serving => served.map_err(ServeError::Server),
-            () = closing => {
+            () = drained(&stop, &hub, &shared.stopping) => {
                 tracing::info!("some calls did not end in time");
                 Ok(())
             }
@@ -231,6 +220,15 @@ impl Controller {
         let _late = tokio::time::timeout(CLOSE, writing).await;
         served
     }
+}
+
+/// Ends when, after `stop`, sessions and calls have had their time to end.
+async fn drained(stop: &CancellationToken, hub: &HubHandle, stopping: &CancellationToken) {
+    stop.cancelled().await;
+    // The hub outlives this: the caller holds it.
+    let _stopped = hub.close("the controller is shutting down").await;
+    stopping.cancel();
+    tokio::time::sleep(DRAIN).await;
 }
 
 type Layers = Stack<TraceLayer, Stack<GateLayer, Stack<CallsLayer, Identity>>>;

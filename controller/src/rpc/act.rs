@@ -409,71 +409,37 @@ mod tests {
             ..Default::default()
         };
         assert!(submission(&actor, good.clone()).is_ok());
-        let signal = |signal| Action {
-            verb: Some(Verb::Signal(rsv_proto::wire::SignalAction { signal })),
+        let negative = || {
+            Some(prost_types::Duration {
+                seconds: -1,
+                nanos: 0,
+            })
         };
-        let negative = prost_types::Duration {
-            seconds: -1,
-            nanos: 0,
+        let signal = |signal| {
+            Some(Action {
+                verb: Some(Verb::Signal(rsv_proto::wire::SignalAction { signal })),
+            })
         };
-        for (request, reason) in [
+        type Spoil<'a> = &'a dyn Fn(&mut ActRequest);
+        let wrong: [(Spoil, &str); 8] = [
+            (&|request| request.programs.clear(), "no programs"),
             (
-                ActRequest {
-                    programs: vec![],
-                    ..good.clone()
-                },
-                "no programs",
-            ),
-            (
-                ActRequest {
-                    programs: vec!["a\u{1b}b".into()],
-                    ..good.clone()
-                },
+                &|request| request.programs = vec!["a\u{1b}b".into()],
                 "a\\u{1b}b",
             ),
+            (&|request| request.action = None, "no action"),
+            (&|request| request.action = signal(0), "1 to 64"),
+            (&|request| request.action = signal(65), "1 to 64"),
+            (&|request| request.deadline = negative(), "deadline"),
+            (&|request| request.timeout = negative(), "timeout"),
             (
-                ActRequest {
-                    action: None,
-                    ..good.clone()
-                },
-                "no action",
-            ),
-            (
-                ActRequest {
-                    action: Some(signal(0)),
-                    ..good.clone()
-                },
-                "1 to 64",
-            ),
-            (
-                ActRequest {
-                    action: Some(signal(65)),
-                    ..good.clone()
-                },
-                "1 to 64",
-            ),
-            (
-                ActRequest {
-                    deadline: Some(negative),
-                    ..good.clone()
-                },
-                "deadline",
-            ),
-            (
-                ActRequest {
-                    timeout: Some(negative),
-                    ..good.clone()
-                },
-                "timeout",
-            ),
-            (
-                ActRequest {
-                    idempotency_key: "k".repeat(201),
-                    ..good
-                },
+                &|request| request.idempotency_key = "k".repeat(201),
                 "too long",
             ),
-        ] {
+        ];
+        for (spoil, reason) in wrong {
+            let mut request = good.clone();
+            spoil(&mut request);
             let status = submission(&actor, request).unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
             assert!(

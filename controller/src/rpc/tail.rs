@@ -87,24 +87,10 @@ pub(super) async fn tail(
             Refusal::Unspecified,
         ));
     }
-    let most = match usize::try_from(request.max_streams) {
-        Ok(0) => SOURCES,
-        most => most.unwrap_or(MOST_SOURCES).min(MOST_SOURCES),
-    };
-    if sources.len() > most {
-        return Err(Status::invalid_argument(format!(
-            "{} programs match, at most {most} are read at a time (max-streams, up to {MOST_SOURCES})",
-            sources.len()
-        )));
-    }
-    if request.from.is_some() && sources.len() > 1 {
-        return Err(Status::invalid_argument(
-            "a cursor is a place in the output of one program",
-        ));
-    }
+    let room = room_beside(sources.len(), &request)?;
     let (items, stream) = mpsc::channel(ITEMS);
     let later = Arc::new(Later {
-        room: AtomicUsize::new(most - sources.len()),
+        room: AtomicUsize::new(room),
         request,
         wanted,
     });
@@ -123,6 +109,25 @@ pub(super) async fn tail(
         }
     });
     Ok(ReceiverStream::new(stream))
+}
+
+/// How many sources more may come beside so many.
+fn room_beside(sources: usize, request: &TailRequest) -> Result<usize, Status> {
+    let most = match usize::try_from(request.max_streams) {
+        Ok(0) => SOURCES,
+        most => most.unwrap_or(MOST_SOURCES).min(MOST_SOURCES),
+    };
+    let Some(room) = most.checked_sub(sources) else {
+        return Err(Status::invalid_argument(format!(
+            "{sources} programs match, at most {most} are read at a time (max-streams, up to {MOST_SOURCES})"
+        )));
+    };
+    if request.from.is_some() && sources > 1 {
+        return Err(Status::invalid_argument(
+            "a cursor is a place in the output of one program",
+        ));
+    }
+    Ok(room)
 }
 
 /// The sources of one host, and what can be said at once of what is none; an error says why nothing can
