@@ -20,6 +20,7 @@ mod origin;
 mod prepare;
 mod privileges;
 mod restart;
+mod shared;
 mod signals;
 mod systemd;
 mod wire;

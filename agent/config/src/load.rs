@@ -107,10 +107,8 @@ fn from_tree(
     errors.append(&mut server_errors);
     let agent = agent::read(&tree, host, overrides, &mut errors);
     let max_processes = agent::max_processes(&tree, host, &mut errors);
-    let locations = {
-        let user = supervisord.user.as_ref().map(|user| user.uid);
-        Locations::find(agent.as_ref(), &supervisord.pidfile, user, host)
-    };
+    let uid = supervisord.user.as_ref().map(|user| user.uid);
+    let locations = Locations::find(agent.as_ref(), &supervisord.pidfile, uid, host);
     warnings.extend(advice::plugins(&tree, &rpc_interfaces));
     warnings.extend(advice::sockets(&locations));
     warnings.extend(advice::client(&tree, host));

@@ -107,31 +107,11 @@ impl Keeper {
             keeps_stdout,
             keeps_stderr,
         } = request;
-        let refused = |errno| {
-            Err(Refusal {
-                stage: Stage::Request,
-                errno,
-            })
-        };
         let stdin = Stdin::try_from(spec.stdin).map_err(|_| UNACCEPTABLE)?;
         let given = attached.take(stdin == Stdin::Given)?;
         let stdout_file = attached.take(has_stdout_drain)?;
         let stderr_file = attached.take(has_stderr_drain)?;
-        if !self.ending.accepts_programs() {
-            return refused(libc::ESHUTDOWN);
-        }
-        if self.table.find(&run).is_some() {
-            return refused(libc::EEXIST);
-        }
-        if self.table.is_present(&run.key) {
-            return refused(libc::EBUSY);
-        }
-        if self.is_ending_remainder(&run.key) {
-            return Err(Refusal {
-                stage: Stage::Cgroup,
-                errno: libc::EBUSY,
-            });
-        }
+        self.admit(&run)?;
         let (merges, stop_rule) = (spec.merge_stderr, spec.stop.clone());
         let leaves_daemons = spec.leaves_daemons;
         let mut program = Program::new(spec)?;
@@ -174,6 +154,24 @@ impl Keeper {
             leaves_daemons,
             leftovers: Leftovers::Stay,
         }))
+    }
+
+    /// Whether a run may begin now.
+    fn admit(&self, run: &Run) -> Result<(), Refusal> {
+        let refused = |stage, errno| Err(Refusal { stage, errno });
+        if !self.ending.accepts_programs() {
+            return refused(Stage::Request, libc::ESHUTDOWN);
+        }
+        if self.table.find(run).is_some() {
+            return refused(Stage::Request, libc::EEXIST);
+        }
+        if self.table.is_present(&run.key) {
+            return refused(Stage::Request, libc::EBUSY);
+        }
+        if self.is_ending_remainder(&run.key) {
+            return refused(Stage::Cgroup, libc::EBUSY);
+        }
+        Ok(())
     }
 
     /// Gives a program the cgroup of its key, or marks it where there is none.

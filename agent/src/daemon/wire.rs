@@ -7,17 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rsv_config::{Config, Loaded};
+use rsv_config::{Config, Loaded, Warning};
 use rsv_proto::telemetry::{FLUSH, Telemetry};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::detach::Report;
-use super::front::{Front, Owners};
+use super::front::Front;
 use super::leftover::Leftover;
 use super::origin::Origin;
 use super::prepare::Prepared;
+use super::shared::Shared;
 use super::signals::{Asked, Signals};
 use super::{Ending, logging, systemd};
 use crate::args::DaemonArgs;
@@ -125,70 +126,23 @@ async fn start(
     let name = config.agent.as_ref().map(|agent| agent.name.as_str());
     let (log, telemetry) = logging::start(logs, config.supervisord.log_level, name)?;
     tell_of_the_start(&config, &notes);
-    for warning in &warnings {
-        warn!("{warning}");
-    }
-    for error in config.broken.iter().flat_map(|program| &program.errors) {
-        error!("{error}");
-    }
-    for trouble in &troubles {
-        error!(target: CRITICAL, "{trouble}");
-    }
-    if !origin.notice.is_empty() {
-        error!("{}", origin.notice);
-    }
+    tell_of_trouble(&config, &warnings, &troubles, &origin.notice);
     // Before anything that takes descriptors by the thousand.
     let (at_home, for_clients) = (reserve(CALLERS)?, reserve(CLIENTS)?);
-    let counted = state.clone();
-    let epoch = blocking(move || counted.next_epoch(SystemTime::now()))
-        .await?
-        .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
-    let port = KeeperPort::new();
-    let capture = Capture::start(port.clone())
-        .map_err(|error| Failure::failed(format!("cannot start the capture of logs: {error}")))?;
-    if let Some(sink) = logging::output(&log, config.supervisord.log_level) {
-        capture.show_output(sink);
-    }
-    let (client, inputs) = keeper_client::connect(keeper_options(&config, args))
-        .await
-        .map_err(|error| no_keeper(&error))?;
-    let identifier = &config.supervisord.identifier;
-    let (listeners, starting) = listeners::prepare(identifier, &config.groups, &capture);
-    let desired = desired(&config, &state).await?;
-    let named = Arc::clone(&config);
-    let auto = blocking(move || spec::AutoLogs::of(&named)).await?;
-    let settings = settings(&config, epoch, listeners.clone(), desired, &auto).await?;
-    let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
-    starting.start(handle.clone(), capture.clone());
-    tokio::spawn(client.run());
-    let hub_task = tokio::spawn(hub.run());
-    // The answer comes after the adoption of what the keeper holds.
-    handle
-        .snapshot()
-        .await
-        .map_err(|error| Failure::failed(chain(&error)))?;
+    let (port, capture) = start_capture(&log, &config)?;
+    let Started {
+        hub,
+        hub_task,
+        listeners,
+        auto,
+    } = start_hub(&config, args, &state, port, &capture).await?;
     let (asking, asks) = mpsc::channel(ASKS);
-    let roster = start_roster(&config, origin, &handle, &listeners, auto);
+    let roster = start_roster(&config, origin, &hub, &listeners, auto);
     if telemetry.as_ref().is_some_and(Telemetry::has_metrics) {
-        metrics::watch(&handle, &listeners, &roster);
+        metrics::watch(&hub, &listeners, &roster);
     }
-    let owners = Owners {
-        hub: handle.clone(),
-        capture: capture.clone(),
-        log: log.clone(),
-        roster: roster.clone(),
-        listeners: listeners.clone(),
-        daemon: asking.clone(),
-    };
-    let for_link = link::Owners {
-        hub: handle.clone(),
-        capture: capture.clone(),
-        roster: roster.clone(),
-        main_log: main_log(&config),
-        log: log.clone(),
-    };
-    let local = local::Owners {
-        hub: handle.clone(),
+    let shared = Shared {
+        hub: hub.clone(),
         capture: capture.clone(),
         roster: roster.clone(),
         listeners: listeners.clone(),
@@ -196,18 +150,18 @@ async fn start(
         log: log.clone(),
         daemon: asking,
     };
-    let local = local::serve(listener, at_home, local)
+    let local = local::serve(listener, at_home, shared.for_local())
         .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
-    let front = Front::start(bound, unbound, &for_clients, owners)?;
+    let front = Front::start(bound, unbound, &for_clients, shared.for_front())?;
     let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
-    let link = start_link(&config, state, for_link, argv0);
+    let link = start_link(&config, state, shared.for_link(), argv0);
     let pid = std::process::id();
     info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
     Ok(Running {
         log,
         telemetry,
         capture,
-        hub: handle,
+        hub,
         roster,
         listeners,
         hub_task,
@@ -218,6 +172,63 @@ async fn start(
         leftovers: leftovers.into_iter().flatten().collect(),
         lock,
     })
+}
+
+/// The hub, and what is made with it.
+struct Started {
+    hub: HubHandle,
+    hub_task: JoinHandle<Shutdown>,
+    listeners: Listeners,
+    auto: spec::AutoLogs,
+}
+
+/// Connects to the keeper and starts the hub, which has taken over what the keeper holds.
+async fn start_hub(
+    config: &Arc<Config>,
+    args: &DaemonArgs,
+    state: &StateDir,
+    port: KeeperPort,
+    capture: &Capture,
+) -> Result<Started, Failure> {
+    let counted = state.clone();
+    let epoch = blocking(move || counted.next_epoch(SystemTime::now()))
+        .await?
+        .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
+    let (client, inputs) = keeper_client::connect(keeper_options(config, args))
+        .await
+        .map_err(|error| no_keeper(&error))?;
+    let identifier = &config.supervisord.identifier;
+    let (listeners, starting) = listeners::prepare(identifier, &config.groups, capture);
+    let desired = desired(config, state).await?;
+    let named = Arc::clone(config);
+    let auto = blocking(move || spec::AutoLogs::of(&named)).await?;
+    let settings = settings(config, epoch, listeners.clone(), desired, &auto).await?;
+    let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
+    starting.start(handle.clone(), capture.clone());
+    tokio::spawn(client.run());
+    let hub_task = tokio::spawn(hub.run());
+    // The answer comes after the adoption of what the keeper holds.
+    handle
+        .snapshot()
+        .await
+        .map_err(|error| Failure::failed(chain(&error)))?;
+    Ok(Started {
+        hub: handle,
+        hub_task,
+        listeners,
+        auto,
+    })
+}
+
+/// The port is the one that it tells the keeper by, and is put in place by the hub.
+fn start_capture(log: &MainLog, config: &Config) -> Result<(KeeperPort, Capture), Failure> {
+    let port = KeeperPort::new();
+    let capture = Capture::start(port.clone())
+        .map_err(|error| Failure::failed(format!("cannot start the capture of logs: {error}")))?;
+    if let Some(sink) = logging::output(log, config.supervisord.log_level) {
+        capture.show_output(sink);
+    }
+    Ok((port, capture))
 }
 
 fn reserve(size: usize) -> Result<Reserve, Failure> {
@@ -240,6 +251,21 @@ fn tell_of_the_start(config: &Config, notes: &[String]) {
              specified in the config file.  If you intend to run as root, you can set user=root in \
              the config file to avoid this message."
         );
+    }
+}
+
+fn tell_of_trouble(config: &Config, warnings: &[Warning], troubles: &[String], notice: &str) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    for error in config.broken.iter().flat_map(|program| &program.errors) {
+        error!("{error}");
+    }
+    for trouble in troubles {
+        error!(target: CRITICAL, "{trouble}");
+    }
+    if !notice.is_empty() {
+        error!("{notice}");
     }
 }
 
