@@ -371,14 +371,8 @@ fn names(directory: &Path, beginning: &str) -> Vec<String> {
     names
 }
 
-#[test]
-fn the_command_line_beats_the_file_in_the_foreground() {
-    let directory = contradicted(&format!(
-        "[program:a]\n{LIMITS}[program:b]\nstartsecs=0\n\
-         command=/bin/sh -c 'printf \"\\033[1mbold\\033[0m\\n\"; seq 1000; seq 1000; exec sleep 600'\n\
-         [program:c]\ncommand=/bin/sleep 600\nstartsecs=0\n"
-    ));
-    let at = directory.path().to_owned();
+/// An agent in the foreground whose command line says something else than its file, in everything.
+fn contradicting(directory: TempDir) -> Agent {
     let arguments = [
         "-n",
         "-s",
@@ -405,21 +399,29 @@ fn the_command_line_beats_the_file_in_the_foreground() {
         "--minprocs",
         "555",
     ];
-    let start = |directory: TempDir| {
-        let limits = ["--nofile=200:3000", "--nproc=100:900"];
-        let mut command = limited(&limits, directory.path());
-        let child = command
-            .args(arguments)
-            .stdout(fs::File::create(directory.path().join("stdout")).unwrap())
-            .spawn()
-            .unwrap();
-        let agent = Agent { child, directory };
-        eventually("the agent answers", || {
-            UnixStream::connect(agent.socket()).is_ok()
-        });
-        agent
-    };
-    let mut agent = start(directory);
+    let limits = ["--nofile=200:3000", "--nproc=100:900"];
+    let mut command = limited(&limits, directory.path());
+    let child = command
+        .args(arguments)
+        .stdout(fs::File::create(directory.path().join("stdout")).unwrap())
+        .spawn()
+        .unwrap();
+    let agent = Agent { child, directory };
+    eventually("the agent answers", || {
+        UnixStream::connect(agent.socket()).is_ok()
+    });
+    agent
+}
+
+#[test]
+fn the_command_line_beats_the_file_in_the_foreground() {
+    let directory = contradicted(&format!(
+        "[program:a]\n{LIMITS}[program:b]\nstartsecs=0\n\
+         command=/bin/sh -c 'printf \"\\033[1mbold\\033[0m\\n\"; seq 1000; seq 1000; exec sleep 600'\n\
+         [program:c]\ncommand=/bin/sleep 600\nstartsecs=0\n"
+    ));
+    let at = directory.path().to_owned();
+    let mut agent = contradicting(directory);
     assert_eq!(limits(&agent), ["555:900", "777:3000"]);
     let pid = agent.child.id().to_string() + "\n";
     assert_eq!(read(&agent, "cli.pid"), pid);
@@ -443,7 +445,7 @@ fn the_command_line_beats_the_file_in_the_foreground() {
     agent.child.wait().unwrap();
     assert_eq!(read(&agent, "stdout"), "");
     let directory = std::mem::replace(&mut agent.directory, tempfile::tempdir().unwrap());
-    let agent = start(directory);
+    let agent = contradicting(directory);
     eventually("what it had written is there besides", || {
         let names = names(&at.join("cli"), "b-stdout---cli-");
         let logs = names.iter().map(|name| at.join("cli").join(name));

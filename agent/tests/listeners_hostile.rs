@@ -179,6 +179,17 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
+    /// Misbehaves for so many lives, and says how many of them had to be ended by a kill.
+    fn live(mut self, lives: usize, random: &mut Random, done: impl Fn(usize)) -> usize {
+        for n in 1..=lives {
+            self.say(&life(random, self.stage));
+            done(n);
+        }
+        // The last one is there again, too.
+        self.last = self.next_life();
+        self.n_killed
+    }
+
     fn path(&self, end: &str) -> PathBuf {
         self.agent
             .directory
@@ -294,17 +305,23 @@ fn prepare(at: &Path) {
     }
 }
 
-#[test]
-fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
-    let mut agent = Agent::start_with(&configuration(), prepare);
+/// An agent all of whose listeners but one are about to misbehave.
+fn beset() -> Agent {
+    let agent = Agent::start_with(&configuration(), prepare);
     eventually("the program runs", || worker(&agent) != 0);
-    let (pid, seed) = (agent.child.id(), seed());
     for data in ["first", "second"] {
         agent.call("sendRemoteCommEvent", &["t", &format!("{data}\n")]);
     }
     eventually("all listeners are about to misbehave", || {
         (0..STAGES.len()).all(|n| agent.directory.path().join(format!("h{n}.life")).exists())
     });
+    agent
+}
+
+#[test]
+fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
+    let mut agent = beset();
+    let (pid, seed) = (agent.child.id(), seed());
     let descriptors = held(pid).1;
     let lives = MESSAGES.div_ceil(A_LIFE * STAGES.len());
     let n_lives = STAGES.map(|_| AtomicUsize::new(0));
@@ -318,35 +335,28 @@ fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
             .iter()
             .enumerate()
             .map(|(n, stage)| {
-                let (agent, n_lives, n_wanted, before) = (&agent, &n_lives[n], &n_more, &before);
+                let (n_lives, before) = (&n_lives[n], &before);
+                let driver = Driver {
+                    agent: &agent,
+                    name: format!("h{n}"),
+                    stage: *stage,
+                    last: String::new(),
+                    n_killed: 0,
+                    n_wanted: &n_more,
+                };
+                let mut random = Random::new(seed ^ (n as u64 + 1) << 40);
                 scope.spawn(move || {
-                    let mut random = Random::new(seed ^ (n as u64 + 1) << 40);
-                    let mut driver = Driver {
-                        agent,
-                        name: format!("h{n}"),
-                        stage: *stage,
-                        last: String::new(),
-                        n_killed: 0,
-                        n_wanted,
-                    };
-                    for done in 1..=lives {
-                        let messages = life(&mut random, driver.stage);
-                        driver.say(&messages);
+                    driver.live(lives, &mut random, |done| {
                         n_lives.store(done, Ordering::Relaxed);
                         if done == lives / 10 {
                             before.get_or_init(|| held(pid));
                         }
-                    }
-                    // The last one is there again, too.
-                    driver.last = driver.next_life();
-                    driver.n_killed
+                    })
                 })
             })
             .collect();
-        let ended: Vec<_> = drivers
-            .into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect();
+        let ended = drivers.into_iter().map(thread::ScopedJoinHandle::join);
+        let ended: Vec<_> = ended.collect();
         is_over.store(true, Ordering::Relaxed);
         let killed: usize = ended.into_iter().map(Result::unwrap).sum();
         let (kills, longest) = killer.join().unwrap();
@@ -362,10 +372,7 @@ fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
         STAGES.len(),
         held(pid)
     );
-    let numbers = (0..n_events).map(|n| n.to_string());
-    let first = ["first", "second"].map(str::to_owned).into_iter();
-    let expected: Vec<String> = first.chain(numbers).collect();
-    assert_eq!(told(&agent).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(told(&agent).lines().collect::<Vec<_>>(), expected(n_events));
     assert!(kills > 0 && longest < RESTART, "{kills} {longest:?}");
     eventually("descriptors are given back", || held(pid).1 <= descriptors);
     let after = held(pid);
@@ -378,6 +385,13 @@ fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
         "{killed} lives were no breach of the protocol"
     );
     assert!(!agent.ended());
+}
+
+/// What the one that keeps to the protocol is told of.
+fn expected(n_events: usize) -> Vec<String> {
+    let numbers = (0..n_events).map(|n| n.to_string());
+    let first = ["first", "second"].map(str::to_owned).into_iter();
+    first.chain(numbers).collect()
 }
 
 fn told(agent: &Agent) -> String {

@@ -24,9 +24,42 @@ fn point(collector: &Collector, metric: &str, attributes: &[(&str, &str)]) -> Op
     found.next()
 }
 
+/// The points that have come, with what the tests ask of them.
+struct Measured<'a>(&'a Collector);
+
+impl Measured<'_> {
+    fn value(&self, metric: &str, attributes: &[(&str, &str)]) -> Option<f64> {
+        point(self.0, metric, attributes).map(|point| point.value)
+    }
+
+    fn count(&self, metric: &str, attributes: &[(&str, &str)]) -> Option<u64> {
+        point(self.0, metric, attributes).map(|point| point.count)
+    }
+
+    fn has_shape(&self, metric: &str, attributes: &[(&str, &str)], shape: [&str; 3]) {
+        let point = point(self.0, metric, attributes).expect("a point");
+        let found = [point.service.as_str(), point.kind, point.unit.as_str()];
+        assert_eq!(found, shape, "{metric}");
+    }
+
+    /// Agents in a state, as the controller counts them.
+    fn agents(&self, status: &str) -> Option<f64> {
+        self.value("rsv.controller.agents", &[("rsv.agent.status", status)])
+    }
+}
+
+/// The program that most is done to.
+const APP: [(&str, &str); 2] = [("rsv.group.name", "app"), ("rsv.process.name", "app")];
+
+/// A point of that program with one attribute more.
+fn with(more: (&'static str, &'static str)) -> [(&'static str, &'static str); 3] {
+    [APP[0], APP[1], more]
+}
+
 #[test]
 fn a_fleet_measures_what_happens_to_it() {
     let collector = Collector::start();
+    let measured = Measured(&collector);
     let mut fleet = Fleet::start(&["web01", "web02"], PROGRAMS);
     let exports = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
@@ -39,148 +72,15 @@ fn a_fleet_measures_what_happens_to_it() {
     fleet.wait_connected(2);
     eventually("app runs", || fleet.host("web01").state("app") == "RUNNING");
 
-    let process = [("rsv.group.name", "app"), ("rsv.process.name", "app")];
-    let with = |more: (&'static str, &'static str)| [process[0], process[1], more];
-    let value = |metric, attributes: &[(&str, &str)]| {
-        point(&collector, metric, attributes).map(|point| point.value)
-    };
-    let state = |name| value("rsv.process.state", &with(("rsv.process.state", name)));
-    eventually("its state is measured", || {
-        state("RUNNING") == Some(1.0) && state("STOPPED") == Some(0.0)
-    });
-    let running = with(("rsv.process.state", "RUNNING"));
-    let shape = |metric, attributes: &[(&str, &str)]| {
-        let point = point(&collector, metric, attributes).expect("a point");
-        (point.service, point.kind, point.unit)
-    };
-    let agents = |kind, unit: &str| ("rsv-agent".to_owned(), kind, unit.to_owned());
-    let controllers = |kind, unit: &str| ("rsv-controller".to_owned(), kind, unit.to_owned());
-    assert_eq!(
-        shape("rsv.process.state", &running),
-        agents("up-down", "{process}")
-    );
-    assert_eq!(shape("process.uptime", &process), agents("gauge", "s"));
-
-    // A crash, and a restart by command.
-    let pid = fleet.host("web01").pid("app");
-    let pid = Pid::from_raw(pid);
-    kill(pid, Signal::SIGKILL).expect("it can be killed");
-    let restarts = |reason| {
-        value(
-            "rsv.process.restarts",
-            &with(("rsv.restart.reason", reason)),
-        )
-    };
-    eventually("the crash is counted", || restarts("exit") == Some(1.0));
-    let killed = with(("rsv.exit.kind", "signal"));
-    eventually("its end is counted", || {
-        value("rsv.process.exits", &killed) == Some(1.0)
-    });
-    assert_eq!(shape("rsv.process.exits", &killed), agents("sum", "{exit}"));
-    fleet.rsv(["-H", "web01", "restart", "app"]).expect_code(0);
-    eventually("the command is counted", || {
-        restarts("command") == Some(1.0)
-    });
-    let restarted = with(("rsv.restart.reason", "command"));
-    assert_eq!(
-        shape("rsv.process.restarts", &restarted),
-        agents("sum", "{restart}")
-    );
-    fleet.rsv(["-H", "web01", "start", "once"]);
-    let unexpected = [
-        ("rsv.process.name", "once"),
-        ("rsv.exit.kind", "unexpected"),
-        ("process.exit.code", "3"),
-    ];
-    eventually("its code is counted", || {
-        value("rsv.process.exits", &unexpected) >= Some(1.0)
-    });
-
-    // How long starts and stops took, what the process uses, and the calls of its agent.
-    let started = with(("rsv.outcome", "running"));
-    eventually("starts and stops are measured", || {
-        let count =
-            |metric, with: &[(&str, &str)]| point(&collector, metric, with).map(|p| p.count);
-        count("rsv.process.start.duration", &started) >= Some(1)
-            && count("rsv.process.stop.duration", &process) >= Some(1)
-    });
-    assert_eq!(
-        shape("rsv.process.start.duration", &started),
-        agents("histogram", "s")
-    );
-    let user = with(("cpu.mode", "user"));
-    for (metric, attributes, kind, unit) in [
-        ("process.cpu.time", &user[..], "sum", "s"),
-        ("process.memory.usage", &process, "up-down", "By"),
-        ("process.memory.virtual", &process, "up-down", "By"),
-        ("process.thread.count", &process, "up-down", "{thread}"),
-        (
-            "process.unix.file_descriptor.count",
-            &process,
-            "up-down",
-            "{file_descriptor}",
-        ),
-    ] {
-        eventually(metric, || value(metric, attributes).is_some());
-        assert_eq!(shape(metric, attributes), agents(kind, unit), "{metric}");
-    }
-    assert!(value("process.memory.usage", &process) > Some(4096.0));
-    let attach = [
-        ("rpc.method", "rsv.v1.AgentLink/Attach"),
-        ("rpc.status_code", "OK"),
-    ];
-    assert_eq!(
-        shape("rpc.client.call.duration", &attach),
-        agents("histogram", "s")
-    );
-
-    // The controller's side.
-    let status = |status| value("rsv.controller.agents", &[("rsv.agent.status", status)]);
-    eventually("agents are counted", || {
-        status("connected") == Some(2.0) && status("lost") == Some(0.0)
-    });
-    fleet.host("web02").agent().signal(Signal::SIGSTOP);
-    eventually("the silent one is stale before it is lost", || {
-        status("stale") == Some(1.0)
-    });
-    fleet.host("web02").agent().signal(Signal::SIGCONT);
-    eventually("it is heard again", || status("connected") == Some(2.0));
-    let connected = [("rsv.agent.status", "connected")];
-    assert_eq!(
-        shape("rsv.controller.agents", &connected),
-        controllers("up-down", "{agent}")
-    );
-    let web01 = [("rsv.agent.id", "web01")];
-    eventually("ages are measured", || {
-        value("rsv.agent.heartbeat.age", &web01).is_some_and(|age| (0.0..60.0).contains(&age))
-    });
-    assert_eq!(
-        shape("rsv.agent.heartbeat.age", &web01),
-        controllers("gauge", "s")
-    );
-    let command = [
-        ("rsv.command.kind", "restart"),
-        ("rsv.command.outcome", "done"),
-    ];
-    eventually("the operation is measured", || {
-        point(&collector, "rsv.command.duration", &command).is_some_and(|point| point.count == 1)
-    });
-    assert_eq!(
-        shape("rsv.command.duration", &command),
-        controllers("histogram", "s")
-    );
-    let call = [
-        ("rpc.system.name", "grpc"),
-        ("rpc.method", "rsv.v1.Fleet/Act"),
-        ("rpc.status_code", "OK"),
-    ];
-    let calls = point(&collector, "rpc.server.call.duration", &call).expect("a point");
-    assert_eq!((calls.kind, calls.unit.as_str()), ("histogram", "s"));
-    assert_eq!(calls.bounds[..3], [0.005, 0.01, 0.025]);
+    states_are_measured(&measured);
+    ends_and_restarts_are_counted(&mut fleet, &measured);
+    durations_and_what_is_used_are_measured(&measured);
+    agents_are_counted(&mut fleet, &measured);
+    operations_and_calls_are_measured(&measured);
 
     fleet.host("web02").agent().kill();
     eventually("the lost one is counted", || {
-        status("connected") == Some(1.0) && status("lost") == Some(1.0)
+        measured.agents("connected") == Some(1.0) && measured.agents("lost") == Some(1.0)
     });
     assert_listed(&collector);
     // Nothing that grows without end is an attribute.
@@ -192,6 +92,126 @@ fn a_fleet_measures_what_happens_to_it() {
             );
         }
     }
+}
+
+fn states_are_measured(measured: &Measured<'_>) {
+    let state = |name| measured.value("rsv.process.state", &with(("rsv.process.state", name)));
+    eventually("its state is measured", || {
+        state("RUNNING") == Some(1.0) && state("STOPPED") == Some(0.0)
+    });
+    let running = with(("rsv.process.state", "RUNNING"));
+    let shape = ["rsv-agent", "up-down", "{process}"];
+    measured.has_shape("rsv.process.state", &running, shape);
+    measured.has_shape("process.uptime", &APP, ["rsv-agent", "gauge", "s"]);
+}
+
+/// A crash, a restart by command, and a program that ends by itself.
+fn ends_and_restarts_are_counted(fleet: &mut Fleet, measured: &Measured<'_>) {
+    let pid = Pid::from_raw(fleet.host("web01").pid("app"));
+    kill(pid, Signal::SIGKILL).expect("it can be killed");
+    let restarts = |reason| {
+        let attributes = with(("rsv.restart.reason", reason));
+        measured.value("rsv.process.restarts", &attributes)
+    };
+    eventually("the crash is counted", || restarts("exit") == Some(1.0));
+    let killed = with(("rsv.exit.kind", "signal"));
+    eventually("its end is counted", || {
+        measured.value("rsv.process.exits", &killed) == Some(1.0)
+    });
+    measured.has_shape("rsv.process.exits", &killed, ["rsv-agent", "sum", "{exit}"]);
+    fleet.rsv(["-H", "web01", "restart", "app"]).expect_code(0);
+    eventually("the command is counted", || {
+        restarts("command") == Some(1.0)
+    });
+    let restarted = with(("rsv.restart.reason", "command"));
+    let shape = ["rsv-agent", "sum", "{restart}"];
+    measured.has_shape("rsv.process.restarts", &restarted, shape);
+    fleet.rsv(["-H", "web01", "start", "once"]);
+    let unexpected = [
+        ("rsv.process.name", "once"),
+        ("rsv.exit.kind", "unexpected"),
+        ("process.exit.code", "3"),
+    ];
+    eventually("its code is counted", || {
+        measured.value("rsv.process.exits", &unexpected) >= Some(1.0)
+    });
+}
+
+/// How long starts and stops took, what the process uses, and the calls of its agent.
+fn durations_and_what_is_used_are_measured(measured: &Measured<'_>) {
+    let started = with(("rsv.outcome", "running"));
+    eventually("starts and stops are measured", || {
+        measured.count("rsv.process.start.duration", &started) >= Some(1)
+            && measured.count("rsv.process.stop.duration", &APP) >= Some(1)
+    });
+    let histogram = ["rsv-agent", "histogram", "s"];
+    measured.has_shape("rsv.process.start.duration", &started, histogram);
+    let user = with(("cpu.mode", "user"));
+    for (metric, attributes, kind, unit) in [
+        ("process.cpu.time", &user[..], "sum", "s"),
+        ("process.memory.usage", &APP, "up-down", "By"),
+        ("process.memory.virtual", &APP, "up-down", "By"),
+        ("process.thread.count", &APP, "up-down", "{thread}"),
+        (
+            "process.unix.file_descriptor.count",
+            &APP,
+            "up-down",
+            "{file_descriptor}",
+        ),
+    ] {
+        eventually(metric, || measured.value(metric, attributes).is_some());
+        measured.has_shape(metric, attributes, ["rsv-agent", kind, unit]);
+    }
+    assert!(measured.value("process.memory.usage", &APP) > Some(4096.0));
+    let attach = [
+        ("rpc.method", "rsv.v1.AgentLink/Attach"),
+        ("rpc.status_code", "OK"),
+    ];
+    measured.has_shape("rpc.client.call.duration", &attach, histogram);
+}
+
+fn agents_are_counted(fleet: &mut Fleet, measured: &Measured<'_>) {
+    eventually("agents are counted", || {
+        measured.agents("connected") == Some(2.0) && measured.agents("lost") == Some(0.0)
+    });
+    fleet.host("web02").agent().signal(Signal::SIGSTOP);
+    eventually("the silent one is stale before it is lost", || {
+        measured.agents("stale") == Some(1.0)
+    });
+    fleet.host("web02").agent().signal(Signal::SIGCONT);
+    eventually("it is heard again", || {
+        measured.agents("connected") == Some(2.0)
+    });
+    let connected = [("rsv.agent.status", "connected")];
+    let shape = ["rsv-controller", "up-down", "{agent}"];
+    measured.has_shape("rsv.controller.agents", &connected, shape);
+    let web01 = [("rsv.agent.id", "web01")];
+    eventually("ages are measured", || {
+        let age = measured.value("rsv.agent.heartbeat.age", &web01);
+        age.is_some_and(|age| (0.0..60.0).contains(&age))
+    });
+    let shape = ["rsv-controller", "gauge", "s"];
+    measured.has_shape("rsv.agent.heartbeat.age", &web01, shape);
+}
+
+fn operations_and_calls_are_measured(measured: &Measured<'_>) {
+    let command = [
+        ("rsv.command.kind", "restart"),
+        ("rsv.command.outcome", "done"),
+    ];
+    eventually("the operation is measured", || {
+        measured.count("rsv.command.duration", &command) == Some(1)
+    });
+    let shape = ["rsv-controller", "histogram", "s"];
+    measured.has_shape("rsv.command.duration", &command, shape);
+    let call = [
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", "rsv.v1.Fleet/Act"),
+        ("rpc.status_code", "OK"),
+    ];
+    let calls = point(measured.0, "rpc.server.call.duration", &call).expect("a point");
+    assert_eq!((calls.kind, calls.unit.as_str()), ("histogram", "s"));
+    assert_eq!(calls.bounds[..3], [0.005, 0.01, 0.025]);
 }
 
 /// `talk` says 1000 bytes and 100 more, and puts some on the disk; `mark` has more to say than it may; `deaf`

@@ -140,19 +140,25 @@ fn what_runs_have_left_that_are_over_ends_when_it_is_asked_for() {
     }
 }
 
+/// A run with a family that a keeper has taken over from a dead one, by their cgroup or by marks.
+fn adopted(is_marked: bool) -> (Rig, Agent, Running, [u32; 2]) {
+    let mut rig = if is_marked {
+        Rig::without_cgroups()
+    } else {
+        Rig::start()
+    };
+    let mut agent = rig.agent();
+    let (running, family) = with_family(&mut agent, app, "");
+    rig.replace();
+    let (agent, _) = rig.connect();
+    agent.adopt(&running, None);
+    (rig, agent, running, family)
+}
+
 #[test]
 fn what_adopted_runs_have_left_is_found_wherever_it_is() {
     for is_marked in [false, true] {
-        let mut rig = if is_marked {
-            Rig::without_cgroups()
-        } else {
-            Rig::start()
-        };
-        let mut agent = rig.agent();
-        let (running, family) = with_family(&mut agent, app, "");
-        rig.replace();
-        let (mut agent, _) = rig.connect();
-        agent.adopt(&running, None);
+        let (_rig, mut agent, running, family) = adopted(is_marked);
         send_signal(running.pid(), libc::SIGKILL);
         agent.finish(&running.run());
         assert!(family.into_iter().all(is_running));
@@ -286,16 +292,7 @@ fn what_a_dead_keeper_left_and_nobody_claims_ends_before_its_program_starts_agai
 #[test]
 fn what_a_dead_keeper_left_is_stopped_whole_when_it_was_claimed() {
     for is_marked in [false, true] {
-        let mut rig = if is_marked {
-            Rig::without_cgroups()
-        } else {
-            Rig::start()
-        };
-        let mut agent = rig.agent();
-        let (running, family) = with_family(&mut agent, app, "");
-        rig.replace();
-        let (mut agent, _) = rig.connect();
-        agent.adopt(&running, None);
+        let (_rig, mut agent, running, family) = adopted(is_marked);
         assert_eq!(agent.stop(&running.run(), libc::SIGTERM), 0);
         assert_eq!(agent.exit_of(&running.run()).signal, Some(libc::SIGTERM));
         assert!(!family.into_iter().any(is_running), "marked: {is_marked}");
