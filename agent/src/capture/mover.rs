@@ -19,7 +19,7 @@ use super::aside::{Lost, Outlets};
 use super::command::{Command, LogKey, Outbox};
 use super::events::EventSender;
 use super::files::Files;
-use super::pace::{Look, Seen};
+use super::pace::{self, Look, Seen};
 use super::plumbing::Plumbing;
 use super::stream::{Ear, FileId, Stream, Tools, Turn, TurnEnd, Wait};
 use super::trouble::{Reports, TroubleSink};
@@ -35,9 +35,6 @@ const TROUBLE: u64 = 0;
 
 /// How long a report of trouble waits for whoever did not take it.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Moments are rounded up to multiples of this, so that streams of a like rhythm are served together.
-const GRID: Duration = Duration::from_millis(2);
 
 /// Each event comes once, and the end of a pipe always.
 const LISTEN: EventFlags = EventFlags::ONESHOT;
@@ -294,7 +291,7 @@ impl Mover {
         match look {
             Look::Next => self.wait_until(token, self.now),
             Look::After(pause) => {
-                self.wait_until(token, self.on_grid(pause));
+                self.wait_until(token, self.end_of(pause));
                 self.listen(token, Ear::End);
             }
             // What is left in the pipe is known, so only more of it counts.
@@ -303,19 +300,8 @@ impl Mover {
         }
     }
 
-    fn on_grid(&self, pause: Duration) -> Instant {
-        let at = self.now + pause;
-        if pause < GRID {
-            return at;
-        }
-        let since = at.saturating_duration_since(self.origin).as_nanos();
-        let beyond = since % GRID.as_nanos();
-        let rest = if beyond == 0 {
-            0
-        } else {
-            GRID.as_nanos() - beyond
-        };
-        at + Duration::from_nanos(u64::try_from(rest).unwrap_or(0))
+    fn end_of(&self, pause: Duration) -> Instant {
+        self.origin + pace::end_of(pause, self.now - self.origin)
     }
 
     fn wait_until(&mut self, token: u64, at: Instant) {

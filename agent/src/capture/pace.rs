@@ -16,6 +16,12 @@ const LONGEST: Duration = Duration::from_millis(64);
 /// The longest pause of a stream that somebody follows: what people call at once.
 const LONGEST_FOLLOWED: Duration = Duration::from_millis(4);
 
+/// The longest pause after the first bytes that follow on silence: a burst may fill the pipe meanwhile.
+const LONGEST_AFTER_SILENCE: Duration = Duration::from_millis(16);
+
+/// From here on pauses end together, so that streams of a like rhythm are served in one round.
+const SHORTEST_IN_STEP: Duration = Duration::from_millis(2);
+
 /// The pauses after attempts that did not succeed, doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(10);
 const LAST_RETRY: Duration = Duration::from_secs(1);
@@ -69,7 +75,9 @@ impl Pace {
             return Look::Next;
         }
         if seen.moved == 0 {
-            self.pause = LONGEST_FOLLOWED;
+            // The pause was too short for it. A program that writes a piece now and then would be looked
+            // at twice for each.
+            self.pause = (self.pause * 2).min(LONGEST_AFTER_SILENCE);
             return Look::WhenReadable;
         }
         if seen.is_urgent {
@@ -97,6 +105,17 @@ impl Pace {
         self.retry = (self.retry * 2).min(LAST_RETRY);
         pause
     }
+}
+
+/// When a pause ends that begins now; moments are counted from one beginning for all streams. Long
+/// pauses end on multiples of themselves, which may be half a pause early or late.
+pub(super) fn end_of(pause: Duration, now: Duration) -> Duration {
+    if pause < SHORTEST_IN_STEP {
+        return now + pause;
+    }
+    let step = pause.as_nanos();
+    let beats = (now.as_nanos() + step + step / 2) / step;
+    Duration::from_nanos(u64::try_from(beats * step).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -168,6 +187,61 @@ mod tests {
         assert!(
             pause >= Duration::from_millis(4) && pause <= Duration::from_millis(17),
             "{pause:?}"
+        );
+    }
+
+    #[test]
+    fn a_piece_now_and_then_is_not_looked_at_twice_for_each() {
+        let every = Duration::from_micros(9500);
+        let pieces_by = |at: Duration| at.as_micros() / every.as_micros();
+        let mut pace = Pace::default();
+        let (mut now, mut taken, mut looks) = (every, 0, 0);
+        while pieces_by(now) < 1000 {
+            let new = pieces_by(now) - taken;
+            taken += new;
+            looks += 1;
+            now = match pace.after(seen(new as u64 * 10_000)) {
+                Look::After(pause) => now + pause,
+                // The kernel tells when the next one comes.
+                Look::WhenReadable | Look::Next => every * u32::try_from(taken + 1).unwrap(),
+            };
+        }
+        assert!(looks < 1100, "{looks}");
+    }
+
+    #[test]
+    fn a_burst_after_silence_does_not_wait_for_long() {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            pace.after(seen(100));
+        }
+        pace.after(seen(0));
+        let first = pace.after(seen(20_000));
+        assert!(
+            matches!(first, Look::After(pause) if pause <= LONGEST_AFTER_SILENCE),
+            "{first:?}"
+        );
+    }
+
+    #[test]
+    fn long_pauses_end_together_and_are_not_half_as_long_or_twice() {
+        let mut ends = std::collections::BTreeSet::new();
+        for begin in (0..64_000).step_by(700).map(Duration::from_micros) {
+            for shift in 1..6 {
+                let pause = SHORTEST_IN_STEP * (1 << shift);
+                let end = end_of(pause, begin);
+                let took = end - begin;
+                assert!(
+                    took >= pause / 2 && took <= pause * 2,
+                    "{pause:?}: {took:?}"
+                );
+                ends.insert(end);
+            }
+        }
+        assert!(ends.len() <= 64, "{}", ends.len());
+        assert_eq!(
+            end_of(SHORTEST, Duration::from_micros(777)),
+            SHORTEST + Duration::from_micros(777)
         );
     }
 
