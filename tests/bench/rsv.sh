@@ -1,6 +1,9 @@
 # A whole fleet of rsv: one controller, and a keeper and an agent a host, over mutual TLS on loopback.
 # RSVBIN = the directory with the binaries; RSV_PROGRAMS = programs a host (5), of which one is called app.
 : "${RSVBIN:=}"; R=${RSVBIN:+$RSVBIN/}
+# The measured program, built by the Makefile beside the folder of the adapters.
+: "${BCHILD:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/build/bchild}"
+[ -x "$BCHILD" ] || { echo "no $BCHILD: run make first" >&2; return 1; }
 
 f_prepare() {
   mkdir -p "$1/rsv"
