@@ -111,8 +111,8 @@ pub enum TailEnd {
     Complete,
     /// The log is not configured any more.
     Forgotten,
-    /// There is no log for this key and channel that could be read: it was never opened, its output
-    /// is dropped, or it goes to a device.
+    /// There is no log for this key and channel that could be read: it is not known, has a name of its own
+    /// and was never written, its output is dropped, or it goes to a device.
     NoLog,
     /// A file could not be read.
     Unreadable {

@@ -430,6 +430,30 @@ fn the_log_of_a_program_that_does_not_run_can_be_read() {
 }
 
 #[test]
+fn a_log_that_the_agent_names_can_be_followed_before_its_program_starts() {
+    let rig = Rig::new();
+    let spec = LogSpec {
+        target: LogTarget::Private { path: rig.path() },
+        ..rig.spec(0, 0)
+    };
+    rig.capture.know("app", Channel::Stdout, spec.clone());
+    assert_eq!(read(&rig.capture, TailStart::All), b"");
+    let mut follower = Reader::new(&rig.capture, TailStart::default(), Follow::Yes);
+    let mut program = rig.program(spec);
+    program.write_all(b"first").unwrap();
+    assert_eq!(follower.bytes(5), b"first");
+}
+
+#[test]
+fn a_log_with_a_name_of_its_own_is_not_made_by_reading() {
+    let rig = Rig::new();
+    rig.capture.know("app", Channel::Stdout, rig.spec(0, 0));
+    let mut reader = Reader::new(&rig.capture, TailStart::All, Follow::No);
+    assert_eq!(reader.next(), TailItem::End(TailEnd::NoLog));
+    assert!(!rig.path().exists());
+}
+
+#[test]
 fn output_that_is_not_in_a_file_cannot_be_read() {
     let rig = Rig::new();
     let _program = rig.program(LogSpec::null());

@@ -39,6 +39,7 @@ const AFTER: &str = "[program:web]\ncommand=/bin/sh -c 'echo hello; exec sleep 2
 
 /// What is typed, one run each; `AFTER` and `BROKEN` exchange the configuration.
 const SCRIPT: &str = "status\nstart web\nstart web\nstatus web\npid web\npid nope\nstatus nope\nstatus nope:*\n\
+                      tail both:inner\ntail both:inner stderr\nclear both:inner\ntail web\n\
                       start worker:*\nstart worker:*\nstatus worker:*\nstart nope\nstart nope:*\nstart bad\nstart once\n\
                       start\nstop\nrestart\nsignal\nsignal HUP\nsignal NOPE web\nsignal CONT web\nsignal CONT nope\n\
                       signal NOPE nope\nsignal NOPE bad\nsignal NOPE worker:*\nsignal NOPE nope:*\nsignal NOPE all\n\

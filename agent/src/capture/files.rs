@@ -160,7 +160,11 @@ impl Files {
                 entry.index = file.index_to_keep().cloned();
             }
             None => {
-                let limits = limits(&known.spec);
+                let (limits, access) = (limits(&known.spec), access(&known.spec));
+                if access == Access::Private && !entry.path.try_exists()? {
+                    // To readers a log that the agent names is there as soon as it is configured.
+                    access.open(&entry.path)?;
+                }
                 let former = entry.index.as_ref();
                 entry.index = regular::survey(&entry.path, limits, ledger.as_deref(), former)?;
             }
