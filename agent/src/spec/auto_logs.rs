@@ -15,11 +15,14 @@ use crate::identity::state::write_atomically;
 /// Bytes of randomness behind all names.
 const SECRET: usize = 16;
 
-/// Hexadecimal characters that say whose file it is.
-const OWN: usize = 4;
+/// The characters of a name are these, as in Supervisor's.
+const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Those after them, which nobody can guess.
-const RANDOM: usize = 12;
+/// So many say whose file it is.
+const OWN: usize = 3;
+
+/// Those after them, which nobody can guess. Together they are eight, as scripts expect of Supervisor's.
+const RANDOM: usize = 5;
 
 /// Where the agent names log files by itself: in this directory, by a scheme that tells its own from
 /// those of every other agent.
@@ -103,15 +106,17 @@ impl AutoLogs {
         };
         let number = number.strip_prefix('.').unwrap_or(number);
         random.len() == RANDOM
-            && random.bytes().all(|c| c.is_ascii_hexdigit())
+            && random.bytes().all(|c| ALPHABET.contains(&c))
             && number.bytes().all(|c| c.is_ascii_digit())
     }
 }
 
 fn characters(count: usize, of: &[u8]) -> String {
-    let mut text = hexadecimal(&Sha256::digest(of));
-    text.truncate(count);
-    text
+    let digest = Sha256::digest(of);
+    let characters = digest.iter().take(count);
+    characters
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -215,15 +220,15 @@ mod tests {
         auto.directory = dir.path().to_owned();
         let own = &auto.own;
         let stays = [
-            "app-stdout---me-zzzz0123456789ab.log".to_owned(),
+            "app-stdout---me-___01234.log".to_owned(),
             "x.log".to_owned(),
             "app---me-.log".to_owned(),
-            format!("app-stdout---me-{own}0123456789ab.log.gz"),
-            format!("app-stdout---you-{own}0123456789ab.log"),
+            format!("app-stdout---me-{own}01xyz.log.gz"),
+            format!("app-stdout---you-{own}01xyz.log"),
         ];
         let goes = [
-            format!("app-stdout---me-{own}0123456789ab.log"),
-            format!("app-stderr---me-{own}0123456789ab.log.3"),
+            format!("app-stdout---me-{own}01xyz.log"),
+            format!("app-stderr---me-{own}01xyz.log.3"),
         ];
         for name in stays.iter().chain(&goes) {
             std::fs::write(dir.path().join(name), "").unwrap();
