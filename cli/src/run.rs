@@ -55,8 +55,9 @@ async fn traced(invocation: &mut Invocation, verb: Verb) -> Exit {
 /// Runs the verb, for as long as it is not interrupted.
 pub(crate) async fn within(invocation: &mut Invocation, verb: Verb) -> Exit {
     let exit = tokio::select! {
-        exit = finished(invocation, verb) => Some(exit),
+        biased;
         _ = tokio::signal::ctrl_c() => None,
+        exit = finished(invocation, verb) => Some(exit),
     };
     match exit {
         Some(exit) => exit,

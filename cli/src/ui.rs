@@ -12,6 +12,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     args::{Color, Form, Global, Output},
@@ -221,8 +222,9 @@ impl Ui {
 }
 
 /// One line of the terminal, which has a whole one when it is ready: until then nothing is read, and
-/// waiting for it can be given up.
+/// waiting for it can be given up. After an interrupt no line comes: it is for whoever waits for that.
 pub(crate) async fn typed_line() -> io::Result<String> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
     let (sender, ready) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let stdin = io::stdin();
@@ -234,6 +236,12 @@ pub(crate) async fn typed_line() -> io::Result<String> {
     });
     // The thread says something or has gone, and then there is nothing to wait for either.
     let _gone = ready.await;
+    // One that was typed before the line has come to this process by now, but not yet to those who wait.
+    tokio::select! {
+        biased;
+        _ = interrupts.recv() => std::future::pending().await,
+        () = tokio::task::yield_now() => {}
+    }
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     Ok(line)
