@@ -376,6 +376,12 @@ pub(crate) struct MainTail {
     /// Go on as the agent writes; Ctrl-C ends it
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Begin with the last N lines, instead of the last 1600 bytes
+    #[arg(long, value_name = "N")]
+    pub(crate) lines: Option<u64>,
+    /// Begin with what was written since then: 10m ago, or a time such as 14:30
+    #[arg(long, value_name = "DURATION|TIME", value_parser = parse_moment, conflicts_with = "lines")]
+    pub(crate) since: Option<Moment>,
     #[command(flatten)]
     pub(crate) sources: Sources,
     /// -BYTES; -0: all there is

@@ -158,6 +158,11 @@ fn groups_are_added_and_removed_and_logs_are_emptied_and_read_on_many_hosts() {
             "{name}: {logs:?}"
         );
     }
+    let last = fleet.rsv(["-A", "maintail", "--lines", "1"]);
+    let last = last.expect_code(0);
+    assert_eq!(last.stdout.lines().count(), HOSTS.len(), "{last:?}");
+    let since = fleet.rsv(["-H", "web01", "maintail", "--since", "1h"]);
+    assert!(since.expect_code(0).stdout.lines().count() > 1);
     let one = fleet.rsv(["-H", "web01", "maintail"]).expect_code(0);
     assert!(
         !one.stdout.contains(" | ") && !one.stdout.is_empty(),

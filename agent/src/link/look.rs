@@ -70,6 +70,8 @@ async fn main_log(
     let request = TailMainLogRequest {
         follow: request.follow,
         bytes: request.bytes,
+        lines: request.lines,
+        since: request.since,
     };
     let path = owners.main_log.as_deref();
     match local::open_main_log(path, owners.log.written(), &request).await {

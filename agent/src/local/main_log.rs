@@ -3,15 +3,20 @@
 //! While somebody follows, the file is looked at whenever something was written: what others do to
 //! it, such as moving it away, is seen then.
 
+mod begin;
+
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use rsv_proto::time::{from_wire, local_zone};
 use rsv_proto::wire::{TailMainLogRequest, TailMainLogResponse};
 use tonic::Status;
 
+use self::begin::{Begin, Place};
 use crate::mainlog::Written;
 
 /// How many bytes of what there is are given when nobody says.
@@ -31,6 +36,8 @@ struct Reader {
     path: PathBuf,
     file: File,
     offset: u64,
+    /// What is read after this file: those that were there at the beginning.
+    newer: VecDeque<Place>,
 }
 
 /// What stands at the place.
@@ -50,15 +57,28 @@ pub(crate) async fn open(
     request: &TailMainLogRequest,
 ) -> Result<Answers, Status> {
     let path = path.ok_or_else(|| Status::not_found("the agent's log is not a file"))?;
-    let (path, bytes) = (path.to_owned(), request.bytes.unwrap_or(BYTES));
+    let (path, begin) = (path.to_owned(), begin(request)?);
     let follow = request.follow;
-    let reader = blocking(move || Reader::open(path, bytes))
+    let reader = blocking(move || Reader::open(path, begin))
         .await
         .map_err(|error| status(&error))?;
     let first = stream::iter([Ok(TailMainLogResponse::default())]);
     let written = follow.then_some(written);
     let rest = stream::unfold(Some((reader, written)), next);
     Ok(first.chain(rest).boxed())
+}
+
+fn begin(request: &TailMainLogRequest) -> Result<Begin, Status> {
+    if let Some(since) = &request.since {
+        let since = from_wire(since);
+        return since
+            .map(Begin::Since)
+            .ok_or_else(|| Status::invalid_argument("`since` is no moment"));
+    }
+    Ok(match request.lines {
+        Some(lines) => Begin::Lines(lines),
+        None => Begin::Bytes(request.bytes.unwrap_or(BYTES)),
+    })
 }
 
 /// The next answer; without `Written` only of what is there by now.
@@ -93,15 +113,15 @@ async fn next(
 }
 
 impl Reader {
-    fn open(path: PathBuf, bytes: u64) -> io::Result<Self> {
-        let file = File::open(&path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            // Nothing can be read back from a terminal or a device.
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let offset = metadata.len().saturating_sub(bytes);
-        Ok(Self { path, file, offset })
+    fn open(path: PathBuf, begin: Begin) -> io::Result<Self> {
+        let mut places = begin::find(&path, begin, &local_zone())?;
+        let Place { file, offset } = places.pop_front().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self {
+            path,
+            file,
+            offset,
+            newer: places,
+        })
     }
 
     fn step(&mut self) -> io::Result<Found> {
@@ -111,6 +131,10 @@ impl Reader {
             piece.truncate(n);
             self.offset += n as u64;
             return Ok(Found::Bytes(piece));
+        }
+        if let Some(Place { file, offset }) = self.newer.pop_front() {
+            (self.file, self.offset) = (file, offset);
+            return self.step();
         }
         let here = self.file.metadata()?;
         if here.len() < self.offset {
@@ -154,7 +178,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("main.log");
         std::fs::write(&path, "one\ntwo\n").unwrap();
-        let mut reader = Reader::open(path.clone(), 4).unwrap();
+        let mut reader = Reader::open(path.clone(), Begin::Bytes(4)).unwrap();
         let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
         assert_eq!(reader.step().unwrap(), bytes("two\n"));
         assert_eq!(reader.step().unwrap(), Found::End);
@@ -169,8 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn rotated_files_are_read_before_the_last_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("main.log");
+        std::fs::write(directory.path().join("main.log.1"), "one\ntwo\n").unwrap();
+        std::fs::write(&path, "three\n").unwrap();
+        let mut reader = Reader::open(path, Begin::Lines(2)).unwrap();
+        let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
+        assert_eq!(reader.step().unwrap(), bytes("two\n"));
+        assert_eq!(reader.step().unwrap(), bytes("three\n"));
+        assert_eq!(reader.step().unwrap(), Found::End);
+    }
+
+    #[test]
     fn what_is_not_a_file_is_no_log() {
-        let missing = Reader::open("/dev/null".into(), 10).unwrap_err();
+        let missing = Reader::open("/dev/null".into(), Begin::Bytes(10)).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 }

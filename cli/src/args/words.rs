@@ -209,7 +209,8 @@ Examples:
   rsv maintail
   rsv maintail -5000
   rsv maintail -f
-  rsv -A maintail -f    of all hosts, interleaved by line";
+  rsv maintail --since 10m
+  rsv -A maintail -f --lines 5    of all hosts, interleaved by line";
 
 pub(super) const REREAD: &str = "\
 No program is touched: `rsv update` carries out what differs. Files that are in error change

@@ -25,7 +25,8 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
     {
         let bytes = wanted(&args).map_err(Failure::usage)?;
         let bytes = if args.words.is_empty() { BYTES } else { bytes };
-        return tail::main_logs(invocation, hosts, args.follow, bytes, args.sources).await;
+        let request = request(&args, bytes);
+        return tail::main_logs(invocation, hosts, request, args.sources).await;
     }
     if args.sources != Sources::default() {
         let text = "`--prefix` and `--log-dir` are for the logs of many agents";
@@ -48,10 +49,7 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
         invocation.ui.flush()?;
         invocation.left_by_interrupt = Some("");
     }
-    let request = TailMainLogRequest {
-        follow: args.follow,
-        bytes: Some(bytes),
-    };
+    let request = request(&args, bytes);
     let Some(mut pieces) = agent.carrier.main_log(request).await? else {
         if args.follow {
             let said = format!("{}/mainlogtail Cannot read, status code 404", agent.url);
@@ -82,6 +80,16 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
         invocation.ui.bytes(b"\n")?;
     }
     Ok(Exit::Done)
+}
+
+/// What is asked for; of the words only the number of bytes.
+fn request(args: &MainTail, bytes: u64) -> TailMainLogRequest {
+    TailMainLogRequest {
+        follow: args.follow,
+        bytes: Some(bytes),
+        lines: args.lines,
+        since: args.since.map(tail::moment),
+    }
 }
 
 fn show(invocation: &mut Invocation, piece: &TailMainLogResponse) -> Result<(), Failure> {
@@ -115,6 +123,12 @@ fn tell(
 
 /// How many bytes are asked for: `-BYTES`, of which `-0` is all there is.
 fn wanted(args: &MainTail) -> Result<u64, String> {
+    if let (Some(word), true) = (
+        args.words.first(),
+        args.lines.is_some() || args.since.is_some(),
+    ) {
+        return Err(format!("{word} beside --lines or --since"));
+    }
     match args.words.as_slice() {
         [] if args.follow => Ok(FOLLOW_BYTES),
         [] => Ok(BYTES),
@@ -141,6 +155,8 @@ mod tests {
             let words = words.iter().map(ToString::to_string).collect();
             wanted(&MainTail {
                 follow,
+                lines: None,
+                since: None,
                 sources: Sources::default(),
                 words,
             })

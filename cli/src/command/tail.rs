@@ -23,9 +23,10 @@ pub(super) use {
 };
 
 use jiff::Zoned;
+use prost_types::Timestamp;
 use rsv_proto::{
     time::{local_zone, to_wire},
-    wire::{Channel, HostSelection, Refusal, TailRequest, tail_response::End},
+    wire::{Channel, HostSelection, Refusal, TailMainLogRequest, TailRequest, tail_response::End},
 };
 
 use self::{
@@ -34,7 +35,7 @@ use self::{
     words::{Complaint, Wanted},
 };
 use crate::{
-    args::{Sources, Tail},
+    args::{Moment, Sources, Tail},
     carrier::Carrier,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
@@ -152,17 +153,19 @@ async fn fleet(
 pub(super) async fn main_logs(
     invocation: &mut Invocation,
     hosts: HostSelection,
-    follow: bool,
-    bytes: u64,
+    request: TailMainLogRequest,
     sources: Sources,
 ) -> Result<Exit, Failure> {
+    let follow = request.follow;
     let single = words::names_one_host(&hosts);
     let server = invocation.controller().await?;
     let request = TailRequest {
         hosts: Some(hosts),
         channel: Channel::MainLog.into(),
         follow,
-        bytes: Some(bytes),
+        bytes: request.bytes,
+        lines: request.lines,
+        since: request.since,
         ..TailRequest::default()
     };
     let asked = Asked {
@@ -213,11 +216,14 @@ fn request(wanted: &Wanted, args: &Tail, hosts: Option<HostSelection>) -> TailRe
         from: None,
         max_streams: 0,
         until_stopped: args.look.exit_on_stop,
-        since: wanted.since.map(|since| {
-            let now = Zoned::now().with_time_zone(local_zone());
-            to_wire(since.before(&now))
-        }),
+        since: wanted.since.map(moment),
     }
+}
+
+/// A moment of the past, by the clock of now.
+pub(super) fn moment(since: Moment) -> Timestamp {
+    let now = Zoned::now().with_time_zone(local_zone());
+    to_wire(since.before(&now))
 }
 
 fn source_name(host: &str, program: &str) -> String {

@@ -32,19 +32,11 @@ enum Ended {
 impl Remote {
     /// Begins to read output.
     pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
-        if request.since.is_some() {
-            return Err(
-                Failure::usage("over XML-RPC nothing is known of when output was written").hint(
-                    "leave out --since; an agent's own socket knows it, for its user and root",
-                ),
-            );
-        }
-        if request.follow && request.lines.is_some() {
-            return Err(Failure::usage(
-                "over XML-RPC what is followed begins with its last 1024 bytes",
-            )
-            .hint("leave out --lines, or -f"));
-        }
+        check(
+            request.follow,
+            request.lines.is_some(),
+            request.since.is_some(),
+        )?;
         let mut programs = Vec::new();
         for pattern in &request.programs {
             match ProgramPattern::parse(pattern) {
@@ -77,13 +69,15 @@ impl Remote {
         &self,
         request: TailMainLogRequest,
     ) -> Result<Option<Events<TailMainLogResponse>>, Failure> {
+        check(
+            request.follow,
+            request.lines.is_some(),
+            request.since.is_some(),
+        )?;
         let (sender, events) = mpsc::channel(WAITING);
         if !request.follow {
-            let params = last(request.bytes.unwrap_or(BYTES));
-            let text = match self.call("readLog", params).await {
-                Ok(text) => answers::text(&text),
-                Err(Unanswered::Fault(fault)) if fault.code == code::NO_FILE => return Ok(None),
-                Err(unanswered) => return Err(unanswered.into()),
+            let Some(text) = self.end_of_main_log(&request).await? else {
+                return Ok(None);
             };
             let data = text.into_bytes();
             let piece = TailMainLogResponse {
@@ -117,6 +111,34 @@ impl Remote {
             }
         });
         Ok(Some(Events::queued(events)))
+    }
+
+    /// The last bytes or lines of the server's own log; none when it has none.
+    async fn end_of_main_log(
+        &self,
+        request: &TailMainLogRequest,
+    ) -> Result<Option<String>, Failure> {
+        let mut bytes = match request.lines {
+            None => request.bytes.unwrap_or(BYTES),
+            Some(_) => LOOK_FOR_LINES,
+        };
+        loop {
+            let mut text = match self.call("readLog", last(bytes)).await {
+                Ok(text) => answers::text(&text),
+                Err(Unanswered::Fault(fault)) if fault.code == code::NO_FILE => return Ok(None),
+                Err(unanswered) => return Err(unanswered.into()),
+            };
+            let Some(lines) = request.lines else {
+                return Ok(Some(text));
+            };
+            match begin_of_lines(&text, lines) {
+                None if text.len() as u64 >= bytes => bytes = bytes.saturating_mul(4),
+                begin => {
+                    text.drain(..begin.unwrap_or(0));
+                    return Ok(Some(text));
+                }
+            }
+        }
     }
 
     /// Reads one log to its end, or for as long as it is followed.
@@ -224,6 +246,20 @@ impl Remote {
         }
         Ok(Ended::Well)
     }
+}
+
+/// Refuses what XML-RPC has no words for.
+fn check(follow: bool, has_lines: bool, has_since: bool) -> Result<(), Failure> {
+    if has_since {
+        let text = "over XML-RPC nothing is known of when output was written";
+        let hint = "leave out --since; an agent's own socket knows it, for its user and root";
+        return Err(Failure::usage(text).hint(hint));
+    }
+    if follow && has_lines {
+        let text = "over XML-RPC what is followed begins with its last 1024 bytes";
+        return Err(Failure::usage(text).hint("leave out --lines, or -f"));
+    }
+    Ok(())
 }
 
 /// Offset and length of the last bytes of a log; of all there are for the largest number.

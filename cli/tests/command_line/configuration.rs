@@ -293,6 +293,8 @@ async fn the_main_log_is_shown_and_a_missing_one_is_said() {
     .await;
     check(&with_log, "maintail", "one\ntwo\n\n", 0).await;
     check(&with_log, "maintail x", "Error: bad argument x\n", 1).await;
+    let both = "Error: -5 beside --lines or --since\n";
+    check(&with_log, "maintail -5 --lines 1", both, 1).await;
     let out = "==> Press Ctrl-C to exit <==\none\ntwo\n";
     check(&with_log, "maintail -f", out, 0).await;
     let without = agent(Answers::default()).await;

@@ -20,6 +20,7 @@ use rsv_proto::wire::{
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
+    look_response::Seen,
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
@@ -456,9 +457,19 @@ impl Fleet for Fake {
 
     async fn look(
         &self,
-        _: Request<wire::LookRequest>,
+        request: Request<wire::LookRequest>,
     ) -> Result<Response<Self::LookStream>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        self.allowed()?;
+        let seen = match request.into_inner().look() {
+            wire::Look::Available => Seen::Available(self.answers.available.clone()),
+            wire::Look::Plan | wire::Look::Unspecified => Seen::Plan(RereadResponse::default()),
+        };
+        let hosts = self.answers.reached.iter();
+        let said = hosts.map(|host| wire::LookResponse {
+            host: host.clone(),
+            seen: Some(seen.clone()),
+        });
+        Ok(items(said.collect(), self.answers.holds))
     }
 
     async fn write_stdin(

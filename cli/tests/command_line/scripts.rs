@@ -27,7 +27,7 @@ enum Asked {
 use Asked::{Agent as Here, Controller as There};
 
 /// A line for each verb; several where it goes different ways.
-const LINES: [(&str, Asked, &str); 54] = [
+const LINES: [(&str, Asked, &str); 55] = [
     ("status", Here, "status"),
     ("status", There, "-A status"),
     ("start", Here, "start app"),
@@ -58,6 +58,7 @@ const LINES: [(&str, Asked, &str); 54] = [
     ("remove", Here, "remove app"),
     ("remove", There, "-A remove app"),
     ("avail", Here, "avail"),
+    ("avail", There, "-A avail"),
     ("reload", Here, "reload"),
     ("version", Here, "version"),
     ("version", There, "-A version"),
