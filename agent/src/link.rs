@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rsv_proto::{dial, digest::DigestMirror, telemetry::ClientCalls, tls};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
@@ -31,6 +31,7 @@ use crate::capture::Capture;
 use crate::desired::{DesiredFile, DesiredHandle};
 use crate::hub::HubHandle;
 use crate::identity::{HostIdentity, StateDir};
+use crate::local::DaemonAsk;
 use crate::mainlog::MainLog;
 use crate::roster::RosterHandle;
 use commands::CommandsHandle;
@@ -86,6 +87,8 @@ pub struct Owners {
     pub main_log: Option<PathBuf>,
     /// The agent's own log, which tells when there is more of it.
     pub log: MainLog,
+    /// Ends the agent, or starts it anew.
+    pub daemon: mpsc::Sender<DaemonAsk>,
 }
 
 /// The front of the link.

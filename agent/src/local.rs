@@ -34,7 +34,7 @@ use crate::mainlog::MainLog;
 use crate::roster::RosterHandle;
 use crate::spare::Reserve;
 pub(crate) use clear::clear;
-pub(crate) use configuration::{available, reread};
+pub(crate) use configuration::{available, reload, reread};
 pub(crate) use main_log::open as open_main_log;
 use service::LocalFleet;
 pub use socket::{SocketError, bind};

@@ -26,7 +26,7 @@ pub(crate) use events::{EventType, EventsArgs};
 pub(crate) use global::{Color, Fold, Form, Global, Output};
 pub(crate) use hosts::{Limit, parse_limit};
 pub(crate) use moment::{Moment, parse_moment};
-pub(crate) use rollout::{ActArgs, OpVerb, RolloutArgs, UpdateArgs};
+pub(crate) use rollout::{ActArgs, AgentArgs, OpVerb, RolloutArgs, UpdateArgs};
 pub(crate) use scripts::ForScripts;
 pub(crate) use tail::{Prefix, Sources, TailLook};
 pub(crate) use watch::{StatusArgs, TopArgs, WaitArgs, WaitFor};
@@ -178,7 +178,7 @@ pub(crate) enum Verb {
     Avail(Rest),
     /// Stop everything and start anew with the configuration as it is now
     #[command(after_help = words::RELOAD)]
-    Reload(Rest),
+    Reload(AgentArgs),
     /// Show the version of the agent, or of the agents of hosts
     #[command(after_help = words::VERSION)]
     Version(Rest),
@@ -190,7 +190,7 @@ pub(crate) enum Verb {
     Open(Url),
     /// Stop every program in order, then the agent of this machine
     #[command(after_help = words::SHUTDOWN)]
-    Shutdown(Rest),
+    Shutdown(AgentArgs),
     /// Show what has happened, or follow what happens
     #[command(after_help = words::EVENTS)]
     Events(EventsArgs),

@@ -34,7 +34,7 @@ pub use plan::{Part, Patience, Plan};
 pub use record::{Record, action, deed};
 pub use resolve::part;
 pub use rollout::{Deed, Gate, OnFail, Order, Rollout, RolloutError, Share};
-use state::{Stage, Standing};
+use state::{Lost, Stage, Standing};
 pub use story::{Counts, Told};
 
 /// Programs by host; a host without programs is meant as a whole.
@@ -165,7 +165,8 @@ impl Operation {
         let asked: Vec<HostName> = operation.flying.iter().cloned().collect();
         for host in asked {
             let reason = "not heard from since the controller was restarted";
-            operation.set_lost(&host, Some(reason.to_owned()));
+            let (at, reason) = (now.tick, reason.to_owned());
+            operation.set_lost(&host, Some(Lost { at, reason }));
         }
         operation
     }
@@ -256,7 +257,10 @@ impl Operation {
         let mut asks = Vec::new();
         match input {
             Input::Answered(host, results) => self.answered(now, &host, results, world),
-            Input::Lost(host, reason) => self.set_lost(&host, Some(reason)),
+            Input::Lost(host, reason) => {
+                let at = now.tick;
+                self.set_lost(&host, Some(Lost { at, reason }));
+            }
             Input::Returned(host) => {
                 if self.awaits(&host) {
                     self.set_lost(&host, None);

@@ -1,7 +1,10 @@
 //! The configuration of many hosts: what an update would do, what it does batch by batch, and what it
 //! does not begin when something fails.
 
-use rsv_tests::{eventually::eventually, fleet::Fleet};
+use rsv_tests::{
+    eventually::{PATIENCE, eventually},
+    fleet::Fleet,
+};
 
 /// `app` says in a file when it is started; `side` is there to be left alone.
 const PROGRAMS: &str = "
@@ -168,4 +171,49 @@ fn groups_are_added_and_removed_and_logs_are_emptied_and_read_on_many_hosts() {
         !one.stdout.contains(" | ") && !one.stdout.is_empty(),
         "{one:?}"
     );
+}
+
+#[test]
+fn a_reload_is_done_when_the_new_agents_answer_and_says_what_did_not_come_up() {
+    let mut fleet = started(PROGRAMS);
+    fleet.rsv(["-A", "reload"]).expect_code(17);
+    let broken = format!("{PROGRAMS}[program:broken]\ncommand = /nonexistent\n");
+    configure(&mut fleet, &["web03"], &broken);
+    let other = PROGRAMS.replace("program:side", "program:other");
+    configure(&mut fleet, &["web01"], &other);
+    configure(&mut fleet, &["web02"], "[program:app]\nnumprocs = many\n");
+
+    let reloaded = fleet.rsv(["-A", "--expect", "3", "reload"]);
+    let reloaded = reloaded.expect_code(10);
+    for line in [
+        "web[01,03]  (2)  reloaded",
+        "web03       (1)  broken: ERROR (no such file)",
+        "web02       (1)  ERROR (CANT_REREAD: ",
+    ] {
+        assert!(reloaded.stdout.contains(line), "{line}: {reloaded:?}");
+    }
+    for (name, starts) in [("web01", 2), ("web02", 1), ("web03", 2)] {
+        assert_eq!(fleet.host(name).lines("app.starts"), starts, "{name}");
+    }
+    assert_eq!(fleet.host("web01").state("other"), "RUNNING");
+}
+
+#[test]
+fn a_shutdown_is_done_when_everything_is_stopped_and_ends_the_agent() {
+    let mut fleet = started(PROGRAMS);
+    fleet.rsv(["-H", "web02", "shutdown"]).expect_code(17);
+    let down = fleet.rsv(["-H", "web0[1-2]", "-y", "shutdown"]);
+    let down = down.expect_code(0);
+    assert!(
+        down.stdout.contains("web[01-02]  (2)  shut down"),
+        "{down:?}"
+    );
+    for name in ["web01", "web02"] {
+        let host = fleet.host(name);
+        host.agent().wait(PATIENCE).expect("the agent ends");
+        host.keeper().wait(PATIENCE).expect("the keeper ends");
+    }
+    let status = fleet.rsv(["-A", "status"]).expect_code(11);
+    assert!(status.stdout.contains("web01  unreachable"), "{status:?}");
+    assert_eq!(fleet.host("web03").lines("app.starts"), 1);
 }

@@ -43,6 +43,7 @@ impl Shared {
             roster: self.roster.clone(),
             main_log: self.main_log.clone(),
             log: self.log.clone(),
+            daemon: self.daemon.clone(),
         }
     }
 

@@ -420,7 +420,7 @@ impl Running {
                     };
                 }
                 Event::Ask(DaemonAsk::Shutdown) => {
-                    info!("shutdown was asked for at the local socket");
+                    info!("a shutdown was asked for");
                     return Farewell {
                         mode: Shutdown::StopPrograms,
                         ending: Ending::Exit,

@@ -42,7 +42,13 @@ pub fn deed(verb: Option<Verb>, phase: &Phase, obstacle: impl FnOnce() -> Option
         Some(Verb::Signal(signal)) => signalled(phase, signal.signal),
         // What is not done to programs, and what is not known.
         Some(
-            Verb::Update(_) | Verb::Reread(_) | Verb::Clear(_) | Verb::Add(_) | Verb::Remove(_),
+            Verb::Update(_)
+            | Verb::Reread(_)
+            | Verb::Clear(_)
+            | Verb::Add(_)
+            | Verb::Remove(_)
+            | Verb::Reload(_)
+            | Verb::Shutdown(_),
         )
         | None => Deed::Refuse((
             wire::Refusal::Other,

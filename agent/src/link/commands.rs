@@ -7,6 +7,7 @@
 
 pub mod configuration;
 pub mod desk;
+pub mod ending;
 mod file;
 pub mod ledger;
 pub mod resume;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rsv_proto::wire;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::Owners;
@@ -49,6 +50,8 @@ enum Ask {
     Opened(mpsc::Sender<wire::CommandResult>),
     Order(Order),
     Acknowledged(Vec<String>),
+    /// Answered when all results of what runs are told, but those that are left to the next agent.
+    Settle(oneshot::Sender<()>),
 }
 
 struct Commands {
@@ -59,6 +62,8 @@ struct Commands {
     /// when `stop` is needed most.
     file: Option<CommandFile>,
     session: Option<mpsc::Sender<wire::CommandResult>>,
+    /// Who waits until all results are told.
+    settling: Vec<oneshot::Sender<()>>,
     /// Given to each running command to come back with.
     finished: mpsc::Sender<wire::CommandResult>,
 }
@@ -87,8 +92,20 @@ impl CommandsHandle {
             .try_send(Ask::Order(order))
             .map_err(|refused| match refused.into_inner() {
                 Ask::Order(order) => Box::new(order),
-                Ask::Opened(_) | Ask::Acknowledged(_) => unreachable!("an order was sent"),
+                Ask::Opened(_) | Ask::Acknowledged(_) | Ask::Settle(_) => {
+                    unreachable!("an order was sent")
+                }
             })
+    }
+
+    /// Waits until all results of what runs are in the session's channel, but those that are left to the next
+    /// agent. For the end of the hub, with which everything else ends, too.
+    pub(super) async fn settled(&self) {
+        let (settled, answer) = oneshot::channel();
+        if self.asks.send(Ask::Settle(settled)).await.is_ok() {
+            // Dropped with the owner: then nothing more comes.
+            answer.await.ok();
+        }
     }
 
     /// Tells that results are stored. Lost when there is no room: they are then sent once more.
@@ -124,6 +141,7 @@ async fn own(path: PathBuf, boot: String, owners: Owners, mut asks: mpsc::Receiv
         path,
         file,
         session: None,
+        settling: Vec::new(),
         finished,
     };
     loop {
@@ -135,6 +153,12 @@ async fn own(path: PathBuf, boot: String, owners: Owners, mut asks: mpsc::Receiv
             Some(result) = outcomes.recv() => {
                 let todo = owner.desk.finished(result);
                 owner.carry_out(todo).await;
+            }
+        }
+        if owner.desk.is_settled() {
+            for settled in owner.settling.drain(..) {
+                // Whoever has gone does not wait.
+                settled.send(()).ok();
             }
         }
     }
@@ -149,6 +173,10 @@ impl Commands {
             }
             Ask::Order(order) => self.ordered(order),
             Ask::Acknowledged(ids) => self.desk.acknowledged(&ids),
+            Ask::Settle(settled) => {
+                self.settling.push(settled);
+                Vec::new()
+            }
         };
         self.carry_out(todo).await;
     }

@@ -314,6 +314,7 @@ impl<'a> Connection<'a> {
     async fn part(&mut self, reason: String) {
         let rest = async {
             self.drain_journal().await;
+            self.drain_results().await;
             let goodbye = Ours::Goodbye(wire::Goodbye { reason });
             for message in self.outbox.drain(..).chain([goodbye]) {
                 let message = wire::AgentMessage {
@@ -329,6 +330,17 @@ impl<'a> Connection<'a> {
         };
         if tokio::time::timeout(PARTING, rest).await.is_err() {
             debug!("the controller did not take leave in time");
+        }
+    }
+
+    /// Puts the results of all that has ended with the hub into the queue.
+    async fn drain_results(&mut self) {
+        if self.results.is_none() {
+            return;
+        }
+        self.commands.settled().await;
+        while let Some(Ok(result)) = self.results.as_mut().map(mpsc::Receiver::try_recv) {
+            self.outbox.push_back(Ours::Result(result));
         }
     }
 

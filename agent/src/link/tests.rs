@@ -10,6 +10,7 @@ use rsv_proto::wire::{
     controller_message::Message as Said, tail_response::Event,
 };
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
@@ -75,6 +76,7 @@ fn owners(hub: &FakeHub) -> Owners {
         roster,
         main_log: None,
         log: MainLog::default(),
+        daemon: mpsc::channel(1).0,
     }
 }
 

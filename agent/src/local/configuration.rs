@@ -33,7 +33,7 @@ pub(crate) async fn reread(roster: &RosterHandle, keep: Keep) -> RereadResponse 
 }
 
 /// Begins a restart of everything, unless the configuration would be refused.
-pub(super) async fn reload(
+pub(crate) async fn reload(
     roster: &RosterHandle,
     daemon: &mpsc::Sender<DaemonAsk>,
 ) -> ReloadResponse {

@@ -32,6 +32,15 @@ pub(crate) struct UpdateArgs {
     pub(crate) groups: Vec<String>,
 }
 
+/// What verbs about whole agents take.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    #[arg(hide = true)]
+    pub(crate) words: Vec<String>,
+}
+
 /// In which steps, and what has to hold between them.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct RolloutArgs {

@@ -268,8 +268,14 @@ pub(super) const RELOAD: &str = "\
 Every program is stopped and started. A configuration that is refused is, before anything is
 stopped. To change only what differs use `rsv update`.
 
+On the fleet a host has done it when its new agent answers and its programs are RUNNING, or have
+failed, which is said; the number of hosts is always asked for.
+
 Examples:
-  rsv reload";
+  rsv reload
+  rsv -H 'web*' reload --batch 25%
+
+Exit codes on the fleet as `restart`.";
 
 pub(super) const VERSION: &str = "\
 `rsv --version` is the version of this command.
@@ -279,11 +285,16 @@ Examples:
   rsv -A version      the agents of the fleet, folded";
 
 pub(super) const SHUTDOWN: &str = "\
-Answers when the shutdown has begun. Only for the agent of this machine.
+On this machine it answers when the shutdown has begun; on the fleet a host has done it when all of
+its programs are stopped, and the number of hosts is always asked for. A service manager may start
+the agent again.
 
 Examples:
   rsv shutdown
-  rsv -c supervisord.conf shutdown";
+  rsv -c supervisord.conf shutdown
+  rsv -H web07 shutdown
+
+Exit codes on the fleet as `stop`.";
 
 pub(super) const FG: &str = "\
 Shows standard output and standard error as they come, and writes each typed line to the program's \

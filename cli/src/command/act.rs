@@ -12,9 +12,9 @@ pub(super) mod verdict;
 
 use rsv_config::Signal;
 use rsv_proto::wire::{
-    Action, AddAction, ClearAction, HostSelection, RemoveAction, RereadAction, RestartAction,
-    SignalAction, StartAction, StopAction, TargetResult, UpdateAction, act_response::Accepted,
-    action::Verb,
+    Action, AddAction, ClearAction, HostSelection, ReloadAction, RemoveAction, RereadAction,
+    RestartAction, ShutdownAction, SignalAction, StartAction, StopAction, TargetResult,
+    UpdateAction, act_response::Accepted, action::Verb,
 };
 
 use crate::{
@@ -40,6 +40,8 @@ pub(super) enum Asked {
     Clear,
     Add,
     Remove,
+    Reload,
+    Shutdown,
 }
 
 impl Asked {
@@ -55,6 +57,8 @@ impl Asked {
             Self::Clear => "clear",
             Self::Add => "add",
             Self::Remove => "remove",
+            Self::Reload => "reload",
+            Self::Shutdown => "shutdown",
         }
     }
 
@@ -70,6 +74,8 @@ impl Asked {
             Verb::Clear(_) => Self::Clear,
             Verb::Add(_) => Self::Add,
             Verb::Remove(_) => Self::Remove,
+            Verb::Reload(_) => Self::Reload,
+            Verb::Shutdown(_) => Self::Shutdown,
         })
     }
 
@@ -85,6 +91,8 @@ impl Asked {
             Self::Clear => Verb::Clear(ClearAction {}),
             Self::Add => Verb::Add(AddAction {}),
             Self::Remove => Verb::Remove(RemoveAction {}),
+            Self::Reload => Verb::Reload(ReloadAction {}),
+            Self::Shutdown => Verb::Shutdown(ShutdownAction {}),
         };
         Action { verb: Some(verb) }
     }
@@ -126,7 +134,9 @@ pub(super) async fn on_fleet(
     let word = asked.word();
     match asked {
         // Without names every group is meant, as on one machine.
-        Asked::Update | Asked::Reread if names.is_empty() => names.push("all".to_owned()),
+        Asked::Update | Asked::Reread | Asked::Reload | Asked::Shutdown if names.is_empty() => {
+            names.push("all".to_owned());
+        }
         Asked::Add | Asked::Remove if names.is_empty() => {
             let text = format!("`{word}` needs a group");
             return Err(Failure::usage(text).hint("`rsv -A avail` lists what is configured"));

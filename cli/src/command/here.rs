@@ -27,6 +27,21 @@ pub(super) async fn agent(invocation: &mut Invocation, verb: &str) -> Result<Car
     }
 }
 
+/// Refuses names where whole agents are meant.
+pub(super) fn no_words(verb: &str, words: &[String]) -> Result<(), Failure> {
+    match words.first() {
+        None => Ok(()),
+        Some(word) => {
+            let what = format!(
+                "`{verb}` is about whole agents, not about `{}`",
+                printable(word)
+            );
+            Err(Failure::usage(what)
+                .hint("hosts are named by -H, programs by start, stop or restart"))
+        }
+    }
+}
+
 /// Refuses a selection of hosts.
 pub(super) fn only_here(invocation: &Invocation, verb: &str) -> Result<(), Failure> {
     match invocation.scope()? {

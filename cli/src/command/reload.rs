@@ -1,19 +1,26 @@
 //! `reload`: everything is stopped, the configuration read again, and started anew. A configuration
 //! that would be refused is, before anything is stopped.
 
-use super::here;
+use super::{act, here};
 use crate::{
-    args::Output,
+    args::{AgentArgs, Output},
     error::{Exit, Failure},
-    invocation::Invocation,
+    invocation::{Invocation, Scope},
     json,
 };
 
-/// Asks for it; answered when it has begun.
-pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
+/// Asks for it; on this machine answered when it has begun, by hosts when it is done.
+pub(super) async fn run(invocation: &mut Invocation, args: AgentArgs) -> Result<Exit, Failure> {
+    let AgentArgs { rollout, words } = args;
+    if let Scope::Fleet(hosts) = invocation.scope()? {
+        here::no_words("reload", &words)?;
+        let asked = act::Asked::Reload;
+        return act::on_fleet(invocation, asked, Vec::new(), hosts, &rollout).await;
+    }
+    act::no_rollout(&rollout)?;
     let server = here::agent(invocation, "reload").await?;
     let about = "stops everything and starts anew with the configuration as it is now";
-    if let Some(exit) = here::no_arguments(invocation, "reload", about, words)? {
+    if let Some(exit) = here::no_arguments(invocation, "reload", about, &words)? {
         return Ok(exit);
     }
     let reload = server.reload().await?;

@@ -1,19 +1,22 @@
-//! `shutdown`: ends the agent of this machine and its programs.
+//! `shutdown`: ends an agent and its programs.
 
+use super::{act, here};
 use crate::{
+    args::AgentArgs,
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     json,
 };
 
-/// Asks for the shutdown; answered when it has begun.
-pub(super) async fn run(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
-    if let Scope::Fleet(_) = invocation.scope()? {
-        return Err(Failure::usage(
-            "`shutdown` reaches the agent of this machine, not hosts of the fleet",
-        )
-        .hint("stop programs of hosts with: rsv -H SEL stop all"));
+/// Asks for the shutdown; on this machine answered when it has begun, by hosts when everything is stopped.
+pub(super) async fn run(invocation: &mut Invocation, args: AgentArgs) -> Result<Exit, Failure> {
+    let AgentArgs { rollout, words } = args;
+    if let Scope::Fleet(hosts) = invocation.scope()? {
+        here::no_words("shutdown", &words)?;
+        let asked = act::Asked::Shutdown;
+        return act::on_fleet(invocation, asked, Vec::new(), hosts, &rollout).await;
     }
+    act::no_rollout(&rollout)?;
     if !words.is_empty() {
         let text = "Error: shutdown accepts no arguments\nshutdown\t\tends programs and agent";
         return invocation.ui.complaint(text, Exit::Failed);

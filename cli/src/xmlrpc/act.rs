@@ -52,7 +52,13 @@ impl Remote {
             Some(Verb::Restart(_)) => vec![Deed::Stop, Deed::Start],
             Some(Verb::Signal(signal)) => vec![Deed::Signal(signal.signal)],
             Some(
-                Verb::Update(_) | Verb::Reread(_) | Verb::Clear(_) | Verb::Add(_) | Verb::Remove(_),
+                Verb::Update(_)
+                | Verb::Reread(_)
+                | Verb::Clear(_)
+                | Verb::Add(_)
+                | Verb::Remove(_)
+                | Verb::Reload(_)
+                | Verb::Shutdown(_),
             )
             | None => return Err(Failure::new(Exit::Usage, "nothing that a server can do")),
         };

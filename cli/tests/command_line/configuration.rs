@@ -355,11 +355,13 @@ async fn an_older_configuration_is_told_beside_the_status_and_in_the_version() {
 }
 
 #[tokio::test]
-async fn a_whole_agent_is_started_anew_on_its_host() {
+async fn a_whole_agent_has_no_names() {
     let agent = agent(Answers::default()).await;
-    let ran = agent.rsv("-H web1 reload").await;
-    assert_eq!((ran.out.as_str(), ran.code), ("", 2));
-    assert!(ran.err.contains("on the host itself"), "{}", ran.err);
+    for verb in ["reload", "shutdown"] {
+        let ran = agent.rsv(&format!("-H web1 {verb} app")).await;
+        assert_eq!((ran.out.as_str(), ran.code), ("", 2));
+        assert!(ran.err.contains("not about `app`"), "{}", ran.err);
+    }
 }
 
 #[tokio::test]

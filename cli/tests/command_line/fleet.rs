@@ -494,7 +494,7 @@ async fn a_controller_that_is_not_there_is_said_with_a_hint() {
 async fn what_only_this_machine_can_do_is_refused_for_the_fleet() {
     let controller = Controller::with(Answers::default()).await;
     for line in [
-        "-A shutdown",
+        "-A shutdown web",
         "-A restart",
         "-A signal HUP",
         "-A signal BAD app",

@@ -27,7 +27,7 @@ enum Asked {
 use Asked::{Agent as Here, Controller as There};
 
 /// A line for each verb; several where it goes different ways.
-const LINES: [(&str, Asked, &str); 55] = [
+const LINES: [(&str, Asked, &str); 57] = [
     ("status", Here, "status"),
     ("status", There, "-A status"),
     ("start", Here, "start app"),
@@ -60,11 +60,13 @@ const LINES: [(&str, Asked, &str); 55] = [
     ("avail", Here, "avail"),
     ("avail", There, "-A avail"),
     ("reload", Here, "reload"),
+    ("reload", There, "-A -y reload"),
     ("version", Here, "version"),
     ("version", There, "-A version"),
     ("fg", Here, "fg app"),
     ("open", Here, "open http://127.0.0.1:1"),
     ("shutdown", Here, "shutdown"),
+    ("shutdown", There, "-A -y shutdown"),
     ("events", Here, "events"),
     ("events", There, "-A events"),
     ("wait", Here, "wait app"),

@@ -10,7 +10,7 @@ use rsv_proto::{
 
 use super::{
     Condition, Deed, Gate, Operation, Program, Row, What, World,
-    state::{Seen, Stage},
+    state::{Lost, Seen, Stage},
 };
 use crate::moment::Moment;
 
@@ -143,7 +143,8 @@ impl Operation {
             }
             Stage::Stuck(_) => self.stuck(host, world),
             Stage::Asked {
-                lost: Some(reason), ..
+                lost: Some(Lost { reason, .. }),
+                ..
             } => (Outcome::Unreachable, format!("{reason}; it may have begun")),
             Stage::Asked { lost: None, .. }
                 if !share.is_late && self.plan.patience.timeout.is_some() =>

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use rsv_proto::wire::{
-    Action, AddAction, ClearAction, RemoveAction, RereadAction, RestartAction, SignalAction,
-    StartAction, StopAction, UpdateAction, action::Verb,
+    Action, AddAction, ClearAction, ReloadAction, RemoveAction, RereadAction, RestartAction,
+    ShutdownAction, SignalAction, StartAction, StopAction, UpdateAction, action::Verb,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,8 @@ pub fn action(deed: Deed, signal: i32) -> Action {
         Deed::Clear => Verb::Clear(ClearAction {}),
         Deed::Add => Verb::Add(AddAction {}),
         Deed::Remove => Verb::Remove(RemoveAction {}),
+        Deed::Reload => Verb::Reload(ReloadAction {}),
+        Deed::Shutdown => Verb::Shutdown(ShutdownAction {}),
     };
     Action { verb: Some(verb) }
 }
@@ -75,5 +77,7 @@ pub fn deed(action: &Action) -> Option<(Deed, i32)> {
         Verb::Clear(_) => (Deed::Clear, 0),
         Verb::Add(_) => (Deed::Add, 0),
         Verb::Remove(_) => (Deed::Remove, 0),
+        Verb::Reload(_) => (Deed::Reload, 0),
+        Verb::Shutdown(_) => (Deed::Shutdown, 0),
     })
 }

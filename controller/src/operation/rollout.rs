@@ -70,6 +70,10 @@ pub enum Deed {
     Clear,
     /// Begin to supervise groups.
     Add,
+    /// Stop everything on the host and start its agent anew.
+    Reload,
+    /// Stop everything on the host, and its agent.
+    Shutdown,
     /// Cease to supervise groups.
     Remove,
 }
@@ -140,12 +144,18 @@ impl Share {
 impl Deed {
     /// Whether it takes a running program down, be it for a moment.
     pub fn takes_down(self) -> bool {
-        matches!(self, Self::Stop | Self::Restart | Self::Update)
+        matches!(
+            self,
+            Self::Stop | Self::Restart | Self::Update | Self::Reload | Self::Shutdown
+        )
     }
 
-    /// Whether the host alone knows what it is about: its configuration, and groups of it.
+    /// Whether the host alone knows what it is about: its configuration, groups of it, and its agent.
     pub fn is_of_configuration(self) -> bool {
-        matches!(self, Self::Update | Self::Reread | Self::Add | Self::Remove)
+        matches!(
+            self,
+            Self::Update | Self::Reread | Self::Add | Self::Remove | Self::Reload | Self::Shutdown
+        )
     }
 
     /// What undoes it.
@@ -159,7 +169,9 @@ impl Deed {
             | Self::Reread
             | Self::Clear
             | Self::Add
-            | Self::Remove => None,
+            | Self::Remove
+            | Self::Reload
+            | Self::Shutdown => None,
         }
     }
 
@@ -175,6 +187,8 @@ impl Deed {
             Self::Clear => "clear",
             Self::Add => "add",
             Self::Remove => "remove",
+            Self::Reload => "reload",
+            Self::Shutdown => "shutdown",
         }
     }
 }
@@ -184,9 +198,14 @@ impl Gate {
     pub fn of(deed: Deed) -> Self {
         match deed {
             Deed::Start | Deed::Restart | Deed::Update => Self::Running,
-            Deed::Stop | Deed::Signal | Deed::Reread | Deed::Clear | Deed::Add | Deed::Remove => {
-                Self::None
-            }
+            Deed::Stop
+            | Deed::Signal
+            | Deed::Reread
+            | Deed::Clear
+            | Deed::Add
+            | Deed::Remove
+            | Deed::Reload
+            | Deed::Shutdown => Self::None,
         }
     }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use rsv_proto::{name::HostName, wire::Outcome};
 
 use super::{
-    Counts, Fact, LONGEST_WAIT, Operation, Patience, Phase, RETURN, Row, Told, What, gate::rounded,
+    Counts, Deed, Fact, LONGEST_WAIT, Operation, Patience, Phase, RETURN, Row, Told, What,
+    gate::rounded,
 };
 use crate::moment::Moment;
 
@@ -36,8 +37,8 @@ pub(super) enum Stage {
         since: Duration,
         /// The same on people's clock.
         at: SystemTime,
-        /// Its session has been lost since, for this reason.
-        lost: Option<String>,
+        /// Its session has been lost since.
+        lost: Option<Lost>,
         /// It has been lost at least once: an answer may then overtake the changes that led to it.
         was_lost: bool,
     },
@@ -49,6 +50,15 @@ pub(super) enum Stage {
         is_late: bool,
     },
     Ended,
+}
+
+/// A session that was lost while an answer was waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// When.
+    pub(super) at: Duration,
+    /// For people.
+    pub(super) reason: String,
 }
 
 /// What was seen of a program since its host answered.
@@ -237,6 +247,8 @@ impl Operation {
             Stage::Asked { since, lost, .. } => {
                 let late = *since + self.wait(share.is_late);
                 let due = match lost {
+                    // Its new agent answers, however long its programs took to stop.
+                    Some(lost) if self.plan.deed == Deed::Reload => late.min(lost.at + deadline),
                     Some(_) => late.min(*since + deadline),
                     None => late,
                 };
@@ -275,11 +287,11 @@ impl Operation {
         }
     }
 
-    pub(super) fn set_lost(&mut self, host: &HostName, reason: Option<String>) {
+    pub(super) fn set_lost(&mut self, host: &HostName, loss: Option<Lost>) {
         self.clear_timer(host);
         if let Some(Stage::Asked { lost, was_lost, .. }) = self.stage_mut(host) {
-            *was_lost |= reason.is_some();
-            *lost = reason;
+            *was_lost |= loss.is_some();
+            *lost = loss;
         }
         self.set_timer(host);
     }

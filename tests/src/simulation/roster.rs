@@ -163,7 +163,8 @@ impl Host {
                     job.results = plan.iter().map(|part| row(&part.name(), &[])).collect();
                 }
             }
-            Deed::Add | Deed::Remove | Deed::Clear => {}
+            // Agents are ended and started by the scheduler alone.
+            Deed::Add | Deed::Remove | Deed::Clear | Deed::Reload | Deed::Shutdown => {}
         }
         if job.deed == Deed::Update {
             if stage.flaw == Some(Flaw::IdleUpdate) {
@@ -177,7 +178,7 @@ impl Host {
             match job.deed {
                 Deed::Add => job.results.push(self.add_group(stage, name)),
                 Deed::Remove => job.results.push(self.remove_group(stage, name)),
-                Deed::Update | Deed::Reread | Deed::Clear => {}
+                Deed::Update | Deed::Reread | Deed::Clear | Deed::Reload | Deed::Shutdown => {}
             }
         }
         job.stage = JobStage::Stopping(0, None);

@@ -1,5 +1,5 @@
-//! What a controller asks of a host's configuration and logs: carried out by their owners, and told as
-//! one result for each thing that came of it.
+//! What a controller asks of a host's configuration and logs, and of the agent itself: carried out by their owners,
+//! and told as one result for each thing that came of it.
 //!
 //! Each of them may be carried out twice: what was done is not a difference any more.
 
@@ -14,7 +14,7 @@ use rsv_proto::{
     },
 };
 
-use super::run::collected;
+use super::{ending, run::collected};
 use crate::{
     hub::{ActOn, HubHandle},
     link::Owners,
@@ -22,7 +22,7 @@ use crate::{
     roster::{Keep, ReadError, Reread, Standing, planned, refused_section},
 };
 
-/// A verb about configuration or logs.
+/// A verb about configuration, logs or the agent itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     /// Bring groups in line with the files.
@@ -35,6 +35,10 @@ pub enum Deed {
     Add,
     /// Cease to supervise groups.
     Remove,
+    /// Stop everything and start anew.
+    Reload,
+    /// Stop everything and end.
+    Shutdown,
 }
 
 /// What is named, and who asked.
@@ -67,6 +71,8 @@ impl Deed {
             Verb::Clear(_) => Self::Clear,
             Verb::Add(_) => Self::Add,
             Verb::Remove(_) => Self::Remove,
+            Verb::Reload(_) => Self::Reload,
+            Verb::Shutdown(_) => Self::Shutdown,
             Verb::Start(_) | Verb::Stop(_) | Verb::Restart(_) | Verb::Signal(_) => return None,
         })
     }
@@ -81,6 +87,8 @@ pub(super) async fn carry_out(owners: &Owners, deed: Deed, asked: Asked) -> Vec<
             Ok(cleared) => cleared.results.into_iter().map(as_cleared).collect(),
             Err(gone) => vec![failed("", Refusal::ShuttingDown, gone.to_string())],
         },
+        Deed::Reload => ending::reload(owners).await,
+        Deed::Shutdown => ending::shutdown(owners).await,
         Deed::Add | Deed::Remove => {
             let mut results = Vec::new();
             for name in asked.names {
@@ -268,7 +276,11 @@ pub fn settle(
 }
 
 /// Waits for programs that are on their way up: asked for a start, they have nothing more to do.
-async fn started(hub: &HubHandle, names: Vec<String>, actor: String) -> Vec<TargetResult> {
+pub(super) async fn started(
+    hub: &HubHandle,
+    names: Vec<String>,
+    actor: String,
+) -> Vec<TargetResult> {
     if names.is_empty() {
         return Vec::new();
     }
@@ -348,7 +360,7 @@ fn broken_section(section: &wire::RefusedSection) -> TargetResult {
     failed(&name, Refusal::Other, section.reason.clone())
 }
 
-fn refused_whole(refusal: &wire::ConfigurationRefusal) -> TargetResult {
+pub(super) fn refused_whole(refusal: &wire::ConfigurationRefusal) -> TargetResult {
     let place = match (refusal.file.as_str(), refusal.line) {
         ("", _) => String::new(),
         (file, 0) => format!(" ({file})"),
@@ -369,7 +381,7 @@ pub fn or_nothing(results: Vec<TargetResult>) -> Vec<TargetResult> {
     }
 }
 
-fn done(steps: &[Step]) -> TargetResult {
+pub(super) fn done(steps: &[Step]) -> TargetResult {
     TargetResult {
         outcome: Outcome::Done.into(),
         steps: steps.iter().map(|step| (*step).into()).collect(),
@@ -377,7 +389,7 @@ fn done(steps: &[Step]) -> TargetResult {
     }
 }
 
-fn failed(program: &str, refusal: Refusal, detail: String) -> TargetResult {
+pub(super) fn failed(program: &str, refusal: Refusal, detail: String) -> TargetResult {
     TargetResult {
         program: program.to_owned(),
         outcome: Outcome::Failed.into(),

@@ -91,6 +91,11 @@ impl Desk {
         record.into_iter().map(Todo::Keep).collect()
     }
 
+    /// Whether nothing more comes of what runs, but from the next agent.
+    pub fn is_settled(&self) -> bool {
+        self.ledger.is_settled()
+    }
+
     /// All that is known, as it would be written anew.
     pub fn records(&self) -> Vec<Record> {
         self.ledger.records()

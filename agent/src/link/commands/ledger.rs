@@ -122,7 +122,9 @@ impl Begun {
             | Verb::Reread(_)
             | Verb::Clear(_)
             | Verb::Add(_)
-            | Verb::Remove(_) => None,
+            | Verb::Remove(_)
+            | Verb::Reload(_)
+            | Verb::Shutdown(_) => None,
         }
     }
 
@@ -265,6 +267,16 @@ impl Ledger {
         }
         self.finished.push_back(id);
         self.forget_oldest();
+    }
+
+    /// Whether nothing more comes of what runs, but from the next agent.
+    pub fn is_settled(&self) -> bool {
+        let verb = |id: &String| match self.known.get(id)? {
+            State::Running(Some(begun)) => begun.order()?.command.action?.verb,
+            _ => None,
+        };
+        let mut running = self.running.iter();
+        running.all(|id| matches!(verb(id), Some(Verb::Reload(_))))
     }
 
     /// Notes that results are stored; gives what is to be written down, if that is news.

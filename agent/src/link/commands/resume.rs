@@ -21,6 +21,7 @@ use tracing::info;
 
 use super::{
     configuration::{self, Deed},
+    ending,
     ledger::{Begun, unknown_fate},
     run::{self, collected, within_limits},
 };
@@ -45,15 +46,25 @@ pub(super) fn begin(owners: Owners, begun: Begun, finished: mpsc::Sender<wire::C
 }
 
 /// The second time only what is left is a difference. Too late it is not done, and nobody can tell how
-/// far the first time came.
-async fn configure(owners: &Owners, order: &Order, deed: Deed) -> wire::CommandResult {
-    if let Some(given_up) = given_up(tick(), order) {
-        return given_up;
-    }
+/// far the first time came; but of a reload, which this agent may be the end of.
+async fn configure(
+    owners: &Owners,
+    order: &Order,
+    deed: Deed,
+    begun: &Begun,
+) -> Result<wire::CommandResult, HubGone> {
     let id = order.command.id.clone();
+    let hub = &owners.hub;
+    if deed == Deed::Reload && ending::is_reloaded(begun, &hub.status(&[]).await?) {
+        let results = ending::reloaded(hub, order.command.actor.clone()).await?;
+        return Ok(wire::CommandResult { id, results });
+    }
+    if let Some(given_up) = given_up(tick(), order) {
+        return Ok(given_up);
+    }
     let asked = run::request(&order.command).into();
     let results = configuration::carry_out(owners, deed, asked).await;
-    wire::CommandResult { id, results }
+    Ok(wire::CommandResult { id, results })
 }
 
 /// The end of a command about configuration or logs that is not begun a second time, because it is too late.
@@ -69,7 +80,7 @@ async fn finish(
     let hub = &owners.hub;
     let action = order.command.action.unwrap_or_default();
     if let Some(deed) = Deed::of(&action) {
-        return Ok(configure(owners, order, deed).await);
+        return configure(owners, order, deed, begun).await;
     }
     let status = hub.status(&[]).await?;
     let resumption = Resumption::new(tick(), order, begun, &status);

@@ -105,6 +105,8 @@ pub(crate) fn action_span(action: &wire::Action, programs: &[String]) -> Span {
         Some(Verb::Add(_)) => "rsv.config.add",
         Some(Verb::Remove(_)) => "rsv.config.remove",
         Some(Verb::Clear(_)) => "rsv.log.clear",
+        Some(Verb::Reload(_)) => "rsv.agent.reload",
+        Some(Verb::Shutdown(_)) => "rsv.agent.shutdown",
         None => "rsv.process.action",
     };
     info_span!(

@@ -31,7 +31,11 @@ pub(super) fn is_grave(asked: Asked, programs: &[String], hosts: usize, above: u
 
 /// Whether the action has to be confirmed however few hosts it reaches.
 fn is_sweeping(asked: Asked, programs: &[String]) -> bool {
-    asked == Asked::Stop && name_all(programs)
+    match asked {
+        Asked::Reload | Asked::Shutdown => true,
+        Asked::Stop => name_all(programs),
+        _ => false,
+    }
 }
 
 /// Whether everything is meant, be it of some hosts.

@@ -127,7 +127,9 @@ fn usage(invocation: &mut Invocation, asked: Asked) -> Result<Exit, Failure> {
         | Asked::Reread
         | Asked::Clear
         | Asked::Add
-        | Asked::Remove => ("a process name", "NAME...", Exit::Failed),
+        | Asked::Remove
+        | Asked::Reload
+        | Asked::Shutdown => ("a process name", "NAME...", Exit::Failed),
         Asked::Signal(_) => (
             "a signal name and a process name",
             "SIGNAL NAME...",
@@ -275,7 +277,13 @@ fn line(asked: Asked, named: bool, result: &TargetResult) -> Option<Line> {
         Asked::Stop | Asked::Restart => "stopped",
         Asked::Signal(_) => "signalled",
         // On this machine these are no actions.
-        Asked::Update | Asked::Reread | Asked::Clear | Asked::Add | Asked::Remove => "done",
+        Asked::Update
+        | Asked::Reread
+        | Asked::Clear
+        | Asked::Add
+        | Asked::Remove
+        | Asked::Reload
+        | Asked::Shutdown => "done",
     };
     let nothing_to_do = matches!(
         (asked, result.refusal()),

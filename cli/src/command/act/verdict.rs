@@ -57,12 +57,19 @@ fn done_words(asked: Asked, result: &TargetResult) -> String {
         (_, Asked::Restart) => "restarted".to_owned(),
         (_, Asked::Signal(_)) => "signalled".to_owned(),
         // What is done without a step is said by the host.
-        (_, Asked::Update | Asked::Reread | Asked::Clear | Asked::Add | Asked::Remove) => {
-            match result.detail.as_str() {
-                "" => "done".to_owned(),
-                detail => detail.to_owned(),
-            }
-        }
+        (
+            _,
+            Asked::Update
+            | Asked::Reread
+            | Asked::Clear
+            | Asked::Add
+            | Asked::Remove
+            | Asked::Reload
+            | Asked::Shutdown,
+        ) => match result.detail.as_str() {
+            "" => "done".to_owned(),
+            detail => detail.to_owned(),
+        },
     }
 }
 
