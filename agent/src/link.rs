@@ -224,6 +224,7 @@ impl Link {
         let mut mirror = DigestMirror::default();
         // A connection that is ready: the one that a renewal has made.
         let mut ready: Option<(String, Channel)> = None;
+        let changes = self.state.changes();
         loop {
             let address = match &ready {
                 Some((address, _)) => address.clone(),
@@ -256,7 +257,15 @@ impl Link {
             if turn % addresses.len() == 0 {
                 shuffle(&mut addresses);
             }
-            if !leave.pause(trouble.pause(addresses.len(), jitter())).await {
+            let pause = leave.pause(trouble.pause(addresses.len(), jitter()));
+            let goes_on = match &changes {
+                Ok(changes) if trouble.is_refused => tokio::select! {
+                    goes_on = pause => goes_on,
+                    () = changes.identity() => true,
+                },
+                Ok(_) | Err(_) => pause.await,
+            };
+            if !goes_on {
                 return;
             }
             // Somebody may have joined again, such as after a revocation.

@@ -154,7 +154,7 @@ pub fn start(options: RosterOptions) -> RosterHandle {
     let refused = config.broken.iter().map(words::key_and_reason).collect();
     let candidate = config;
     let base = candidate.without_programs();
-    let applied = Applied::first(SystemTime::now());
+    let applied = Applied::first(&candidate.groups, SystemTime::now());
     let standing = Standing {
         config: Arc::clone(&candidate),
         active: None,
@@ -442,6 +442,8 @@ impl Roster {
         if std::mem::take(&mut self.is_changed) {
             self.applied.generation += 1;
             self.applied.at = SystemTime::now();
+            let active = self.active.as_ref().unwrap_or(&self.candidate.groups);
+            self.applied.digest = rsv_config::digest(active);
         }
         let standing = Standing {
             config: Arc::clone(&self.candidate),

@@ -284,8 +284,11 @@ impl Verb {
             Self::Host { verb } => match verb {
                 HostVerb::Ls(_) => "host ls",
                 HostVerb::Show(_) => "host show",
+                HostVerb::Label(_) => "host label",
                 HostVerb::Drain(_) => "host drain",
                 HostVerb::Resume(_) => "host resume",
+                HostVerb::Revoke(_) => "host revoke",
+                HostVerb::Rm(_) => "host rm",
             },
             Self::Op { verb } => verb.name(),
             Self::Token { verb } => match verb {
@@ -416,12 +419,21 @@ pub(crate) enum HostVerb {
     /// Show all that is known of hosts, one below the other
     #[command(after_help = words::HOST_SHOW)]
     Show(HostArgs),
+    /// Set labels of hosts and take them away
+    #[command(after_help = words::HOST_LABEL)]
+    Label(LabelArgs),
     /// Stop every program of hosts and keep them down, such as for maintenance
     #[command(after_help = words::HOST_DRAIN)]
     Drain(DrainArgs),
     /// Let the programs of drained hosts run again
     #[command(after_help = words::HOST_RESUME)]
     Resume(DrainArgs),
+    /// Refuse the certificates of hosts from now on, until they join again
+    #[command(after_help = words::HOST_REVOKE)]
+    Revoke(RevokeArgs),
+    /// Forget hosts that are not connected
+    #[command(after_help = words::HOST_RM, visible_alias = "remove")]
+    Rm(HostArgs),
 }
 
 /// What `enable` and `disable` take.
@@ -435,7 +447,26 @@ pub(crate) struct DesireArgs {
     pub(crate) programs: Vec<String>,
 }
 
-/// What `host ls` and `host show` take.
+/// What `host label` takes.
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// Hosts, as `--host` takes them; then KEY=VALUE for each label to set, KEY- for one to take away
+    #[arg(value_name = "HOST LABEL")]
+    pub(crate) words: Vec<String>,
+}
+
+/// What `host revoke` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// Why, for those who wonder; shown by `status` and `host ls`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Hosts, as `--host` takes them
+    #[arg(value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What `host ls`, `host show` and `host rm` take.
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
     /// Hosts, as `--host` takes them
@@ -497,14 +528,7 @@ pub(crate) enum ContextVerb {
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a label is KEY=VALUE, such as role=web")?;
-    let (key, value) = (key.trim(), value.trim());
-    if key.is_empty() {
-        return Err("a label has a key before `=`, such as role=web".to_owned());
-    }
-    Ok((key.to_owned(), value.to_owned()))
+    rsv_config::label(text).map_err(|error| format!("a label is {}", error.accepted))
 }
 
 impl Output {

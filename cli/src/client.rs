@@ -12,14 +12,15 @@ use rsv_proto::{
         ActRequest, ActResponse, AddGroupRequest, AvailableProcess, ClearLogsRequest,
         ControlOperationRequest, CreateTokenRequest, CreateTokenResponse, GetOperationRequest,
         GetStatusRequest, GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome,
-        HostSelection, HostStatus, ListAvailableRequest, ListHostsRequest, ListHostsResponse,
-        ListOperationsRequest, LookRequest, LookResponse, Operation, ReloadRequest, ReloadResponse,
-        RemoveGroupRequest, RereadRequest, RereadResponse, RetryOperationRequest,
-        SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse,
-        TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
-        UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse,
-        WatchOperationRequest, WriteStdinRequest, WriteStdinResponse, admin_client::AdminClient,
-        control_operation_request::Control, fleet_client::FleetClient,
+        HostSelection, HostStatus, LabelHostsRequest, LabelHostsResponse, ListAvailableRequest,
+        ListHostsRequest, ListHostsResponse, ListOperationsRequest, LookRequest, LookResponse,
+        Operation, ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveHostsRequest,
+        RemoveHostsResponse, RereadRequest, RereadResponse, RetryOperationRequest,
+        RevokeHostsRequest, RevokeHostsResponse, SetDesiredRequest, SetDesiredResponse,
+        ShutdownRequest, ShutdownResponse, TailMainLogRequest, TailMainLogResponse, TailRequest,
+        TailResponse, TargetResult, UpdateRequest, UpdateResponse, WatchEventsRequest,
+        WatchEventsResponse, WatchOperationRequest, WriteStdinRequest, WriteStdinResponse,
+        admin_client::AdminClient, control_operation_request::Control, fleet_client::FleetClient,
     },
 };
 use tokio::sync::mpsc;
@@ -329,9 +330,44 @@ impl Server {
         &self,
         request: CreateTokenRequest,
     ) -> Result<CreateTokenResponse, Failure> {
-        let mut client = AdminClient::with_interceptor(self.channel.clone(), Inject);
+        let mut client = self.admin();
         let call = client.create_token(request);
         Ok(self.call("rsv.v1.Admin/CreateToken", call).await?.0)
+    }
+
+    /// Sets labels of hosts and takes them away.
+    pub(crate) async fn label_hosts(
+        &self,
+        request: LabelHostsRequest,
+    ) -> Result<LabelHostsResponse, Failure> {
+        let mut client = self.admin();
+        let call = client.label_hosts(request);
+        Ok(self.call("rsv.v1.Admin/LabelHosts", call).await?.0)
+    }
+
+    /// Refuses hosts from now on.
+    pub(crate) async fn revoke_hosts(
+        &self,
+        request: RevokeHostsRequest,
+    ) -> Result<RevokeHostsResponse, Failure> {
+        let mut client = self.admin();
+        let call = client.revoke_hosts(request);
+        Ok(self.call("rsv.v1.Admin/RevokeHosts", call).await?.0)
+    }
+
+    /// Forgets hosts.
+    pub(crate) async fn remove_hosts(
+        &self,
+        request: RemoveHostsRequest,
+    ) -> Result<RemoveHostsResponse, Failure> {
+        let mut client = self.admin();
+        let call = client.remove_hosts(request);
+        Ok(self.call("rsv.v1.Admin/RemoveHosts", call).await?.0)
+    }
+
+    fn admin(&self) -> AdminClient<Traced> {
+        AdminClient::with_interceptor(self.channel.clone(), Inject)
+            .max_decoding_message_size(MESSAGE_BYTES)
     }
 
     fn fleet(&self) -> FleetClient<Traced> {

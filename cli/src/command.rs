@@ -6,6 +6,7 @@ mod clear;
 mod completion;
 mod ctx;
 mod desire;
+mod enrolled;
 mod events;
 mod fg;
 mod group;
@@ -76,6 +77,9 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Host { verb } => match verb {
             HostVerb::Ls(args) => host::list(invocation, args).await,
             HostVerb::Show(args) => host::show(invocation, args).await,
+            HostVerb::Label(args) => enrolled::label(invocation, args).await,
+            HostVerb::Revoke(args) => enrolled::revoke(invocation, args).await,
+            HostVerb::Rm(args) => enrolled::remove(invocation, args).await,
             HostVerb::Drain(args) => desire::hosts(invocation, Wish::Drain, args).await,
             HostVerb::Resume(args) => desire::hosts(invocation, Wish::Resume, args).await,
         },

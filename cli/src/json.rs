@@ -156,6 +156,31 @@ pub(crate) struct Host {
     /// The number of what is wanted of it, and of what it has said it keeps to; null: not known.
     pub(crate) desired_generation: u64,
     pub(crate) obeyed_generation: Option<u64>,
+    /// Who refuses its certificates, and why; null when nobody does.
+    pub(crate) revoked: Option<Revocation>,
+    /// The configuration in force on it: how many have been since the agent's start, and what is the same
+    /// where the same is supervised; null: not known.
+    pub(crate) config_generation: Option<u64>,
+    pub(crate) config_digest: Option<String>,
+}
+
+/// Why a host is refused.
+#[derive(Debug, Serialize)]
+pub(crate) struct Revocation {
+    pub(crate) reason: Option<String>,
+    pub(crate) by: String,
+    pub(crate) since: Option<String>,
+}
+
+impl Revocation {
+    /// From the wire.
+    pub(crate) fn of(revoked: &wire::Revocation) -> Self {
+        Self {
+            reason: text(&revoked.reason),
+            by: revoked.actor.clone(),
+            since: time(revoked.since.as_ref()),
+        }
+    }
 }
 
 /// Why something is wanted to be down.

@@ -5,16 +5,22 @@
 
 use std::{
     future::{Ready, ready},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::future::Either;
 use http::{Request, Response};
 use rsv_proto::identity::{Identity, Role};
+use tokio::sync::watch;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::listener::Peer;
+use crate::{
+    fleet::Refused,
+    listener::Peer,
+    standing::{Bars, Trust},
+};
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +35,7 @@ const OPERATORS: Callers = Callers::Only(&[Role::Operator]);
 const AGENTS: Callers = Callers::Only(&[Role::Agent]);
 
 /// Every method that can be called.
-pub const TABLE: [(&str, Callers); 28] = [
+pub const TABLE: [(&str, Callers); 31] = [
     (
         "/rsv.v1.Fleet/GetVersion",
         Callers::Only(&[Role::Operator, Role::Agent, Role::Controller]),
@@ -62,6 +68,9 @@ pub const TABLE: [(&str, Callers); 28] = [
     // A joining host has no certificate yet; its token is what counts.
     ("/rsv.v1.Enrollment/Join", Callers::Anyone),
     ("/rsv.v1.Admin/CreateToken", OPERATORS),
+    ("/rsv.v1.Admin/LabelHosts", OPERATORS),
+    ("/rsv.v1.Admin/RevokeHosts", OPERATORS),
+    ("/rsv.v1.Admin/RemoveHosts", OPERATORS),
 ];
 
 /// Decides on one call.
@@ -89,21 +98,40 @@ pub fn decide(path: &str, caller: Option<&Identity>) -> Result<(), Status> {
     )))
 }
 
+/// Decides whether the certificate of a caller has been revoked.
+fn decide_on_certificate(bars: &Bars, peer: &Peer) -> Result<(), Status> {
+    let Some(caller) = peer.identity.as_ref().filter(|c| c.role == Role::Agent) else {
+        return Ok(());
+    };
+    let is_good = |trust: &Trust| trust.accepts(&peer.serial);
+    match (
+        bars.get(&caller.name).is_none_or(is_good),
+        caller.name.parse(),
+    ) {
+        (false, Ok(host)) => Err(Refused::Revoked(host).into()),
+        _ => Ok(()),
+    }
+}
+
 /// Puts the gate in front of a service.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GateLayer;
+#[derive(Debug, Clone)]
+pub struct GateLayer(pub watch::Receiver<Arc<Bars>>);
 
 /// The gate.
 #[derive(Debug, Clone)]
 pub struct Gate<S> {
     inner: S,
+    bars: watch::Receiver<Arc<Bars>>,
 }
 
 impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner }
+        Gate {
+            inner,
+            bars: self.0.clone(),
+        }
     }
 }
 
@@ -122,7 +150,12 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         let caller = peer.and_then(|peer| peer.identity.as_deref());
-        match decide(request.uri().path(), caller) {
+        let decided = decide(request.uri().path(), caller);
+        let decided = decided.and_then(|()| match peer {
+            Some(peer) => decide_on_certificate(&self.bars.borrow(), peer),
+            None => Ok(()),
+        });
+        match decided {
             Ok(()) => Either::Right(self.inner.call(request)),
             Err(status) => {
                 let address = peer.map(|peer| peer.address.to_string());
@@ -138,8 +171,14 @@ where
     }
 }
 
+/// The serial number of the caller's certificate; empty: it has none.
+pub fn serial<T>(request: &tonic::Request<T>) -> String {
+    let peer = request.extensions().get::<Peer>();
+    peer.map(|peer| peer.serial.to_string()).unwrap_or_default()
+}
+
 /// The identity of the caller of a method that has let in nobody without one.
-pub fn caller<T>(request: &tonic::Request<T>) -> Result<std::sync::Arc<Identity>, Status> {
+pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Identity>, Status> {
     let peer = request.extensions().get::<Peer>();
     peer.and_then(|peer| peer.identity.clone())
         .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))

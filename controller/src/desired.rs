@@ -61,6 +61,14 @@ pub enum Change {
 pub struct TooMany;
 
 impl HostDesired {
+    /// Nothing is wanted any more, under this number.
+    pub fn nothing(generation: u64) -> Self {
+        Self {
+            generation,
+            ..Self::default()
+        }
+    }
+
     /// Carries a change out. `least` keeps the number above those of a store that was put back. What is
     /// wanted already keeps its reason, and who wanted it first.
     pub fn change(&mut self, change: Change, least: u64) -> Result<(), TooMany> {

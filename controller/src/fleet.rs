@@ -6,8 +6,8 @@
 //! that has been replaced is ignored.
 
 use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
 };
 
 use rsv_proto::{
@@ -25,6 +25,8 @@ use crate::{
     desired::HostDesired,
     host::{Enrolment, Host, HostView, LastKnown, SessionId, Verdict, plain},
     moment::Moment,
+    standing::{Bars, Former, Revoked},
+    store::CertificateRecord,
 };
 
 mod admission;
@@ -47,6 +49,8 @@ pub struct Fleet {
     controller: String,
     interval: Duration,
     hosts: BTreeMap<HostName, Host>,
+    /// Hosts that were removed and may come back.
+    former: BTreeMap<HostName, Former>,
     /// When the sessions are looked at next, and how often they have been.
     next_look: Duration,
     looks: u64,
@@ -55,16 +59,16 @@ pub struct Fleet {
 }
 
 /// What can happen to a fleet.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every input is what an agent says, taken one at a time"
-)]
 #[derive(Debug)]
 pub enum Input {
     /// A host got an identity; it may have had one before.
     Enrolled(HostName, Enrolment),
     /// A host's certificate was renewed.
-    Renewed(HostName, SystemTime),
+    Renewed(HostName, CertificateRecord),
+    /// Operators have changed what is kept of a host.
+    Changed(HostName, Enrolment),
+    /// A host was removed.
+    Removed(HostName, Former),
     /// This is wanted of a host from now on.
     Desired(HostName, HostDesired),
     /// An agent that was [admitted](Fleet::admit) has greeted.
@@ -86,6 +90,8 @@ pub enum Change {
     Tell(SessionId, Order),
     /// End a session's stream, after what it was told.
     Drop(SessionId),
+    /// End a session's stream with this as the reason.
+    Refuse(SessionId, Refused),
     /// A session has begun.
     Up(HostName),
     /// A session is over, for this reason.
@@ -110,6 +116,12 @@ pub enum Refused {
     /// The name is not (or no longer) in the fleet.
     #[error("host `{0}` is not enrolled here")]
     NotEnrolled(HostName),
+    /// Its certificate is one that was revoked.
+    #[error("the certificate of host `{0}` has been revoked")]
+    Revoked(HostName),
+    /// It was removed, and its certificate is good: it is to be enrolled anew.
+    #[error("host `{0}` was removed here")]
+    Former(HostName),
     /// No common revision of the protocol.
     #[error(
         "the agent speaks protocol revisions {theirs_min} to {theirs_max}, this controller {} to {}",
@@ -140,6 +152,7 @@ impl Fleet {
             controller,
             interval,
             hosts,
+            former: BTreeMap::new(),
             next_look: interval / PHASES as u32,
             looks: 0,
             attached: 0,
@@ -154,6 +167,22 @@ impl Fleet {
                 known.desire(desired);
             }
         }
+    }
+
+    /// Takes in which hosts were removed before the controller was started.
+    pub fn restore_former(&mut self, former: impl IntoIterator<Item = (HostName, Former)>) {
+        self.former.extend(former);
+    }
+
+    /// By host, where not every certificate that is signed is good.
+    pub fn bars(&self) -> Bars {
+        let hosts = self.hosts.iter().map(|(name, host)| (name, host.trust()));
+        let former = self.former.iter();
+        let former = former.map(|(name, former)| (name, &former.trust));
+        let barred = hosts.chain(former).filter(|(_, trust)| !trust.is_open());
+        barred
+            .map(|(name, trust)| (name.to_string(), trust.clone()))
+            .collect()
     }
 
     /// Takes in what an earlier run of the controller last knew of hosts.
@@ -183,10 +212,17 @@ impl Fleet {
         self.hosts.values_mut().for_each(Host::forget_noted);
     }
 
-    /// Whether an agent that greets so may have a session.
-    pub fn admit(&self, host: &HostName, hello: &Hello) -> Result<(), Refused> {
-        if !self.hosts.contains_key(host) {
-            return Err(Refused::NotEnrolled(host.clone()));
+    /// Whether an agent that greets so, with a certificate of this serial number, may have a session.
+    pub fn admit(&self, host: &HostName, serial: &str, hello: &Hello) -> Result<(), Refused> {
+        let known = self.hosts.get(host).map(Host::trust);
+        let former = self.former.get(host).map(|former| &former.trust);
+        match (known, former) {
+            (Some(trust), _) | (None, Some(trust)) if !trust.accepts(serial) => {
+                return Err(Refused::Revoked(host.clone()));
+            }
+            (Some(_), _) => {}
+            (None, Some(_)) => return Err(Refused::Former(host.clone())),
+            (None, None) => return Err(Refused::NotEnrolled(host.clone())),
         }
         if hello.protocol_max < *PROTOCOL.start() || hello.protocol_min > *PROTOCOL.end() {
             return Err(Refused::Protocol {
@@ -201,12 +237,14 @@ impl Fleet {
     pub fn apply(&mut self, now: Moment, input: Input) -> Vec<Change> {
         match input {
             Input::Enrolled(host, enrolment) => self.enrolled(host, enrolment),
-            Input::Renewed(host, expires) => {
+            Input::Renewed(host, certificate) => {
                 if let Some(host) = self.hosts.get_mut(&host) {
-                    host.renew(expires);
+                    host.renew(&certificate);
                 }
                 Vec::new()
             }
+            Input::Changed(host, enrolment) => self.changed(host, enrolment),
+            Input::Removed(host, former) => self.removed(host, former),
             Input::Desired(host, desired) => self.desired(&host, desired),
             Input::Attached(host, session, hello) => self.attached(now, host, session, &hello),
             Input::Said(host, session, word) => self.said(now, host, session, word),
@@ -284,13 +322,55 @@ impl Fleet {
     }
 
     fn enrolled(&mut self, host: HostName, enrolment: Enrolment) -> Vec<Change> {
-        match self.hosts.get_mut(&host) {
-            Some(known) => known.enrol(enrolment),
-            None => {
-                self.hosts.insert(host, Host::new(enrolment));
+        let former = self.former.get(&host).map(|former| former.revision);
+        if former.is_some_and(|removed| enrolment.revision < removed) {
+            return Vec::new();
+        }
+        let former = self.former.remove(&host);
+        let known = match self.hosts.entry(host) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.enrol(enrolment);
+                known
             }
+            Entry::Vacant(place) => place.insert(Host::new(enrolment)),
+        };
+        if let Some(nothing) = former.and_then(|former| former.no_longer_desired()) {
+            known.desire(nothing);
         }
         Vec::new()
+    }
+
+    fn changed(&mut self, host: HostName, enrolment: Enrolment) -> Vec<Change> {
+        let Some(known) = self.hosts.get_mut(&host) else {
+            return Vec::new();
+        };
+        let words = enrolment.trust.revoked.as_ref().map(Revoked::words);
+        if !known.change(enrolment) {
+            return Vec::new();
+        }
+        let session = known.session().map(|session| session.id);
+        let cut = session.map(|id| Change::Refuse(id, Refused::Revoked(host.clone())));
+        let down = self.down(host, words.unwrap_or_default());
+        cut.into_iter().chain(down).collect()
+    }
+
+    /// One that has a session all the same has come while it was removed: it comes again, as a new one.
+    fn removed(&mut self, host: HostName, former: Former) -> Vec<Change> {
+        let later = |known: &Host| known.revision() > former.revision;
+        if self.hosts.get(&host).is_some_and(later) {
+            return Vec::new();
+        }
+        const REASON: &str = "this host was removed";
+        let session = self.session_of(&host);
+        let cut = session.map(|id| dismiss(id, REASON, RETRY_SOON));
+        let mut changes = cut.unwrap_or_default();
+        if session.is_some() {
+            changes.extend(self.down(host.clone(), REASON.to_owned()));
+        }
+        self.hosts.remove(&host);
+        self.former.insert(host, former);
+        changes
     }
 
     fn attached(
@@ -396,6 +476,10 @@ impl Fleet {
             Word::Obeyed(obeyed) => {
                 known.obeys(obeyed.generation);
                 return vec![Change::Obeys(host, obeyed.generation)];
+            }
+            Word::Configured(configured) => {
+                known.configure(configured);
+                return Vec::new();
             }
             Word::Hello(_) => Verdict::Broken("a second greeting".into()),
         };

@@ -11,11 +11,16 @@ use std::{
 
 use rsv_proto::{
     name::HostName,
-    wire::{Desired, Hello, HostState, ProcessStatus},
+    wire::{Configured, Desired, Hello, HostState, ProcessStatus},
 };
 use uuid::Uuid;
 
-use crate::{desired::HostDesired, moment::Moment};
+use crate::{
+    desired::HostDesired,
+    moment::Moment,
+    standing::{Revoked, Trust},
+    store::CertificateRecord,
+};
 
 mod last;
 mod picture;
@@ -45,12 +50,16 @@ pub type Programs = BTreeMap<(String, String), ProcessStatus>;
 /// What enrolment says of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Enrolment {
-    /// Put on the host by its token.
+    /// Put on the host by its tokens and by operators.
     pub labels: BTreeMap<String, String>,
     /// When its certificate ends; absent: not known.
     pub certificate_expires: Option<SystemTime>,
     /// The epoch of its latest session; absent: it has had none since it was enrolled.
     pub last_epoch: Option<u64>,
+    /// Of two, the one with the higher number is the later word.
+    pub revision: u64,
+    /// Which of its certificates are good.
+    pub trust: Trust,
 }
 
 /// One host, ready to be shown.
@@ -62,7 +71,7 @@ pub struct HostView {
     pub state: HostState,
     /// When anything was last heard from it; absent: never.
     pub last_seen: Option<SystemTime>,
-    /// Labels of its token and its own configuration.
+    /// Labels of its tokens, of operators, and of its own configuration.
     pub labels: BTreeMap<String, String>,
     /// The agent's version; empty: not known.
     pub version: String,
@@ -82,6 +91,10 @@ pub struct HostView {
     pub desired: Arc<HostDesired>,
     /// The number of what it has said it keeps to; absent: not known.
     pub obeyed: Option<u64>,
+    /// Why its certificates are refused; absent: they are not.
+    pub revoked: Option<Revoked>,
+    /// The configuration in force on it, as last said; absent: not known.
+    pub configured: Option<Configured>,
 }
 
 /// One enrolled host.
@@ -96,6 +109,7 @@ pub struct Host {
     rivals: Rivals,
     desired: Arc<HostDesired>,
     obeyed: Option<u64>,
+    configured: Option<Configured>,
     /// What was last noted of it for a later run of the controller; absent: nothing.
     noted: Option<Mark>,
 }
@@ -136,9 +150,12 @@ pub struct Session {
 impl Host {
     /// A host that is enrolled, and of which nothing has been heard since the controller started.
     pub fn new(enrolment: Enrolment) -> Self {
-        let link = match enrolment.last_epoch {
-            None => Link::Never,
-            Some(_) => Link::Down {
+        let link = match (&enrolment.trust.revoked, enrolment.last_epoch) {
+            (Some(revoked), _) => Link::Down {
+                reason: revoked.words(),
+            },
+            (None, None) => Link::Never,
+            (None, Some(_)) => Link::Down {
                 reason: "not heard from since the controller started".into(),
             },
         };
@@ -152,18 +169,65 @@ impl Host {
             rivals: Rivals::default(),
             desired: Arc::default(),
             obeyed: None,
+            configured: None,
             noted: None,
         }
     }
 
-    /// Takes over what a new enrolment or a renewed certificate says.
+    /// Takes over what a new enrolment says, unless a later word is known.
     pub fn enrol(&mut self, enrolment: Enrolment) {
+        if enrolment.revision < self.enrolment.revision {
+            return;
+        }
+        let was_revoked = self.enrolment.trust.revoked.is_some();
+        if was_revoked && enrolment.trust.revoked.is_none() {
+            self.link = Link::Never;
+        }
         self.enrolment = enrolment;
     }
 
-    /// Notes the end of a renewed certificate.
-    pub fn renew(&mut self, expires: SystemTime) {
-        self.enrolment.certificate_expires = Some(expires);
+    /// Takes over what operators have changed, unless a later word is known; whether it is revoked and
+    /// has a session.
+    pub fn change(&mut self, enrolment: Enrolment) -> bool {
+        if enrolment.revision < self.enrolment.revision {
+            return false;
+        }
+        let last_epoch = self.enrolment.last_epoch;
+        self.enrolment = Enrolment {
+            last_epoch,
+            ..enrolment
+        };
+        let Some(revoked) = &self.enrolment.trust.revoked else {
+            return false;
+        };
+        if let Link::Up(_) = self.link {
+            return true;
+        }
+        self.link = Link::Down {
+            reason: revoked.words(),
+        };
+        false
+    }
+
+    /// Notes a renewed certificate.
+    pub fn renew(&mut self, certificate: &CertificateRecord) {
+        self.enrolment.certificate_expires = Some(certificate.expires());
+        self.enrolment.trust.renewed(&certificate.serial);
+    }
+
+    /// Which of its certificates are good.
+    pub fn trust(&self) -> &Trust {
+        &self.enrolment.trust
+    }
+
+    /// The number of the latest word on its enrolment.
+    pub fn revision(&self) -> u64 {
+        self.enrolment.revision
+    }
+
+    /// Notes which configuration is in force on it.
+    pub fn configure(&mut self, configured: Configured) {
+        self.configured = Some(configured);
     }
 
     /// Takes in what is wanted of it; whether that is newer than what was known.
@@ -239,6 +303,7 @@ impl Host {
         });
         self.enrolment.last_epoch = Some(hello.epoch);
         self.obeyed = hello.desired_generation;
+        self.configured = hello.configured;
         let labels = hello.labels.iter().take(MAX_LABELS);
         self.own_labels = labels
             .map(|(key, value)| (plain(key), plain(value)))
@@ -270,6 +335,7 @@ impl Host {
     /// What is known of the link to it.
     pub fn state(&self) -> HostState {
         match &self.link {
+            _ if self.enrolment.trust.revoked.is_some() => HostState::Revoked,
             Link::Never => HostState::Never,
             Link::Up(_) if self.desired.is_drained() => HostState::Draining,
             Link::Up(_) => HostState::Connected,
@@ -288,7 +354,7 @@ impl Host {
             .is_some_and(|session| matches!(session.sync, Sync::Live))
     }
 
-    /// Labels of its own configuration, and over them those of its enrolment.
+    /// Labels of its own configuration, and over them those of its tokens and of operators.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.own_labels.clone();
         labels.extend(self.enrolment.labels.clone());
@@ -314,6 +380,8 @@ impl Host {
             conflict: self.rivals.conflict(now),
             desired: Arc::clone(&self.desired),
             obeyed: self.obeyed,
+            revoked: self.enrolment.trust.revoked.clone(),
+            configured: self.configured,
         }
     }
 
@@ -335,7 +403,9 @@ impl Host {
 pub fn is_connected(state: HostState) -> bool {
     match state {
         HostState::Connected | HostState::Draining => true,
-        HostState::Unreachable | HostState::Never | HostState::Unspecified => false,
+        HostState::Unreachable | HostState::Never | HostState::Revoked | HostState::Unspecified => {
+            false
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +27,7 @@ use crate::{
     host::{Host, SessionId},
     moment::Moment,
     operation::{Fact, Record},
+    standing::Bars,
     store::OperationStep,
     targets::{Inventory, Outcomes, select},
 };
@@ -58,6 +60,8 @@ pub struct Hub {
     events: Events,
     /// The number of the next event, for those who wait for it.
     newest: watch::Sender<u64>,
+    /// Of which hosts not every certificate is good, for those who let callers in.
+    bars: watch::Sender<Arc<Bars>>,
     logs: HashMap<String, (HostName, oneshot::Sender<Arrival>)>,
     returns: HashMap<HostName, Vec<oneshot::Sender<()>>>,
     losses: HashMap<HostName, Vec<oneshot::Sender<String>>>,
@@ -115,6 +119,7 @@ impl Hub {
         let events = Events::new(now.wall);
         let mut hub = Self {
             newest: watch::Sender::new(events.next()),
+            bars: watch::Sender::new(Arc::new(fleet.bars())),
             events,
             fleet,
             operations: Operations::restored(now, memory.term, memory.operations),
@@ -144,9 +149,14 @@ impl Hub {
         let (words, from_agents) = mpsc::channel(handle::WORDS);
         let (asks, questions) = mpsc::channel(handle::ASKS);
         let hub = Self::new(clock.now(), fleet, memory);
-        let news = hub.newest.subscribe();
+        let (news, bars) = (hub.newest.subscribe(), hub.bars.subscribe());
         tokio::spawn(hub.run(clock, from_agents, questions, written));
-        HubHandle { words, asks, news }
+        HubHandle {
+            words,
+            asks,
+            news,
+            bars,
+        }
     }
 
     async fn run(
@@ -210,9 +220,19 @@ impl Hub {
                 self.apply(now, Input::Ended(host, session, reason));
             }
             FromAgent::Enrolled(host, enrolment) => {
+                let is_plain = self.is_unbarred(&host) && enrolment.trust.is_open();
                 self.apply(now, Input::Enrolled(host, enrolment));
+                if !is_plain {
+                    self.publish_bars();
+                }
             }
-            FromAgent::Renewed(host, expires) => self.apply(now, Input::Renewed(host, expires)),
+            FromAgent::Renewed(host, certificate) => {
+                let is_plain = self.is_unbarred(&host);
+                self.apply(now, Input::Renewed(host, certificate));
+                if !is_plain {
+                    self.publish_bars();
+                }
+            }
             FromAgent::Log(host, stream, arrival) => self.log_arrived(&host, &stream, arrival),
         }
     }
@@ -262,6 +282,21 @@ impl Hub {
                 }
                 reply(answer, ());
             }
+            Ask::Change(hosts, answer) => {
+                for (host, enrolment) in hosts {
+                    self.apply(now, Input::Changed(host, enrolment));
+                }
+                self.publish_bars();
+                reply(answer, ());
+            }
+            Ask::Remove(hosts, answer) => {
+                for (host, former) in hosts {
+                    self.notes.forget(&host);
+                    self.apply(now, Input::Removed(host, former));
+                }
+                self.publish_bars();
+                reply(answer, ());
+            }
             Ask::Close(reason, answer) => {
                 self.notes.close(now, &mut self.fleet);
                 self.apply(now, Input::Closing(reason));
@@ -273,13 +308,14 @@ impl Hub {
     fn attach(&mut self, now: Moment, attach: Attach) {
         let Attach {
             host,
+            serial,
             session,
             hello,
             orders,
             over,
             answer,
         } = attach;
-        let admitted: Result<(), Refused> = self.fleet.admit(&host, &hello);
+        let admitted: Result<(), Refused> = self.fleet.admit(&host, &serial, &hello);
         let is_admitted = admitted.is_ok();
         reply(answer, admitted);
         if is_admitted {
@@ -357,6 +393,7 @@ impl Hub {
             match change {
                 Change::Tell(session, order) => queue.extend(self.tell(now, session, order)),
                 Change::Drop(session) => drop(self.links.remove(&session)),
+                Change::Refuse(session, refused) => self.refuse(session, refused),
                 Change::Up(host) => {
                     tracing::info!(%host, "connected");
                     self.link_changed(now, &host, HostState::Connected, "");
@@ -394,6 +431,21 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Ends a session, and says why where the agent has room for it: its next call tells it as well.
+    fn refuse(&mut self, session: SessionId, refused: Refused) {
+        if let Some(link) = self.links.remove(&session) {
+            drop(link.orders.try_send(Err(refused.into())));
+        }
+    }
+
+    fn is_unbarred(&self, host: &HostName) -> bool {
+        !self.bars.borrow().contains_key(host.as_str())
+    }
+
+    fn publish_bars(&self) {
+        self.bars.send_replace(Arc::new(self.fleet.bars()));
     }
 
     /// Who waits for a host without a session learns it by being dropped.

@@ -47,6 +47,7 @@ pub mod operation;
 pub mod rpc;
 pub mod serve;
 pub mod settings;
+pub mod standing;
 pub mod status;
 pub mod store;
 pub mod targets;

@@ -15,6 +15,7 @@ use std::{
 
 use rsv_proto::{dial::tune, identity::Identity};
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -25,6 +26,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 /// How long a peer may take to complete TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +53,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Who it is; absent: it showed no certificate.
     pub identity: Option<Arc<Identity>>,
+    /// The serial number of its certificate, in hexadecimal; empty: it showed none.
+    pub serial: Arc<str>,
 }
 
 /// A connection that has completed TLS.
@@ -167,6 +171,7 @@ async fn handshake(
     if let Some(identity) = identity.as_ref().filter(|i| i.trust_domain != trust_domain) {
         return Err(Refused::Foreign(identity.uri()));
     }
+    let serial = shown.and_then(serial_of).unwrap_or_default().into();
     let stranger = match identity {
         Some(_) => None,
         None => Some(Stranger {
@@ -179,9 +184,20 @@ async fn handshake(
     let identity = identity.map(Arc::new);
     Ok(Connection {
         stream,
-        peer: Peer { address, identity },
+        peer: Peer {
+            address,
+            identity,
+            serial,
+        },
         stranger,
     })
+}
+
+/// As [`crate::ca::Issued`] has it.
+fn serial_of(leaf: &CertificateDer<'_>) -> Option<String> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+    let bytes = leaf.raw_serial().iter();
+    Some(bytes.map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl Connected for Connection {

@@ -151,7 +151,7 @@ fn agents(
     stale: Duration,
     observer: &dyn AsyncInstrument<i64>,
 ) {
-    for status in ["connected", "stale", "lost", "never"] {
+    for status in ["connected", "stale", "lost", "never", "revoked"] {
         let hosts = hosts.iter().filter(|host| link(host, now, stale) == status);
         let count = i64::try_from(hosts.count()).unwrap_or(i64::MAX);
         observer.observe(count, &[KeyValue::new("rsv.agent.status", status)]);
@@ -167,6 +167,7 @@ fn link(host: &HostView, now: SystemTime, stale: Duration) -> &'static str {
         HostState::Connected | HostState::Draining if silence > Some(stale) => "stale",
         HostState::Connected | HostState::Draining => "connected",
         HostState::Unreachable => "lost",
+        HostState::Revoked => "revoked",
         HostState::Never | HostState::Unspecified => "never",
     }
 }

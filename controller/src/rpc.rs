@@ -7,6 +7,7 @@ mod desired;
 mod enrollment;
 mod events;
 mod fleet;
+mod hosts;
 mod link;
 mod look;
 mod operations;

@@ -55,6 +55,7 @@ use crate::{
     operation::{Fact, Record},
     rpc::{AdminService, EnrollmentService, FleetService, LinkService, Shared},
     settings::Settings,
+    standing::Former,
     store::{Archive, Embedded, OperationStep, Store as _, StoreError},
     trace::TraceLayer,
 };
@@ -122,6 +123,7 @@ pub struct Controller {
     hosts: Vec<(HostName, crate::host::Enrolment)>,
     desired: Vec<(HostName, HostDesired)>,
     known: Vec<(HostName, LastKnown)>,
+    former: Vec<(HostName, Former)>,
     term: u64,
     operations: Vec<(Record, Vec<Fact>)>,
     credentials: Credentials,
@@ -139,6 +141,7 @@ impl Controller {
         let operations = store.operations()?;
         let desired = store.desired()?;
         let known = store.known()?;
+        let former = store.former()?;
         let hosts = records
             .into_iter()
             .map(|(name, record)| (name, record.enrolment()));
@@ -146,6 +149,7 @@ impl Controller {
             hosts: hosts.collect(),
             desired,
             known,
+            former,
             term,
             operations,
             authority: Arc::new(authority),
@@ -172,6 +176,7 @@ impl Controller {
         let recorder = tokio::spawn(record(self.archive.clone(), to_record));
         let mut fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
         fleet.restore(self.desired);
+        fleet.restore_former(self.former);
         fleet.recall(self.known);
         // One batch is under way at a time, and another one only at the end.
         let (known, to_note) = mpsc::channel(1);
@@ -242,7 +247,7 @@ fn server(shared: &Shared) -> tonic::transport::server::Router<Layers> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(CALLS)
         .layer(CallsLayer::default())
-        .layer(GateLayer)
+        .layer(GateLayer(shared.hub.bars()))
         .layer(TraceLayer)
         .add_service(
             FleetServer::new(FleetService(shared.clone())).max_decoding_message_size(MESSAGE_BYTES),

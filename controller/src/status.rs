@@ -11,7 +11,7 @@ use crate::{
     fleet::Refused,
     hub::{HubError, OperationError, SubmitError},
     operands::OperandError,
-    store::{DesireError, JoinError, StoreError},
+    store::{ChangeError, DesireError, JoinError, StoreError},
     targets::SelectionError,
     token::TokenRefused,
 };
@@ -98,9 +98,10 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         let text = refused.to_string();
         match refused {
-            Refused::NotEnrolled(_) => {
+            Refused::NotEnrolled(_) | Refused::Revoked(_) => {
                 Self::permission_denied(format!("{text}; join again with a new token"))
             }
+            Refused::Former(_) => Self::aborted(text),
             Refused::Protocol { .. } => {
                 Self::failed_precondition(format!("{text}; upgrade the older of the two"))
             }
@@ -114,7 +115,7 @@ impl From<TokenRefused> for Status {
         let again = "; make a new one with `rsv token create`";
         match refused {
             TokenRefused::Unknown => Self::unauthenticated(format!("{text}{again}")),
-            TokenRefused::Used | TokenRefused::Expired => {
+            TokenRefused::Used | TokenRefused::Expired | TokenRefused::Older(_) => {
                 Self::failed_precondition(format!("{text}{again}"))
             }
             TokenRefused::OtherHost { .. } => Self::permission_denied(text),
@@ -136,6 +137,15 @@ impl From<DesireError> for Status {
         match error {
             DesireError::TooMany(many) => Status::resource_exhausted(many.to_string()),
             DesireError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Status {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Labels(..) => Self::invalid_argument(error.to_string()),
+            ChangeError::Store(error) => error.into(),
         }
     }
 }

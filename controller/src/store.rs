@@ -13,11 +13,13 @@ use crate::{
     desired::{Change, HostDesired},
     host::{Enrolment, LastKnown},
     operation::{Fact, Record},
+    standing::{self, Former, TooManyLabels, Trust},
     token::{Token, TokenRefused},
 };
 
 mod desired;
 mod embedded;
+mod former;
 mod known;
 mod operations;
 
@@ -27,12 +29,18 @@ pub use embedded::Embedded;
 /// An enrolled host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRecord {
-    /// Put on it by its token.
+    /// Put on it by its tokens and by operators.
     pub labels: BTreeMap<String, String>,
     /// Its latest certificate.
     pub certificate: CertificateRecord,
     /// The epoch of its latest session; absent: it has had none since it was enrolled.
     pub last_epoch: Option<u64>,
+    /// Grows with each enrolment and each change by operators.
+    #[serde(default)]
+    pub revision: u64,
+    /// Which of its certificates are good.
+    #[serde(default)]
+    pub trust: Trust,
 }
 
 /// A certificate that was signed here.
@@ -107,6 +115,17 @@ pub enum JoinError {
     Store(#[from] StoreError),
 }
 
+/// Why what is kept of hosts was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// One of them would have too many labels.
+    #[error("{1}: host `{0}`")]
+    Labels(HostName, TooManyLabels),
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A store. Each call is one transaction, durable when it returns.
 pub trait Store: Send + Sync + 'static {
     /// Every enrolled host.
@@ -122,8 +141,37 @@ pub trait Store: Send + Sync + 'static {
         certificate: &CertificateRecord,
         now: SystemTime,
     ) -> Result<HostRecord, JoinError>;
-    /// Notes a renewed certificate; false: the host is not enrolled.
-    fn renew(&self, host: &HostName, certificate: &CertificateRecord) -> Result<bool, StoreError>;
+    /// Notes a certificate that was renewed with that of this serial number; false: the host is not
+    /// enrolled, or that one is not good.
+    fn renew(
+        &self,
+        host: &HostName,
+        serial: &str,
+        certificate: &CertificateRecord,
+    ) -> Result<bool, StoreError>;
+    /// Carries changes out, all or none; gives what is then kept of each of the hosts that are enrolled.
+    fn change_hosts(
+        &self,
+        changes: Vec<(HostName, standing::Change)>,
+        now: SystemTime,
+    ) -> Result<Vec<(HostName, HostRecord)>, ChangeError>;
+    /// Forgets hosts and all that is kept of them, but for what their certificates are good for; gives
+    /// that of each that was enrolled.
+    fn remove_hosts(
+        &self,
+        hosts: &[HostName],
+        now: SystemTime,
+    ) -> Result<Vec<(HostName, Former)>, StoreError>;
+    /// Hosts that were removed and may come back.
+    fn former(&self) -> Result<Vec<(HostName, Former)>, StoreError>;
+    /// Enrols a host that was removed and comes back with this certificate; absent: it may not, or is
+    /// enrolled already.
+    fn readmit(
+        &self,
+        host: &HostName,
+        serial: &str,
+        now: SystemTime,
+    ) -> Result<Option<HostRecord>, StoreError>;
     /// Notes the epochs of hosts, those that are enrolled.
     fn note_epochs(&self, epochs: &[(HostName, u64)]) -> Result<(), StoreError>;
     /// A number above that of every start before this one, also when the store is an older copy.
@@ -188,6 +236,8 @@ impl HostRecord {
             labels: self.labels.clone(),
             certificate_expires: Some(self.certificate.expires()),
             last_epoch: self.last_epoch,
+            revision: self.revision,
+            trust: self.trust.clone(),
         }
     }
 }

@@ -37,6 +37,20 @@ pub struct Token {
     pub labels: BTreeMap<String, String>,
     /// Who made it.
     pub made_by: String,
+    /// When: milliseconds since 1970.
+    #[serde(default)]
+    pub made: u64,
+}
+
+/// A name that a host asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// It.
+    pub host: &'a HostName,
+    /// A host has it.
+    pub is_enrolled: bool,
+    /// When that host was revoked, in milliseconds since 1970; absent: it is not.
+    pub revoked: Option<u64>,
 }
 
 /// Why a host may not join.
@@ -62,6 +76,9 @@ pub enum TokenRefused {
     /// A token that is good for several names does not replace an enrolled host.
     #[error("host `{0}` is enrolled already")]
     Taken(HostName),
+    /// It was there before the host was revoked.
+    #[error("the token was made before host `{0}` was revoked")]
+    Older(HostName),
 }
 
 impl Token {
@@ -70,14 +87,14 @@ impl Token {
         digest(secret).ct_eq(&self.digest).into()
     }
 
-    /// The token after one more host has joined with it. `is_enrolled`: whether the name is taken.
+    /// The token after one more host has joined with it.
     pub fn redeem(
         &self,
         secret: &[u8],
-        host: &HostName,
-        is_enrolled: bool,
+        name: Name<'_>,
         now: SystemTime,
     ) -> Result<Self, TokenRefused> {
+        let host = name.host;
         if !self.knows(secret) {
             return Err(TokenRefused::Unknown);
         }
@@ -98,8 +115,11 @@ impl Token {
         let exact = pattern
             .and_then(|p| p.literal_names())
             .is_some_and(|names| names.len() == 1);
-        if is_enrolled && !exact {
+        if name.is_enrolled && !exact {
             return Err(TokenRefused::Taken(host.clone()));
+        }
+        if name.revoked.is_some_and(|revoked| self.made < revoked) {
+            return Err(TokenRefused::Older(host.clone()));
         }
         Ok(Self {
             uses_left: self.uses_left - 1,
@@ -139,6 +159,22 @@ mod tests {
             uses_left: 1,
             labels: BTreeMap::new(),
             made_by: "operator/admin".into(),
+            made: 50,
+        }
+    }
+
+    fn free(host: &HostName) -> Name<'_> {
+        Name {
+            host,
+            is_enrolled: false,
+            revoked: None,
+        }
+    }
+
+    fn taken(host: &HostName) -> Name<'_> {
+        Name {
+            is_enrolled: true,
+            ..free(host)
         }
     }
 
@@ -146,26 +182,26 @@ mod tests {
     fn a_token_is_good_for_its_hosts_so_often_and_so_long() {
         let web01: HostName = "web01".parse().unwrap();
         let token = token("web*");
-        let used = token.redeem(b"secret", &web01, false, at(99)).unwrap();
+        let used = token.redeem(b"secret", free(&web01), at(99)).unwrap();
         assert_eq!(used.uses_left, 0);
         for (refused, expected) in [
             (
-                token.redeem(b"other", &web01, false, at(99)),
+                token.redeem(b"other", free(&web01), at(99)),
                 TokenRefused::Unknown,
             ),
             (
-                used.redeem(b"secret", &web01, false, at(99)),
+                used.redeem(b"secret", free(&web01), at(99)),
                 TokenRefused::Used,
             ),
             (
-                token.redeem(b"secret", &web01, false, at(100)),
+                token.redeem(b"secret", free(&web01), at(100)),
                 TokenRefused::Expired,
             ),
         ] {
             assert_eq!(refused, Err(expected));
         }
-        let db01 = "db01".parse().unwrap();
-        let refused = token.redeem(b"secret", &db01, false, at(0)).unwrap_err();
+        let db01: HostName = "db01".parse().unwrap();
+        let refused = token.redeem(b"secret", free(&db01), at(0)).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "the token is for hosts `web*`, not for `db01`"
@@ -176,15 +212,29 @@ mod tests {
     fn only_a_token_for_exactly_one_name_replaces_an_enrolled_host() {
         let web01: HostName = "web01".parse().unwrap();
         for (pattern, replaces) in [("web01", true), ("web*", false), ("web[01-02]", false)] {
-            let redeemed = token(pattern).redeem(b"secret", &web01, true, at(0));
+            let redeemed = token(pattern).redeem(b"secret", taken(&web01), at(0));
             assert_eq!(redeemed.is_ok(), replaces, "{pattern}");
         }
     }
 
     #[test]
+    fn a_revoked_host_comes_back_with_a_later_token_alone() {
+        let web01: HostName = "web01".parse().unwrap();
+        for (revoked, is_good) in [(None, true), (Some(50), true), (Some(51), false)] {
+            let name = Name {
+                revoked,
+                ..taken(&web01)
+            };
+            let redeemed = token("web01").redeem(b"secret", name, at(0));
+            let older = TokenRefused::Older(web01.clone());
+            assert_eq!(redeemed.err(), (!is_good).then_some(older), "{revoked:?}");
+        }
+    }
+
+    #[test]
     fn a_wrong_secret_learns_nothing_else() {
-        let db01 = "db01".parse().unwrap();
-        let refused = token("web*").redeem(b"x", &db01, true, at(1000));
+        let db01: HostName = "db01".parse().unwrap();
+        let refused = token("web*").redeem(b"x", taken(&db01), at(1000));
         assert_eq!(refused, Err(TokenRefused::Unknown));
     }
 }

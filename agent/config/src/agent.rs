@@ -176,25 +176,29 @@ fn controller(text: &str) -> Result<ControllerAddress, ValueError> {
 }
 
 fn labels(text: &str) -> Result<BTreeMap<String, String>, ValueError> {
-    let label = |item: &String| {
-        let (key, value) = item.split_once('=')?;
-        let (key, value) = (key.trim(), value.trim());
-        let is_word = |word: &str| {
-            word.chars()
-                .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
-        };
-        let is_good = !key.is_empty() && is_word(key) && is_word(value);
-        is_good.then(|| (key.to_owned(), value.to_owned()))
-    };
-    list(text)
-        .iter()
-        .map(|item| {
-            label(item).ok_or_else(|| {
-                ValueError::new(
-                    format!("not a valid label: {}", repr(item)),
-                    "KEY=VALUE of letters, digits, `.`, `_`, `-`, `/`, with commas between several",
-                )
-            })
-        })
-        .collect()
+    list(text).iter().map(|item| label(item)).collect()
+}
+
+/// One label, such as `role=web`.
+pub fn label(text: &str) -> Result<(String, String), ValueError> {
+    let pair = text.split_once('=');
+    let pair = pair.map(|(key, value)| (key.trim(), value.trim()));
+    let is_good = |(key, value): &(&str, &str)| label_key(key) && is_label_word(value);
+    match pair.filter(is_good) {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(ValueError::new(
+            format!("not a valid label: {}", repr(text)),
+            "KEY=VALUE of letters, digits, `.`, `_`, `-`, `/`, with commas between several",
+        )),
+    }
+}
+
+/// Whether a text may be the key of a label.
+pub fn label_key(text: &str) -> bool {
+    !text.is_empty() && is_label_word(text)
+}
+
+fn is_label_word(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    text.chars().all(is_plain)
 }

@@ -39,7 +39,7 @@ mod unknown;
 mod value;
 mod words;
 
-pub use agent::{AgentSection, ControllerAddress};
+pub use agent::{AgentSection, ControllerAddress, label, label_key};
 pub use client::{ClientView, Supervisorctl, client_view};
 pub use config::Config;
 pub use error::{ConfigError, ConfigErrors, Fault, Place, ValueError, Warning, WarningKind, repr};
@@ -48,7 +48,7 @@ pub use import::{Difference, Finding, Import, Severity, differences, import};
 pub use load::{Loaded, Strictness, load, load_str};
 pub use locations::{LONGEST_SOCKET_PATH, Locations};
 pub use overrides::{Flag, Overrides};
-pub use plan::{Change, GroupChange, Plan, ProcessChange, fingerprint, plan};
+pub use plan::{Change, GroupChange, Plan, ProcessChange, digest, fingerprint, plan};
 pub use plugin::{MAIN_RPC_FACTORY, Plugin};
 pub use program::{LogTarget, Process, ProcessId, ProgramKind, Stream};
 pub use search::{find_config, search_paths};

@@ -232,6 +232,12 @@ pub fn fingerprint(process: &Process) -> u64 {
     digest.0
 }
 
+/// A digest of groups and all that is configured of them, by this version of the crate: where it is the
+/// same, the same is configured.
+pub fn digest(groups: &[Group]) -> u64 {
+    print(&groups)
+}
+
 /// Keys that only a restart can change, each with a digest of its value.
 fn born_with(process: &Process) -> Vec<(&'static str, u64)> {
     let mut all = vec![

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rsv_proto::digest::DigestMirror;
@@ -30,6 +31,7 @@ use super::{Leave, Link};
 use crate::hub::{HubGone, Snapshot};
 use crate::identity::HostIdentity;
 use crate::journal::{Item, JournalReader};
+use crate::roster::Standing;
 
 /// Messages handed to the transport and not yet taken by it. Small, because what waits here is old
 /// when it is sent.
@@ -81,7 +83,7 @@ pub(super) async fn timed<T>(
 pub(super) struct Peer {
     pub(super) address: String,
     pub(super) identity: HostIdentity,
-    pub(super) tls: std::sync::Arc<rustls::ClientConfig>,
+    pub(super) tls: Arc<rustls::ClientConfig>,
 }
 
 struct Connection<'a> {
@@ -95,6 +97,9 @@ struct Connection<'a> {
     results: Option<mpsc::Receiver<wire::CommandResult>>,
     commands: CommandsHandle,
     obeyed: watch::Receiver<u64>,
+    standing: watch::Receiver<Arc<Standing>>,
+    /// What the controller was told of the configuration.
+    configured: wire::Configured,
     bulk: Bulk,
     renewal: JoinSet<Renewed>,
     was_open: bool,
@@ -111,6 +116,7 @@ enum Event {
     Journal(Item),
     Outcome(wire::CommandResult),
     Obeyed(u64),
+    Standing,
     Renewed(Renewed),
     Leave(String),
     Elapsed,
@@ -128,8 +134,13 @@ pub(super) async fn attach(
     let (outgoing, queue) = mpsc::channel(IN_FLIGHT);
     let mut obeyed = link.desired.obeyed();
     let generation = *obeyed.borrow_and_update();
+    let mut standing = link.owners.roster.watch();
+    let configured = configured(&standing.borrow_and_update());
     let hello = wire::AgentMessage {
-        message: Some(Ours::Hello(hello(link, now, generation))),
+        message: Some(Ours::Hello(wire::Hello {
+            configured: Some(configured),
+            ..hello(link, now, generation)
+        })),
     };
     // A fresh queue has room.
     outgoing.try_send(hello).ok();
@@ -150,7 +161,7 @@ pub(super) async fn attach(
     let logs = LogSource {
         owners: link.owners.clone(),
         address: peer.address.clone(),
-        tls: std::sync::Arc::clone(&peer.tls),
+        tls: Arc::clone(&peer.tls),
     };
     let mut renewal = JoinSet::new();
     let state = link.state.clone();
@@ -172,6 +183,8 @@ pub(super) async fn attach(
         results: None,
         commands: link.commands.clone(),
         obeyed,
+        standing,
+        configured,
         bulk: Bulk::start(logs),
         renewal,
         was_open: false,
@@ -214,6 +227,7 @@ impl<'a> Connection<'a> {
             generation = newly(&mut self.obeyed), if is_idle && self.was_open => {
                 Event::Obeyed(generation)
             }
+            Ok(()) = self.standing.changed(), if is_idle && self.was_open => Event::Standing,
             Some(Ok(renewed)) = self.renewal.join_next() => Event::Renewed(renewed),
             () = tokio::time::sleep(pause) => Event::Elapsed,
         }
@@ -244,6 +258,10 @@ impl<'a> Connection<'a> {
             Event::Journal(item) => Input::Journal(item),
             Event::Outcome(result) => Input::Outcome(result),
             Event::Obeyed(generation) => Input::Obeyed(generation),
+            Event::Standing => {
+                self.tell_configured();
+                return None;
+            }
             Event::Renewed(renewed) => return Some(Over::Renewed(Box::new(renewed))),
             Event::Leave(reason) => {
                 self.part(reason).await;
@@ -283,6 +301,15 @@ impl<'a> Connection<'a> {
             Output::Acknowledged(ids) => self.commands.acknowledged(ids),
             Output::OpenLog(request) => self.bulk.open(request),
             Output::End(_) => {}
+        }
+    }
+
+    /// Says which configuration is in force, when it is another one.
+    fn tell_configured(&mut self) {
+        let now = configured(&self.standing.borrow_and_update());
+        if std::mem::replace(&mut self.configured, now) != now {
+            self.outbox.push_back(Ours::Configured(now));
+            self.flush();
         }
     }
 
@@ -372,6 +399,13 @@ async fn newly(obeyed: &mut watch::Receiver<u64>) -> u64 {
     }
 }
 
+fn configured(standing: &Standing) -> wire::Configured {
+    wire::Configured {
+        generation: standing.applied.generation,
+        digest: standing.applied.digest,
+    }
+}
+
 fn hello(link: &Link, now: Moment, obeyed: u64) -> wire::Hello {
     let journal = link.owners.hub.journal();
     wire::Hello {
@@ -386,6 +420,7 @@ fn hello(link: &Link, now: Moment, obeyed: u64) -> wire::Hello {
         newest_seq: journal.newest_seq(),
         sent_at: Some(to_wire(now.wall)),
         instance: link.facts.instance.clone(),
+        configured: None,
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Standing {
 pub struct Applied {
     /// 1: the one that the agent was started with; one more for each change of what is supervised.
     pub generation: u64,
+    /// Of what is supervised, see [`rsv_config::digest`].
+    pub digest: u64,
     /// Since when.
     pub at: SystemTime,
     /// When an update was refused last; absent: never.
@@ -36,9 +38,10 @@ pub struct Applied {
 
 impl Applied {
     /// At the agent's start.
-    pub(super) fn first(now: SystemTime) -> Self {
+    pub(super) fn first(groups: &[Group], now: SystemTime) -> Self {
         Self {
             generation: 1,
+            digest: rsv_config::digest(groups),
             at: now,
             refused: None,
         }

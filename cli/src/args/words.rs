@@ -313,8 +313,10 @@ Examples:
   rsv open unix:///run/supervisor.sock";
 
 pub(super) const HOST_LS: &str = "\
-States: connected; unreachable (what is shown is what was last known); draining; never (enrolled,
-not seen since).
+States: connected; unreachable (what is shown is what was last known); draining; never (enrolled, \
+not seen since); revoked (its certificates are refused until it joins again). With -o wide also \
+labels, the configuration in force (its number since the agent's start, and a digest that is the same \
+where the same is supervised), what is wanted, and why a host is away.
 
 Examples:
   rsv host ls
@@ -356,6 +358,35 @@ What was disabled by itself stays down.
 
 Examples:
   rsv host resume web01";
+
+pub(super) const HOST_LABEL: &str = "\
+Labels are kept by the controller and count at once, for -l, @GROUP and `host ls`. One that is set \
+here, or that a token has brought, wins over a label of the same key in the host's own configuration, \
+which is seen again when that is taken away.
+
+Examples:
+  rsv host label web01 role=web dc=fra
+  rsv host label 'web*' canary-
+  rsv -l role=web host label tier=front";
+
+pub(super) const HOST_REVOKE: &str = "\
+An open session is cut at once, and no certificate that the host has is accepted any more, also not \
+after a restart of the controller. Its programs go on. It comes back with a token that is made \
+afterwards: `rsv token create --host NAME`, and on the host `rsv-agent join --force --token TOKEN`. \
+It has to be confirmed: without a terminal it needs --yes or --expect N.
+
+Examples:
+  rsv host revoke web01 --reason 'disk was stolen'
+  rsv --yes host revoke 'old[01-04]'";
+
+pub(super) const HOST_RM: &str = "\
+The host is gone from the lists, with its labels, what was wanted of it and what was last known of it. \
+One that is connected is refused: stop its agent first, or revoke it. A host that was revoked stays \
+refused; any other one that connects again is a new one.
+
+Examples:
+  rsv host rm web01
+  rsv host rm '@state:revoked'";
 
 pub(super) const TOKEN_CREATE: &str = "\
 The token is the last line on standard output. It carries the address and the identity of the

@@ -70,7 +70,7 @@ async fn run(
     let is_confirmed = invocation.global.yes || request.expect_hosts.is_some();
     if is_dry || !is_confirmed {
         let would = server.set_desired(request.clone()).await?;
-        let reached = reached(&would);
+        let reached = reached(&would.results);
         if reached.is_empty() && would.missing.is_empty() {
             return Err(no_hosts(&hosts));
         }
@@ -106,13 +106,15 @@ fn is_grave(
     Ok(is_sweeping || hosts > care::confirm_above(invocation)?)
 }
 
-fn reached(answer: &SetDesiredResponse) -> Vec<String> {
+/// The hosts of results, each once.
+pub(super) fn reached(results: &[TargetResult]) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let hosts = answer.results.iter().map(|result| result.host.clone());
+    let hosts = results.iter().map(|result| result.host.clone());
     hosts.filter(|host| seen.insert(host.clone())).collect()
 }
 
-fn not_enrolled(host: String) -> TargetResult {
+/// What is said of a name that no enrolled host has.
+pub(super) fn not_enrolled(host: String) -> TargetResult {
     TargetResult {
         host,
         outcome: Outcome::NotAttempted.into(),
@@ -126,7 +128,7 @@ fn show(
     wish: Wish,
     answer: SetDesiredResponse,
 ) -> Result<Exit, Failure> {
-    let reached = reached(&answer);
+    let reached = reached(&answer.results);
     let missing = answer.missing.into_iter().map(not_enrolled);
     let results: Vec<TargetResult> = answer.results.into_iter().chain(missing).collect();
     let (exit, outcome) = verdict::verdict(&results, &reached);

@@ -104,6 +104,7 @@ fn page(host: &Host, now: SystemTime) -> String {
         ("programs up", known(programs_words(host))),
         ("certificate", known(certificate_words(host, now).0)),
         ("labels", known(labels_words(host))),
+        ("config", known(config_words(host))),
         ("drained", drained),
         (
             "desired",
@@ -127,6 +128,7 @@ pub(super) fn state_name(state: HostState) -> &'static str {
         HostState::Unreachable => "unreachable",
         HostState::Draining => "draining",
         HostState::Never => "never",
+        HostState::Revoked => "revoked",
         HostState::Unspecified => "unknown",
     }
 }
@@ -148,12 +150,15 @@ fn row(host: &Host) -> json::Host {
         drained: host.drained.as_ref().map(json::Hold::of),
         desired_generation: host.desired_generation,
         obeyed_generation: host.obeyed_generation,
+        revoked: host.revoked.as_ref().map(json::Revocation::of),
+        config_generation: host.configured.map(|c| c.generation),
+        config_digest: host.configured.map(|c| format!("{:016x}", c.digest)),
     }
 }
 
 const UNKNOWN: &str = "-";
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "NAME",
     "STATE",
     "LAST SEEN",
@@ -162,6 +167,7 @@ const HEADER: [&str; 10] = [
     "PROGRAMS",
     "CERTIFICATE",
     "LABELS",
+    "CONFIG",
     "DESIRED",
     "REASON",
 ];
@@ -175,7 +181,10 @@ fn table(hosts: &[Host], now: SystemTime, is_wide: bool) -> Table {
         let style = match host.state() {
             HostState::Connected => GOOD,
             HostState::Draining => MOVING,
-            HostState::Unreachable | HostState::Never | HostState::Unspecified => BAD,
+            HostState::Unreachable
+            | HostState::Never
+            | HostState::Revoked
+            | HostState::Unspecified => BAD,
         };
         let version = match host.version.as_str() {
             "" => UNKNOWN,
@@ -190,6 +199,7 @@ fn table(hosts: &[Host], now: SystemTime, is_wide: bool) -> Table {
             Cell::new(programs_words(host)),
             certificate_cell(host, now),
             Cell::new(labels_words(host)),
+            Cell::new(config_words(host)),
             Cell::new(desired_words(
                 host.desired_generation,
                 host.obeyed_generation,
@@ -218,6 +228,14 @@ pub(super) fn desired_words(wanted: u64, obeyed: Option<u64>) -> String {
         (wanted, Some(obeyed)) => format!("{wanted}, keeps to {obeyed}"),
         (wanted, None) => format!("{wanted}, not known"),
     }
+}
+
+/// The number of the configuration in force, and what tells equal ones.
+fn config_words(host: &Host) -> String {
+    host.configured.map_or_else(
+        || UNKNOWN.to_owned(),
+        |known| format!("{} {:08x}", known.generation, known.digest >> 32),
+    )
 }
 
 fn labels_words(host: &Host) -> String {
@@ -275,7 +293,10 @@ fn certificate_words(host: &Host, now: SystemTime) -> (String, bool) {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use rsv_proto::time::{duration_to_wire, to_wire};
+    use rsv_proto::{
+        time::{duration_to_wire, to_wire},
+        wire::Configured,
+    };
 
     use super::*;
 
@@ -330,6 +351,10 @@ mod tests {
             programs_total: Some(2),
             certificate_expires: Some(to_wire(now + Duration::from_secs(40_000))),
             labels: [("role".into(), "web".into())].into(),
+            configured: Some(Configured {
+                generation: 3,
+                digest: 0x0123_4567_89ab_cdef,
+            }),
             desired_generation: 7,
             obeyed_generation: Some(5),
             ..Default::default()
@@ -343,6 +368,7 @@ mod tests {
           programs up  1/2
           certificate  11h06m left
           labels       role=web
+          config       3 01234567
           desired      7, keeps to 5
         ");
         host = Host {

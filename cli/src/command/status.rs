@@ -77,13 +77,16 @@ pub(super) fn is_reachable(host: &HostStatus) -> bool {
         HostState::Connected | HostState::Draining => true,
         // An agent says neither its name nor what it is to itself.
         HostState::Unspecified => host.host.is_empty(),
-        HostState::Unreachable | HostState::Never => false,
+        HostState::Unreachable | HostState::Never | HostState::Revoked => false,
     }
 }
 
 /// Whether a host is enrolled and cannot be asked.
 pub(super) fn is_away(host: &HostStatus) -> bool {
-    matches!(host.state(), HostState::Unreachable | HostState::Never)
+    matches!(
+        host.state(),
+        HostState::Unreachable | HostState::Never | HostState::Revoked
+    )
 }
 
 /// Names of hosts that were said in full and that no enrolled host has.

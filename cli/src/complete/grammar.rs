@@ -240,6 +240,8 @@ impl<'a> Walk<'a> {
         match names.first().map_or("", |name| name.as_str()) {
             "SEL" | "HOST" => Wanted::Hosts,
             "EXPR" => Wanted::Labels,
+            "HOST LABEL" if self.words.iter().any(|word| is_label(word)) => Wanted::Labels,
+            "HOST LABEL" => Wanted::Hosts,
             "PROGRAM" => Wanted::Processes,
             "SIGNAL PROGRAM" if self.words.is_empty() => Wanted::Words(plain_words(&SIGNALS)),
             "SIGNAL PROGRAM" => Wanted::Processes,
@@ -280,6 +282,11 @@ const KINDS: [&str; 3] = ["process", "host", "operation"];
 fn plain_words(words: &[&str]) -> Vec<(String, String)> {
     let words = words.iter().map(|word| ((*word).to_owned(), String::new()));
     words.collect()
+}
+
+/// Whether a word sets a label or takes one away.
+fn is_label(word: &str) -> bool {
+    word.contains('=') || (word.ends_with('-') && word != "-")
 }
 
 fn takes_value(flag: &Arg) -> bool {
@@ -338,6 +345,11 @@ mod tests {
             ("rsv host show web01 ", Wanted::Hosts),
             ("rsv host drain --reason x we", Wanted::Hosts),
             ("rsv host resume ", Wanted::Hosts),
+            ("rsv host revoke --reason x we", Wanted::Hosts),
+            ("rsv host rm web01 we", Wanted::Hosts),
+            ("rsv host label web01 we", Wanted::Hosts),
+            ("rsv host label web01 role=web d", Wanted::Labels),
+            ("rsv host label web01 canary- d", Wanted::Labels),
             ("rsv --controller ", Wanted::Nothing),
             ("rsv -l ", Wanted::Labels),
             ("rsv update ", Wanted::Groups),

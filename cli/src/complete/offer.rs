@@ -173,7 +173,7 @@ fn hosts(hosts: &[Host], word: &str) -> Vec<(String, String)> {
         let groups = groups
             .into_iter()
             .map(|group| (format!("@{group}"), "a group".to_owned()));
-        let states = ["connected", "unreachable", "draining", "never"];
+        let states = ["connected", "unreachable", "draining", "never", "revoked"];
         let states = states
             .into_iter()
             .map(|state| (format!("@state:{state}"), String::new()));
@@ -193,6 +193,7 @@ fn state(state: HostState) -> &'static str {
         HostState::Unreachable => "unreachable",
         HostState::Draining => "draining",
         HostState::Never => "never seen",
+        HostState::Revoked => "revoked",
         HostState::Unspecified => "",
     }
 }

@@ -39,7 +39,7 @@ impl Picture {
             HostState::Connected | HostState::Draining => true,
             // This machine's own agent does not name itself.
             HostState::Unspecified => host.host.is_empty(),
-            HostState::Unreachable | HostState::Never => false,
+            HostState::Unreachable | HostState::Never | HostState::Revoked => false,
         };
         for host in self.hosts.iter_mut().filter(live) {
             host.as_of = now;

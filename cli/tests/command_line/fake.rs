@@ -10,13 +10,14 @@ use rsv_proto::wire::{
     ClearLogsResponse, ControlOperationRequest, ControlOperationResponse, CreateTokenRequest,
     CreateTokenResponse, GetOperationRequest, GetOperationResponse, GetStatusRequest,
     GetStatusResponse, GetVersionRequest, GetVersionResponse, GroupOutcome, Host, HostStatus,
-    ListAvailableRequest, ListAvailableResponse, ListHostsRequest, ListHostsResponse,
-    ListOperationsRequest, ListOperationsResponse, Operation, ReloadRequest, ReloadResponse,
-    RemoveGroupRequest, RemoveGroupResponse, RereadRequest, RereadResponse, RetryOperationRequest,
-    SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse, TailMainLogRequest,
-    TailMainLogResponse, TailRequest, TailResponse, TargetResult, UpdateRequest, UpdateResponse,
-    WatchEventsRequest, WatchEventsResponse, WatchOperationRequest, WriteStdinRequest,
-    WriteStdinResponse,
+    LabelHostsRequest, LabelHostsResponse, ListAvailableRequest, ListAvailableResponse,
+    ListHostsRequest, ListHostsResponse, ListOperationsRequest, ListOperationsResponse, Operation,
+    ReloadRequest, ReloadResponse, RemoveGroupRequest, RemoveGroupResponse, RemoveHostsRequest,
+    RemoveHostsResponse, RereadRequest, RereadResponse, RetryOperationRequest, RevokeHostsRequest,
+    RevokeHostsResponse, SetDesiredRequest, SetDesiredResponse, ShutdownRequest, ShutdownResponse,
+    TailMainLogRequest, TailMainLogResponse, TailRequest, TailResponse, TargetResult,
+    UpdateRequest, UpdateResponse, WatchEventsRequest, WatchEventsResponse, WatchOperationRequest,
+    WriteStdinRequest, WriteStdinResponse,
     act_response::{Accepted, Event, Finished},
     admin_server::Admin,
     fleet_server::Fleet,
@@ -86,6 +87,7 @@ pub(crate) struct Fake {
     tails: Arc<Mutex<Vec<TailRequest>>>,
     watches: Arc<Mutex<Vec<WatchEventsRequest>>>,
     tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
+    revocations: Arc<Mutex<Vec<RevokeHostsRequest>>>,
     updates: Arc<Mutex<Vec<UpdateRequest>>>,
     controls: Arc<Mutex<Vec<ControlOperationRequest>>>,
     retries: Arc<Mutex<Vec<RetryOperationRequest>>>,
@@ -129,6 +131,21 @@ impl Fake {
     /// The events that were asked for.
     pub(crate) fn watches(&self) -> Vec<WatchEventsRequest> {
         self.watches.lock().unwrap().clone()
+    }
+
+    /// The revocations that were asked for.
+    pub(crate) fn revocations(&self) -> Vec<RevokeHostsRequest> {
+        self.revocations.lock().unwrap().clone()
+    }
+
+    /// A result for each host that is reached.
+    fn whole_hosts(&self) -> Vec<TargetResult> {
+        let result = |host: &String| TargetResult {
+            host: host.clone(),
+            outcome: wire::Outcome::Done.into(),
+            ..Default::default()
+        };
+        self.answers.reached.iter().map(result).collect()
     }
 
     /// The tokens that were asked for.
@@ -309,13 +326,8 @@ impl Fleet for Fake {
         _: Request<SetDesiredRequest>,
     ) -> Result<Response<SetDesiredResponse>, Status> {
         self.allowed()?;
-        let result = |host: &String| TargetResult {
-            host: host.clone(),
-            outcome: wire::Outcome::Done.into(),
-            ..Default::default()
-        };
         Ok(Response::new(SetDesiredResponse {
-            results: self.answers.reached.iter().map(result).collect(),
+            results: self.whole_hosts(),
             ..Default::default()
         }))
     }
@@ -506,6 +518,40 @@ impl Admin for Fake {
         Ok(Response::new(CreateTokenResponse {
             token: "rsv1.token".into(),
             expires: None,
+        }))
+    }
+
+    async fn label_hosts(
+        &self,
+        _: Request<LabelHostsRequest>,
+    ) -> Result<Response<LabelHostsResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(LabelHostsResponse {
+            results: self.whole_hosts(),
+            missing: Vec::new(),
+        }))
+    }
+
+    async fn revoke_hosts(
+        &self,
+        request: Request<RevokeHostsRequest>,
+    ) -> Result<Response<RevokeHostsResponse>, Status> {
+        self.allowed()?;
+        self.revocations.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(RevokeHostsResponse {
+            results: self.whole_hosts(),
+            missing: Vec::new(),
+        }))
+    }
+
+    async fn remove_hosts(
+        &self,
+        _: Request<RemoveHostsRequest>,
+    ) -> Result<Response<RemoveHostsResponse>, Status> {
+        self.allowed()?;
+        Ok(Response::new(RemoveHostsResponse {
+            results: self.whole_hosts(),
+            missing: Vec::new(),
         }))
     }
 }

@@ -397,6 +397,54 @@ async fn a_fleet_without_hosts_is_no_failure_of_the_list() {
 }
 
 #[tokio::test]
+async fn a_revocation_has_to_be_confirmed_however_few_hosts_it_reaches() {
+    let controller = Controller::with(Answers {
+        reached: vec!["web01".into()],
+        ..Default::default()
+    })
+    .await;
+    let done = || {
+        let revocations = controller.fake.revocations();
+        revocations.iter().filter(|asked| !asked.dry_run).count()
+    };
+    for (line, code, n_done) in [
+        ("host revoke web01", 17, 0),
+        ("-n host revoke web01", 0, 0),
+        ("host revoke", 2, 0),
+        ("--expect 1 host revoke web01 --reason lost", 0, 1),
+        ("-y host revoke web01", 0, 2),
+    ] {
+        let ran = controller.rsv(line).await;
+        assert_eq!((ran.code, done()), (code, n_done), "{line}: {}", ran.err);
+    }
+    assert_eq!(controller.fake.revocations()[2].reason, "lost");
+    let ran = controller.rsv("host rm web01").await;
+    assert_eq!(ran.result(), ("web01  (1)  removed\n", 0), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_bad_label_is_wrong_usage_and_says_what_is_accepted() {
+    let controller = Controller::with(Answers {
+        reached: vec!["web01".into()],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("host label web01 role=web").await;
+    assert_eq!(ran.result(), ("web01  (1)  labelled\n", 0), "{}", ran.err);
+    for line in [
+        "host label web01",
+        "host label web01 ro$e=x",
+        "host label role=web",
+    ] {
+        assert_eq!(controller.rsv(line).await.code, 2, "{line}");
+    }
+    let ran = controller.rsv("host label web01 ro$e=x").await;
+    for words in ["not a valid label: 'ro$e=x'", "KEY=VALUE"] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_the_last_line() {
     let controller = Controller::with(Answers::default()).await;
     let line = "token create --host web01 --ttl 10m --uses 2 --label role=web,dc=fra --label x=y";

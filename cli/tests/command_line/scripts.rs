@@ -27,7 +27,7 @@ enum Asked {
 use Asked::{Agent as Here, Controller as There};
 
 /// A line for each verb; several where it goes different ways.
-const LINES: [(&str, Asked, &str); 57] = [
+const LINES: [(&str, Asked, &str); 60] = [
     ("status", Here, "status"),
     ("status", There, "-A status"),
     ("start", Here, "start app"),
@@ -76,6 +76,9 @@ const LINES: [(&str, Asked, &str); 57] = [
     ("host show", There, "host show web01"),
     ("host drain", There, "host drain web01"),
     ("host resume", There, "host resume web01"),
+    ("host label", There, "host label web01 role=web"),
+    ("host revoke", There, "--yes host revoke web01"),
+    ("host rm", There, "host rm web01"),
     ("op ls", There, "op ls"),
     ("op show", There, "op show 01JDG7M2"),
     ("op watch", There, "op watch 01JDG7M2"),

@@ -12,6 +12,7 @@ use super::*;
 mod knowledge;
 mod presence;
 mod sessions;
+mod trust;
 
 const INTERVAL: Duration = Duration::from_secs(4);
 
@@ -61,7 +62,7 @@ impl Story {
     }
 
     fn greet(&mut self, session: u128, hello: Hello) -> Vec<Change> {
-        assert_eq!(self.fleet.admit(&self.host, &hello), Ok(()));
+        assert_eq!(self.fleet.admit(&self.host, "", &hello), Ok(()));
         self.apply(Input::Attached(self.host.clone(), id(session), hello))
     }
 
@@ -162,6 +163,7 @@ fn words(changes: &[Change]) -> Vec<String> {
         Change::Tell(s, Order::ResultAck(a)) => format!("{} ack {}", s.0.as_u128(), a.ids[0]),
         Change::Tell(s, other) => format!("{} {other:?}", s.0.as_u128()),
         Change::Drop(s) => format!("{} drop", s.0.as_u128()),
+        Change::Refuse(s, refused) => format!("{} refuse: {refused}", s.0.as_u128()),
         Change::Up(_) => "up".into(),
         Change::Down(_, reason) => format!("down: {reason}"),
         Change::Answered(_, result) => format!("answered {}", result.id),

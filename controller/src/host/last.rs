@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use rsv_proto::digest::Digest;
+use rsv_proto::{digest::Digest, wire::Configured};
 
 use super::{
     Host, Link, MAX_LABELS, MAX_PROGRAMS, Programs,
@@ -34,6 +34,8 @@ pub struct LastKnown {
     pub labels: BTreeMap<String, String>,
     /// The number of what it had said it keeps to.
     pub obeyed: Option<u64>,
+    /// The configuration in force on it.
+    pub configured: Option<Configured>,
     /// Its programs; absent: they were not known.
     pub picture: Option<Picture>,
 }
@@ -85,6 +87,8 @@ impl LastKnown {
         (self.is_connected, self.is_live).hash(&mut hasher);
         fixed(self.is_connected, self.last_seen).hash(&mut hasher);
         (&self.version, &self.labels, self.obeyed).hash(&mut hasher);
+        let configured = self.configured.map(|c| (c.generation, c.digest));
+        configured.hash(&mut hasher);
         let picture = self.picture.as_ref();
         let picture = picture.map(|p| (&p.instance, p.epoch, p.seq, fixed(self.is_live, p.as_of)));
         picture.hash(&mut hasher);
@@ -106,6 +110,7 @@ impl Host {
             .map(|(key, value)| (plain(key), plain(value)))
             .collect();
         self.obeyed = last.obeyed;
+        self.configured = last.configured;
         self.knowledge = last.picture.map(|picture| Knowledge {
             instance: picture.instance,
             epoch: picture.epoch,
@@ -152,6 +157,7 @@ impl Host {
             version: self.version.clone(),
             labels: self.own_labels.clone(),
             obeyed: self.obeyed,
+            configured: self.configured,
             picture,
         })
     }

@@ -1,6 +1,6 @@
 //! What can be asked of the hub, and the front through which others ask.
 
-use std::time::{Duration, SystemTime};
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use prost::Message as _;
@@ -26,6 +26,8 @@ use crate::{
     fleet::{NotConnected, Refused},
     host::{Enrolment, HostView, SessionId},
     operation::{Deed, Patience, Plan, Rollout, Told, action},
+    standing::{Bars, Former},
+    store::CertificateRecord,
     targets::SelectionError,
 };
 
@@ -53,7 +55,7 @@ pub enum FromAgent {
     /// A host got an identity.
     Enrolled(HostName, Enrolment),
     /// A host's certificate was renewed.
-    Renewed(HostName, SystemTime),
+    Renewed(HostName, CertificateRecord),
     /// An agent offers the log it was asked for.
     Log(HostName, String, Arrival),
 }
@@ -63,6 +65,8 @@ pub enum FromAgent {
 pub struct Attach {
     /// From its certificate.
     pub host: HostName,
+    /// The serial number of that, in hexadecimal.
+    pub serial: String,
     /// A new name for the session.
     pub session: SessionId,
     /// Its greeting.
@@ -346,6 +350,10 @@ pub enum Ask {
     Desire(Vec<(HostName, HostDesired)>, oneshot::Sender<()>),
     /// When a host keeps to what is wanted of it, by this number; dropped when it has no session.
     WhenObeyed(HostName, u64, oneshot::Sender<()>),
+    /// To have what operators have changed of hosts take effect, which has been written down.
+    Change(Vec<(HostName, Enrolment)>, oneshot::Sender<()>),
+    /// To forget hosts, which has been written down.
+    Remove(Vec<(HostName, Former)>, oneshot::Sender<()>),
     /// To end all sessions, for this reason.
     Close(String, oneshot::Sender<()>),
 }
@@ -367,6 +375,7 @@ pub struct HubHandle {
     pub(super) words: mpsc::Sender<FromAgent>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) news: watch::Receiver<u64>,
+    pub(super) bars: watch::Receiver<Arc<Bars>>,
 }
 
 impl HubHandle {
@@ -476,6 +485,29 @@ impl HubHandle {
         let ask = Ask::Desire(desired, answer);
         self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
         told.await.map_err(|_| HubError::Stopped)
+    }
+
+    /// Has what operators have changed of hosts take effect.
+    pub async fn change(&self, hosts: Vec<(HostName, Enrolment)>) -> Result<(), HubError> {
+        let (answer, done) = oneshot::channel();
+        // It is written down: it must not be refused any more.
+        let ask = Ask::Change(hosts, answer);
+        self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
+        done.await.map_err(|_| HubError::Stopped)
+    }
+
+    /// Forgets hosts.
+    pub async fn remove(&self, hosts: Vec<(HostName, Former)>) -> Result<(), HubError> {
+        let (answer, done) = oneshot::channel();
+        // As above.
+        let ask = Ask::Remove(hosts, answer);
+        self.asks.send(ask).await.map_err(|_| HubError::Stopped)?;
+        done.await.map_err(|_| HubError::Stopped)
+    }
+
+    /// Of which hosts not every certificate is good.
+    pub fn bars(&self) -> watch::Receiver<Arc<Bars>> {
+        self.bars.clone()
     }
 
     /// Waits until a host keeps to what is wanted of it, by this number; an error: it is away, or goes.

@@ -77,6 +77,11 @@ impl Notes {
         self.soon.insert(host.clone());
     }
 
+    /// Nothing is to be noted of a host any more.
+    pub(super) fn forget(&mut self, host: &HostName) {
+        self.soon.remove(host);
+    }
+
     /// Hands over what is due.
     pub(super) fn elapsed(&mut self, now: Moment, fleet: &mut Fleet) {
         if self.deadline().is_none_or(|due| now.tick < due) {

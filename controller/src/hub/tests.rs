@@ -64,6 +64,7 @@ impl Driven {
         };
         driven.hear(FromAgent::Attach(Attach {
             host: host(),
+            serial: String::new(),
             session,
             hello: Hello {
                 epoch: 1,
@@ -230,6 +231,7 @@ fn a_host_that_two_machines_claim_to_be_is_an_event() {
     let (answer, _) = oneshot::channel();
     driven.hear(FromAgent::Attach(Attach {
         host: host(),
+        serial: String::new(),
         session: SessionId(Uuid::from_u128(2)),
         hello: Hello {
             instance: "another".into(),

@@ -1,4 +1,4 @@
-//! What only operators do: identities.
+//! What only operators do: identities, and what is kept of hosts.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -7,20 +7,22 @@ use rsv_proto::{
     time::{duration_from_wire, to_wire},
     tls::Pin,
     token::JoinToken,
-    wire::{CreateTokenRequest, CreateTokenResponse, admin_server::Admin},
+    wire::{
+        CreateTokenRequest, CreateTokenResponse, LabelHostsRequest, LabelHostsResponse,
+        RemoveHostsRequest, RemoveHostsResponse, RevokeHostsRequest, RevokeHostsResponse,
+        admin_server::Admin,
+    },
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::Shared;
+use super::{Shared, hosts};
 use crate::{
     authz,
+    operation::milliseconds,
+    standing::{MAX_LABELS, is_key, is_value},
     token::{DEFAULT_TTL, MAX_TTL, MAX_USES, Token, digest, seconds},
 };
-
-/// The most labels that a token puts on a host, and the longest key and value.
-const MAX_LABELS: usize = 64;
-const MAX_LABEL: usize = 253;
 
 /// The `Admin` service.
 #[derive(Debug, Clone)]
@@ -63,6 +65,33 @@ impl Admin for AdminService {
             expires,
         }))
     }
+
+    async fn label_hosts(
+        &self,
+        request: Request<LabelHostsRequest>,
+    ) -> Result<Response<LabelHostsResponse>, Status> {
+        let actor = authz::caller(&request)?.to_string();
+        let labelled = hosts::label(&self.0, &actor, request.into_inner()).await?;
+        Ok(Response::new(labelled))
+    }
+
+    async fn revoke_hosts(
+        &self,
+        request: Request<RevokeHostsRequest>,
+    ) -> Result<Response<RevokeHostsResponse>, Status> {
+        let actor = authz::caller(&request)?.to_string();
+        let revoked = hosts::revoke(&self.0, &actor, request.into_inner()).await?;
+        Ok(Response::new(revoked))
+    }
+
+    async fn remove_hosts(
+        &self,
+        request: Request<RemoveHostsRequest>,
+    ) -> Result<Response<RemoveHostsResponse>, Status> {
+        let actor = authz::caller(&request)?.to_string();
+        let removed = hosts::remove(&self.0, &actor, request.into_inner()).await?;
+        Ok(Response::new(removed))
+    }
 }
 
 fn token(
@@ -98,10 +127,7 @@ fn token(
             labels.len()
         )));
     }
-    if let Some((key, value)) = labels
-        .iter()
-        .find(|(k, v)| !is_label(k) || k.is_empty() || !is_label(v))
-    {
+    if let Some((key, value)) = labels.iter().find(|(k, v)| !is_key(k) || !is_value(v)) {
         let label = format!("{key}={value}");
         return Err(wrong(format!(
             "`{}` is not a label such as role=web",
@@ -115,13 +141,9 @@ fn token(
         uses_left: request.uses.max(1),
         labels,
         made_by,
+        made: milliseconds(now),
     };
     Ok((token, now + ttl))
-}
-
-fn is_label(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
-    text.len() <= MAX_LABEL && text.chars().all(plain)
 }
 
 #[cfg(test)]

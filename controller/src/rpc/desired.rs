@@ -116,12 +116,18 @@ async fn silent(shared: &Shared, numbers: Vec<(HostName, u64)>) -> BTreeSet<Stri
     silent
 }
 
-fn checked(request: &SetDesiredRequest) -> Result<Wish, Status> {
-    let wrong = |text: &str| Err(Status::invalid_argument(text));
-    if request.reason.chars().count() > MAX_REASON || request.reason.contains(char::is_control) {
+/// Whether a reason is fit to be shown.
+pub(super) fn check_reason(reason: &str) -> Result<(), Status> {
+    if reason.chars().count() > MAX_REASON || reason.contains(char::is_control) {
         let text = format!("a reason has at most {MAX_REASON} characters, on one line");
         return Err(Status::invalid_argument(text));
     }
+    Ok(())
+}
+
+fn checked(request: &SetDesiredRequest) -> Result<Wish, Status> {
+    let wrong = |text: &str| Err(Status::invalid_argument(text));
+    check_reason(&request.reason)?;
     check_patterns(&request.programs)?;
     match (request.wish(), request.programs.is_empty()) {
         (Wish::Unspecified, _) => wrong("it is not said what is wanted"),

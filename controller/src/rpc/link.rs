@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{Shared, enrollment::record};
 use crate::{
     authz,
+    fleet::Refused,
     host::SessionId,
     hub::{Arrival, Attach, FromAgent, HubHandle, ORDERS, Orders},
 };
@@ -41,9 +42,10 @@ impl AgentLink for LinkService {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let host = host(&request)?;
+        let serial = authz::serial(&request);
         let (orders, stream) = mpsc::channel(ORDERS);
         let words = request.into_inner();
-        tokio::spawn(session(self.0.hub.clone(), host, words, orders));
+        tokio::spawn(session(self.0.clone(), (host, serial), words, orders));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -72,24 +74,25 @@ impl AgentLink for LinkService {
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
         let host = host(&request)?;
+        let serial = authz::serial(&request);
         let csr = request.into_inner().csr;
         let issued = self
             .0
             .authority
             .sign_agent(&host, &csr, SystemTime::now())?;
         let certificate = record(&issued);
-        let name = host.clone();
+        let (name, new) = (host.clone(), certificate.clone());
         let renewed = self
             .0
             .archive
-            .with(move |store| store.renew(&name, &certificate))
+            .with(move |store| store.renew(&name, &serial, &new))
             .await?;
         if !renewed {
-            return Err(crate::fleet::Refused::NotEnrolled(host).into());
+            return Err(Refused::NotEnrolled(host).into());
         }
         self.0
             .hub
-            .tell(FromAgent::Renewed(host.clone(), issued.expires))
+            .tell(FromAgent::Renewed(host.clone(), certificate))
             .await?;
         tracing::info!(%host, serial = issued.serial, "renewed a certificate");
         let chain = issued.chain.iter().map(|c| c.to_vec()).collect();
@@ -106,43 +109,92 @@ fn host<T>(request: &Request<T>) -> Result<HostName, Status> {
 
 /// Reads a session's words until either side ends it.
 async fn session(
-    hub: HubHandle,
-    host: HostName,
+    shared: Shared,
+    (host, serial): (HostName, String),
     mut words: Streaming<AgentMessage>,
     orders: Orders,
 ) {
     let session = SessionId(Uuid::now_v7());
-    let over = CancellationToken::new();
     let admitted = async {
         let hello = greeting(&mut words).await?;
-        let (answer, admitted) = oneshot::channel();
-        let attach = Attach {
-            host: host.clone(),
+        let greeter = Greeter {
+            shared: &shared,
+            host: &host,
+            serial: &serial,
             session,
-            hello,
-            orders: orders.clone(),
-            over: over.clone().drop_guard(),
-            answer,
+            orders: &orders,
         };
-        hub.tell(FromAgent::Attach(attach)).await?;
-        admitted
-            .await
-            .map_err(|_| Status::unavailable("the controller is shutting down"))??;
-        Ok::<(), Status>(())
+        greeter.admitted(hello).await
     };
-    if let Err(status) = admitted.await {
-        tracing::info!(%host, reason = status.message(), "refused a session");
-        // The agent may have gone meanwhile.
-        drop(orders.send(Err(status)).await);
-        return;
-    }
+    let over = match admitted.await {
+        Ok(over) => over,
+        Err(status) => {
+            tracing::info!(%host, reason = status.message(), "refused a session");
+            // The agent may have gone meanwhile.
+            drop(orders.send(Err(status)).await);
+            return;
+        }
+    };
     drop(orders);
+    let hub = shared.hub;
     let reason = over
         .run_until_cancelled(read(&hub, &host, session, &mut words))
         .await;
     if let Some(reason) = reason {
         // The hub is only ever gone when the controller stops.
         let _stopped = hub.tell(FromAgent::Ended(host, session, reason)).await;
+    }
+}
+
+/// Asks the hub for a session.
+struct Greeter<'a> {
+    shared: &'a Shared,
+    host: &'a HostName,
+    serial: &'a str,
+    session: SessionId,
+    orders: &'a Orders,
+}
+
+impl Greeter<'_> {
+    /// What tells that the session is over. A host that was removed and whose certificate is good is
+    /// enrolled anew first.
+    async fn admitted(&self, hello: Hello) -> Result<CancellationToken, Status> {
+        match self.attach(hello.clone()).await? {
+            Err(Refused::Former(_)) => {}
+            admitted => return Ok(admitted?),
+        }
+        let (name, serial) = (self.host.clone(), self.serial.to_owned());
+        let enrolled = self
+            .shared
+            .archive
+            .with(move |store| store.readmit(&name, &serial, SystemTime::now()))
+            .await?;
+        if let Some(record) = enrolled {
+            let host = self.host.clone();
+            tracing::info!(%host, "a host that was removed is back, and is enrolled anew");
+            let enrolled = FromAgent::Enrolled(host, record.enrolment());
+            self.shared.hub.tell(enrolled).await?;
+        }
+        Ok(self.attach(hello).await??)
+    }
+
+    async fn attach(&self, hello: Hello) -> Result<Result<CancellationToken, Refused>, Status> {
+        let over = CancellationToken::new();
+        let (answer, admitted) = oneshot::channel();
+        let attach = Attach {
+            host: self.host.clone(),
+            serial: self.serial.to_owned(),
+            session: self.session,
+            hello,
+            orders: self.orders.clone(),
+            over: over.clone().drop_guard(),
+            answer,
+        };
+        self.shared.hub.tell(FromAgent::Attach(attach)).await?;
+        let admitted = admitted
+            .await
+            .map_err(|_| Status::unavailable("the controller is shutting down"))?;
+        Ok(admitted.map(|()| over))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     host::{HostView, Programs, is_connected},
     hub::View,
     operands::{Kind, concern, on_host, settle},
+    standing::Revoked,
 };
 
 /// A page is closed when it has grown to this size: a quarter of the limit of a message, so that one
@@ -183,6 +184,8 @@ pub(super) fn host(view: HostView) -> Host {
         drained: view.desired.drain(),
         desired_generation: view.desired.generation,
         obeyed_generation: view.obeyed,
+        revoked: view.revoked.as_ref().map(Revoked::to_wire),
+        configured: view.configured,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// By host, JSON.
-const DESIRED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("desired");
+pub(super) const DESIRED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("desired");
 
 /// Why it was not changed.
 #[derive(Debug, thiserror::Error)]

@@ -10,17 +10,22 @@ use rsv_proto::name::HostName;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    CertificateRecord, Claim, DesireError, HostRecord, JoinError, OperationStep, Store, StoreError,
+    CertificateRecord, ChangeError, Claim, DesireError, HostRecord, JoinError, OperationStep,
+    Store, StoreError,
+    former::{self, FORMER, welcome},
 };
 use crate::{
     desired::{Change, HostDesired},
     host::LastKnown,
     operation::{Fact, Record},
-    token::{Token, TokenRefused},
+    standing::{self, Former},
+    token::{Name, Token, TokenRefused},
 };
 
+use super::{desired::DESIRED, known::KNOWN};
+
 /// Hosts by name, JSON.
-const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
+pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
 /// Tokens by id, JSON.
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 
@@ -60,10 +65,7 @@ impl Embedded {
             error => failed(Box::new(error)),
         })?;
         let store = Self { database };
-        store.write(|hosts, tokens| {
-            let _ready = (hosts, tokens);
-            Ok::<(), StoreError>(())
-        })?;
+        store.write(|_tables| Ok::<(), StoreError>(()))?;
         super::operations::prepare(&store.database)?;
         super::desired::prepare(&store.database)?;
         super::known::prepare(&store.database)?;
@@ -75,23 +77,34 @@ impl Embedded {
         &self.database
     }
 
-    /// One transaction over both tables; committed when the work succeeds.
+    /// One transaction over the tables of who is enrolled; committed when the work succeeds.
     fn write<T, E: From<StoreError>>(
         &self,
-        work: impl FnOnce(&mut Rows<'_>, &mut Rows<'_>) -> Result<T, E>,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let transaction = self.database.begin_write().map_err(used)?;
-        let result = {
-            let mut hosts = transaction.open_table(HOSTS).map_err(used)?;
-            let mut tokens = transaction.open_table(TOKENS).map_err(used)?;
-            work(&mut hosts, &mut tokens)?
-        };
+        let result = work(&mut Tables {
+            hosts: transaction.open_table(HOSTS).map_err(used)?,
+            tokens: transaction.open_table(TOKENS).map_err(used)?,
+            former: transaction.open_table(FORMER).map_err(used)?,
+            desired: transaction.open_table(DESIRED).map_err(used)?,
+            known: transaction.open_table(KNOWN).map_err(used)?,
+        })?;
         transaction.commit().map_err(used)?;
         Ok(result)
     }
 }
 
-type Rows<'t> = Table<'t, &'static str, &'static [u8]>;
+pub(super) type Rows<'t> = Table<'t, &'static str, &'static [u8]>;
+
+/// What is written when a host comes, changes or goes.
+pub(super) struct Tables<'t> {
+    pub(super) hosts: Rows<'t>,
+    pub(super) tokens: Rows<'t>,
+    pub(super) former: Rows<'t>,
+    pub(super) desired: Rows<'t>,
+    pub(super) known: Rows<'t>,
+}
 
 impl Store for Embedded {
     fn hosts(&self) -> Result<Vec<(HostName, HostRecord)>, StoreError> {
@@ -110,7 +123,7 @@ impl Store for Embedded {
     }
 
     fn add_token(&self, id: &str, token: &Token, now: SystemTime) -> Result<(), StoreError> {
-        self.write(|_hosts, tokens| {
+        self.write(|Tables { tokens, .. }| {
             let mut forgotten = Vec::new();
             for row in tokens.iter().map_err(used)? {
                 let (id, old) = row.map_err(used)?;
@@ -130,7 +143,8 @@ impl Store for Embedded {
         let transaction = self.database.begin_read().map_err(used)?;
         let hosts = transaction.open_table(HOSTS).map_err(used)?;
         let tokens = transaction.open_table(TOKENS).map_err(used)?;
-        redeem(&hosts, &tokens, claim, now).map(drop)
+        let former = transaction.open_table(FORMER).map_err(used)?;
+        redeem(&hosts, &tokens, &former, claim, now).map(drop)
     }
 
     fn join(
@@ -139,32 +153,86 @@ impl Store for Embedded {
         certificate: &CertificateRecord,
         now: SystemTime,
     ) -> Result<HostRecord, JoinError> {
-        self.write(|hosts, tokens| {
-            let left = redeem(hosts, tokens, claim, now)?;
-            let record = HostRecord {
-                labels: left.labels.clone(),
-                certificate: certificate.clone(),
-                last_epoch: None,
-            };
+        self.write(|tables| {
+            let Tables {
+                hosts,
+                tokens,
+                former,
+                ..
+            } = tables;
+            let left = redeem(hosts, tokens, former, claim, now)?;
             put(tokens, &claim.token, &left)?;
-            put(hosts, claim.host.as_str(), &record)?;
-            Ok(record)
+            Ok(welcome(
+                tables,
+                &claim.host,
+                certificate,
+                &left.labels,
+                now,
+            )?)
         })
     }
 
-    fn renew(&self, host: &HostName, certificate: &CertificateRecord) -> Result<bool, StoreError> {
-        self.write(|hosts, _tokens| {
-            let Some(mut record) = get::<HostRecord>(hosts, host.as_str())? else {
+    fn renew(
+        &self,
+        host: &HostName,
+        serial: &str,
+        certificate: &CertificateRecord,
+    ) -> Result<bool, StoreError> {
+        self.write(|Tables { hosts, .. }| {
+            let known = get::<HostRecord>(hosts, host.as_str())?;
+            let Some(mut record) = known.filter(|known| known.trust.accepts(serial)) else {
                 return Ok(false);
             };
             record.certificate = certificate.clone();
+            record.trust.renewed(&certificate.serial);
             put(hosts, host.as_str(), &record)?;
             Ok(true)
         })
     }
 
+    fn change_hosts(
+        &self,
+        changes: Vec<(HostName, standing::Change)>,
+        now: SystemTime,
+    ) -> Result<Vec<(HostName, HostRecord)>, ChangeError> {
+        self.write(|Tables { hosts, .. }| {
+            let mut changed = Vec::with_capacity(changes.len());
+            for (host, change) in changes {
+                let Some(mut record) = get::<HostRecord>(hosts, host.as_str())? else {
+                    continue;
+                };
+                let done = record.change(change, now);
+                done.map_err(|error| ChangeError::Labels(host.clone(), error))?;
+                put(hosts, host.as_str(), &record)?;
+                changed.push((host, record));
+            }
+            Ok(changed)
+        })
+    }
+
+    fn remove_hosts(
+        &self,
+        hosts: &[HostName],
+        now: SystemTime,
+    ) -> Result<Vec<(HostName, Former)>, StoreError> {
+        self.write(|tables| former::remove(tables, hosts, now))
+    }
+
+    fn former(&self) -> Result<Vec<(HostName, Former)>, StoreError> {
+        former::all(&self.database)
+    }
+
+    fn readmit(
+        &self,
+        host: &HostName,
+        serial: &str,
+        now: SystemTime,
+    ) -> Result<Option<HostRecord>, StoreError> {
+        self.write(|tables| former::readmit(tables, host, serial, now))
+    }
+
     fn note_epochs(&self, epochs: &[(HostName, u64)]) -> Result<(), StoreError> {
-        self.write(|hosts, _tokens| {
+        self.write(|Tables { hosts, .. }| {
             for (host, epoch) in epochs {
                 if let Some(mut record) = get::<HostRecord>(hosts, host.as_str())? {
                     record.last_epoch = Some(*epoch);
@@ -216,15 +284,26 @@ impl Store for Embedded {
 fn redeem(
     hosts: &impl ReadableTable<&'static str, &'static [u8]>,
     tokens: &impl ReadableTable<&'static str, &'static [u8]>,
+    former: &impl ReadableTable<&'static str, &'static [u8]>,
     claim: &Claim,
     now: SystemTime,
 ) -> Result<Token, JoinError> {
     let token: Token = get(tokens, &claim.token)?.ok_or(TokenRefused::Unknown)?;
-    let is_enrolled = hosts.get(claim.host.as_str()).map_err(used)?.is_some();
-    Ok(token.redeem(&claim.secret, &claim.host, is_enrolled, now)?)
+    let known: Option<HostRecord> = get(hosts, claim.host.as_str())?;
+    let former: Option<Former> = get(former, claim.host.as_str())?;
+    let name = Name {
+        host: &claim.host,
+        is_enrolled: known.is_some(),
+        revoked: known
+            .map(|known| known.trust)
+            .or(former.map(|former| former.trust))
+            .and_then(|trust| trust.revoked)
+            .map(|revoked| revoked.since),
+    };
+    Ok(token.redeem(&claim.secret, name, now)?)
 }
 
-fn get<T: DeserializeOwned>(
+pub(super) fn get<T: DeserializeOwned>(
     rows: &impl ReadableTable<&'static str, &'static [u8]>,
     key: &str,
 ) -> Result<Option<T>, StoreError> {
@@ -232,7 +311,11 @@ fn get<T: DeserializeOwned>(
     row.map(|row| decode(key, row.value())).transpose()
 }
 
-fn put<T: Serialize>(rows: &mut Rows<'_>, key: &str, value: &T) -> Result<(), StoreError> {
+pub(super) fn put<T: Serialize>(
+    rows: &mut Rows<'_>,
+    key: &str,
+    value: &T,
+) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(value).map_err(used)?;
     rows.insert(key, bytes.as_slice()).map_err(used)?;
     Ok(())
@@ -280,6 +363,7 @@ mod tests {
             uses_left,
             labels: BTreeMap::from([("role".into(), "web".into())]),
             made_by: "operator/admin".into(),
+            made: 0,
         }
     }
 
@@ -335,8 +419,16 @@ mod tests {
             serial: "b2".into(),
             expires: 9,
         };
-        assert!(store.renew(&"web01".parse().unwrap(), &renewed).unwrap());
-        assert!(!store.renew(&"web02".parse().unwrap(), &renewed).unwrap());
+        assert!(
+            store
+                .renew(&"web01".parse().unwrap(), "a1", &renewed)
+                .unwrap()
+        );
+        assert!(
+            !store
+                .renew(&"web02".parse().unwrap(), "a1", &renewed)
+                .unwrap()
+        );
         assert_eq!(store.hosts().unwrap()[0].1.certificate, renewed);
     }
 

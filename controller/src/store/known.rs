@@ -11,14 +11,17 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 use rsv_proto::{
     name::HostName,
     time::{from_wire, to_wire},
-    wire::ProcessStatus,
+    wire::{Configured, ProcessStatus},
 };
 
-use super::{StoreError, embedded::used};
+use super::{
+    StoreError,
+    embedded::{HOSTS, used},
+};
 use crate::host::{LastKnown, Picture};
 
 /// By host.
-const KNOWN: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("last_known");
+pub(super) const KNOWN: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("last_known");
 /// Moments by name: a protobuf timestamp.
 const MOMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("moments");
 
@@ -47,6 +50,8 @@ struct Row {
     obeyed: Option<u64>,
     #[prost(message, optional, tag = "7")]
     picture: Option<PictureRow>,
+    #[prost(message, optional, tag = "8")]
+    configured: Option<Configured>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -100,8 +105,13 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(used)?;
     {
+        let enrolled = transaction.open_table(HOSTS).map_err(used)?;
         let mut table = transaction.open_table(KNOWN).map_err(used)?;
         for (host, last) in hosts {
+            // It may have been removed since this was handed over.
+            if enrolled.get(host.as_str()).map_err(used)?.is_none() {
+                continue;
+            }
             let row = written(last);
             table.insert(host.as_str(), row.as_slice()).map_err(used)?;
         }
@@ -122,6 +132,7 @@ fn written(last: &LastKnown) -> Vec<u8> {
         version: last.version.clone(),
         labels: last.labels.clone(),
         obeyed: last.obeyed,
+        configured: last.configured,
         picture: last.picture.as_ref().map(|picture| PictureRow {
             instance: picture.instance.clone(),
             epoch: picture.epoch,
@@ -155,6 +166,7 @@ fn read(bytes: &[u8]) -> Option<LastKnown> {
         version: row.version,
         labels: row.labels,
         obeyed: row.obeyed,
+        configured: row.configured,
         picture,
     };
     last.is_possible().then_some(last)
@@ -206,8 +218,22 @@ mod tests {
             version: "9.9".into(),
             labels: [("role".into(), "web".into())].into(),
             obeyed: Some(7),
+            configured: Some(Configured {
+                generation: 2,
+                digest: 9,
+            }),
             picture: Some(picture),
         }
+    }
+
+    /// What is noted of others is left out.
+    fn enrol(store: &Embedded, hosts: &[(HostName, LastKnown)]) {
+        let transaction = store.database().begin_write().unwrap();
+        for (host, _) in hosts {
+            let mut table = transaction.open_table(HOSTS).unwrap();
+            table.insert(host.as_str(), &b"{}"[..]).unwrap();
+        }
+        transaction.commit().unwrap();
     }
 
     #[test]
@@ -219,6 +245,7 @@ mod tests {
         let noted = [(away, last(false)), (there, last(true))];
         {
             let store = Embedded::open(&path).unwrap();
+            enrol(&store, &noted);
             store.note_known(&noted, None).unwrap();
             store.note_known(&[], Some(at(500))).unwrap();
         }

@@ -146,8 +146,12 @@ impl Fleet {
         FleetClient::new(self.channel(&self.admin).await)
     }
 
+    pub(crate) async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel(&self.admin).await)
+    }
+
     pub(crate) async fn token(&self, request: CreateTokenRequest) -> JoinToken {
-        let mut admin = AdminClient::new(self.channel(&self.admin).await);
+        let mut admin = self.admin().await;
         let made = admin.create_token(request).await.unwrap().into_inner();
         made.token.parse().unwrap()
     }
@@ -280,6 +284,15 @@ pub(crate) struct Agent {
 impl Agent {
     /// Dials and greets.
     pub(crate) async fn dial(fleet: &Fleet, credentials: Credentials, hello: Hello) -> Self {
+        Self::try_dial(fleet, credentials, hello).await.unwrap()
+    }
+
+    /// The same; an error when the call is refused.
+    pub(crate) async fn try_dial(
+        fleet: &Fleet,
+        credentials: Credentials,
+        hello: Hello,
+    ) -> Result<Self, Status> {
         let mut client = AgentLinkClient::new(fleet.channel(&credentials).await);
         let (words, stream) = mpsc::channel(100);
         words
@@ -288,15 +301,14 @@ impl Agent {
             .unwrap();
         let orders = client
             .attach(ReceiverStream::new(stream))
-            .await
-            .unwrap()
+            .await?
             .into_inner();
-        Self {
+        Ok(Self {
             credentials,
             client,
             words,
             orders,
-        }
+        })
     }
 
     pub(crate) async fn say(&self, word: agent_message::Message) {

@@ -5,6 +5,7 @@ mod act;
 mod authz;
 mod desired;
 mod harness;
+mod hosts;
 mod join;
 mod operands;
 mod session;

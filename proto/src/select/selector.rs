@@ -86,7 +86,9 @@ pub enum SelectorError {
         operator: char,
     },
     /// A word after `@state:` that is no state.
-    #[error("`@state:{0}` names no state; accepted: connected, unreachable, draining, never")]
+    #[error(
+        "`@state:{0}` names no state; accepted: connected, unreachable, draining, never, revoked"
+    )]
     State(String),
     /// A word after `@op:ID:` that is no outcome.
     #[error(
@@ -260,11 +262,12 @@ fn parse_outcome(word: &str) -> Result<Outcome, SelectorError> {
         .ok_or_else(|| SelectorError::Outcome(word.escape_debug().to_string()))
 }
 
-const STATES: [(HostState, &str); 4] = [
+const STATES: [(HostState, &str); 5] = [
     (HostState::Connected, "connected"),
     (HostState::Unreachable, "unreachable"),
     (HostState::Draining, "draining"),
     (HostState::Never, "never"),
+    (HostState::Revoked, "revoked"),
 ];
 
 const OUTCOMES: [(Outcome, &str); 6] = [

@@ -336,6 +336,7 @@ impl Host {
             newest_seq: agent.journal.newest_seq(),
             sent_at: Some(to_wire(now.wall)),
             instance: agent.instance.clone(),
+            configured: None,
         };
         stage
             .witness

@@ -272,6 +272,7 @@ impl Controller {
                 };
                 let attach = Attach {
                     host,
+                    serial: String::new(),
                     session: session.id,
                     hello,
                     orders,

@@ -82,6 +82,10 @@ impl Plan {
 
     /// What is meant of each host, unless that has been said already.
     fn exactly(&self, hosts: &[String]) -> Vec<(String, String)> {
+        // It is of whole hosts.
+        if self.programs.is_empty() {
+            return Vec::new();
+        }
         let of = |host: &String| {
             let own = self.targets.iter().filter(|target| is_meant(target));
             let own = own.filter(|target| target.host == *host);

@@ -186,6 +186,10 @@ pub(in crate::command) fn headline(hosts: &[HostStatus]) -> (String, bool) {
     if unreachable > 0 {
         problems.push(format!("{} unreachable", count(unreachable, "host")));
     }
+    let revoked = silent(HostState::Revoked);
+    if revoked > 0 {
+        problems.push(format!("{} revoked", count(revoked, "host")));
+    }
     if never > 0 {
         problems.push(format!("{} never seen", count(never, "host")));
     }

@@ -166,7 +166,7 @@ fn strangers_and_unknown_protocols_get_no_session() {
     let story = Story::new();
     let other = "web99".parse().unwrap();
     assert_eq!(
-        story.fleet.admit(&other, &hello()),
+        story.fleet.admit(&other, "", &hello()),
         Err(Refused::NotEnrolled(other.clone()))
     );
     let newer = Hello {
@@ -174,7 +174,7 @@ fn strangers_and_unknown_protocols_get_no_session() {
         protocol_max: 9,
         ..hello()
     };
-    let refused = story.fleet.admit(&story.host, &newer).unwrap_err();
+    let refused = story.fleet.admit(&story.host, "", &newer).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the agent speaks protocol revisions 7 to 9, this controller 1 to 2"

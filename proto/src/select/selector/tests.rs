@@ -85,7 +85,7 @@ fn what_means_nothing_is_refused_with_what_is_accepted() {
         ("web[1", "unbalanced `[` in host pattern `web[1`"),
         (
             "@state:up",
-            "`@state:up` names no state; accepted: connected, unreachable, draining, never",
+            "`@state:up` names no state; accepted: connected, unreachable, draining, never, revoked",
         ),
         (
             "@op:x:bad",
