@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::ValueError;
-use crate::words::{Separators, split};
+use crate::words::{Separators, is_letter_beyond_ascii, split};
 
 const ACCEPTED: &str = "KEY=\"value\" pairs with commas between them";
 
@@ -28,34 +28,43 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, ValueError> {
     Ok(pairs)
 }
 
-/// Whether Supervisor 4.3, which knows no backslashes and strips quotes from the ends of a word, may
-/// read other pairs.
+/// Whether Supervisor 4.3, which knows no backslashes, strips quotes from the ends of a value and leaves
+/// them around a key, may read other pairs.
 pub(crate) fn is_read_otherwise(text: &str) -> bool {
     let mut quotation = None;
     let mut before = ' ';
+    // The last character that is no blank.
+    let mut last = ' ';
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        let is_quote = matches!(c, '\'' | '"');
         match quotation {
             Some(open) if c == open => {
                 // The other kind of quotes, just inside.
-                if before != open && matches!(before, '\'' | '"') {
+                if before != open && is_quote(before) {
                     return true;
                 }
                 quotation = None;
             }
             Some('"') if c == '\\' && matches!(chars.peek(), Some('\\' | '"')) => return true,
-            Some(open) if is_quote && before == open => return true,
+            Some(open) if is_quote(c) && before == open => return true,
             Some(_) => {}
-            None if c == '\\' => return true,
-            None if is_quote && !is_border(before) => return true,
-            None if is_quote => quotation = Some(c),
-            None if matches!(before, '\'' | '"') && !is_border(c) => return true,
+            None if c == '\\' || is_letter_beyond_ascii(c) => return true,
+            None if is_quote(c) && !is_border(before) => return true,
+            None if is_quote(c) => quotation = Some(c),
+            None if c == '=' && is_quote(last) => return true,
+            None if is_quote(before) && !is_border(c) => return true,
             None => {}
         }
         before = c;
+        if !c.is_whitespace() {
+            last = c;
+        }
     }
     false
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '\'' | '"')
 }
 
 /// What may stand before and behind a value in quotes.
@@ -97,6 +106,7 @@ mod tests {
             "A=\"\",B='',C=\"it's\"",
             "A='[\"a\", {\"b\": 1}]',B=\"x\" ,C=/a/b",
             r#"A="^\d+$",B='\\d'"#,
+            "A=\"caf\u{e9}\",B=\u{20ac}",
         ] {
             assert!(!is_read_otherwise(same), "{same}");
         }
@@ -110,6 +120,9 @@ mod tests {
             "A=\"a\"'b'",
             "A=\"a\"b",
             "A=it's",
+            "\"A\"=x",
+            "A=x,'B' = y",
+            "A=caf\u{e9}",
         ] {
             assert!(is_read_otherwise(other), "{other}");
         }

@@ -39,8 +39,13 @@ impl Separators {
         self == Self::Blanks
             || c.is_ascii_alphanumeric()
             || "_/.+-():".contains(c)
-            || matches!(c, '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{ff}')
+            || is_letter_beyond_ascii(c)
     }
+}
+
+/// Whether it is one of the letters of Latin-1 that belong to words in POSIX mode.
+pub(crate) fn is_letter_beyond_ascii(c: char) -> bool {
+    matches!(c, '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{ff}')
 }
 
 /// Splits text; quoted parts beside each other or beside plain text join into one word.
