@@ -6,7 +6,8 @@ use rsv_keeper::message::Channel;
 use super::form::{Fields, encode};
 use super::html::Html;
 use super::{Pages, ctime};
-use crate::compat::rpc::{Target, find, tail_window};
+use crate::compat::fault::FaultCode;
+use crate::compat::rpc::{Target, find, read_window};
 use crate::compat::server::{Reply, html};
 use crate::hub::Key;
 use rsv_proto::xmlrpc::visible;
@@ -65,15 +66,22 @@ impl Pages {
             group: status.group.clone(),
             name: status.name.clone(),
         };
-        let path = self
-            .supervision
-            .configured()
-            .log_file(&key, channel)
-            .cloned();
-        if path.is_none() {
-            return format!("No file for {name}");
+        let configured = self.supervision.configured();
+        let path = configured.log_file(&key, channel).cloned();
+        match read_window(path, -limit, 0).await {
+            Ok(bytes) => visible(&bytes),
+            // As in the answer to `readProcessStdoutLog`.
+            Err(fault) if fault.code == FaultCode::NoFile => {
+                match configured.is_auto(&key, channel) {
+                    true => String::new(),
+                    false => format!("No file for {name}"),
+                }
+            }
+            Err(fault) => {
+                let (number, text) = (fault.code.number(), fault.text());
+                format!("ERROR: unexpected rpc fault [{number}] {text}")
+            }
         }
-        visible(&tail_window(path, 0, limit).await.bytes)
     }
 }
 

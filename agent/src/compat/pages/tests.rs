@@ -286,6 +286,7 @@ async fn the_end_of_a_log_is_text_whatever_it_holds() {
     for (query, says) in [
         ("", "No process name found"),
         ("processname=a&channel=stderr", "No file for a"),
+        ("processname=b", "No file for b"),
         (
             "processname=<b>",
             "ERROR: unexpected rpc fault [10] BAD_NAME: &lt;b&gt;",
