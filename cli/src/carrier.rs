@@ -99,6 +99,22 @@ impl Carrier {
         }
     }
 
+    /// Refuses output that the server cannot give, before anything is shown.
+    pub(crate) fn check_tail(&self, request: &TailRequest) -> Result<(), Failure> {
+        match self {
+            Self::Service(_) => Ok(()),
+            Self::XmlRpc(_) => Remote::check_tail(request),
+        }
+    }
+
+    /// As `check_tail`, of the daemon's own log.
+    pub(crate) fn check_main_log(&self, request: &TailMainLogRequest) -> Result<(), Failure> {
+        match self {
+            Self::Service(_) => Ok(()),
+            Self::XmlRpc(_) => Remote::check_main_log(request),
+        }
+    }
+
     /// Begins to read output.
     pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
         match self {

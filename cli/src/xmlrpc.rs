@@ -3,6 +3,7 @@
 //! * `endpoint`: where it listens, and who the caller is there
 //! * `http`: one request and its answer
 //! * `answers`: what it says, in the messages that the verbs know. Pure
+//! * `follow`: a log as it grows
 //! * `act`, `output`, `update`: the verbs that take more than one call, in supervisorctl's order
 //!
 //! Nothing here prints: the verbs cannot tell it from an agent's own service.
@@ -10,6 +11,7 @@
 mod act;
 mod answers;
 mod endpoint;
+mod follow;
 mod http;
 mod output;
 mod update;

@@ -43,13 +43,14 @@ pub(super) async fn run(invocation: &mut Invocation, args: MainTail) -> Result<E
             return invocation.ui.complaint(&text, Exit::Failed);
         }
     };
+    let request = request(&args, bytes);
+    agent.carrier.check_main_log(&request)?;
     let is_text = invocation.ui.output() == Output::Table;
     if args.follow && is_text {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
         invocation.ui.flush()?;
         invocation.left_by_interrupt = Some("");
     }
-    let request = request(&args, bytes);
     let Some(mut pieces) = agent.carrier.main_log(request).await? else {
         if args.follow {
             let said = format!("{}/mainlogtail Cannot read, status code 404", agent.url);

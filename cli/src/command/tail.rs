@@ -84,15 +84,16 @@ async fn local(invocation: &mut Invocation, args: &Tail, filter: Filter) -> Resu
         Ok(wanted) => wanted,
         Err(complaint) => return complain(invocation, &complaint),
     };
+    let mut request = request(&wanted, args, None);
+    if wanted.follow && request.lines.is_none() && request.since.is_none() {
+        request.bytes = Some(FOLLOW_BYTES);
+    }
+    agent.carrier.check_tail(&request)?;
     let shows = args.look.sources.log_dir.is_none() && invocation.ui.output().is_text();
     if wanted.follow && shows {
         invocation.ui.line("==> Press Ctrl-C to exit <==")?;
         invocation.ui.flush()?;
         invocation.left_by_interrupt = Some("");
-    }
-    let mut request = request(&wanted, args, None);
-    if wanted.follow && request.lines.is_none() && request.since.is_none() {
-        request.bytes = Some(FOLLOW_BYTES);
     }
     let single = wanted.names_one();
     let mut display = Display::new(&invocation.ui, how(&wanted, args, single), filter);

@@ -11,7 +11,7 @@ use rsv_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Answer, Remote, Unanswered, WAITING, answers, code, http, http::Trouble};
+use super::{Answer, Remote, Unanswered, WAITING, answers, code, follow::Following, http::Trouble};
 use crate::{client::Events, error::Failure};
 
 /// The bytes that a tail begins with when nothing is said.
@@ -30,13 +30,30 @@ enum Ended {
 }
 
 impl Remote {
-    /// Begins to read output.
+    /// Refuses output that XML-RPC has no words for.
+    pub(crate) fn check_tail(request: &TailRequest) -> Result<(), Failure> {
+        let TailRequest {
+            follow,
+            lines,
+            since,
+            ..
+        } = request;
+        check(*follow, lines.is_some(), since.is_some())
+    }
+
+    /// As `check_tail`.
+    pub(crate) fn check_main_log(request: &TailMainLogRequest) -> Result<(), Failure> {
+        let TailMainLogRequest {
+            follow,
+            lines,
+            since,
+            ..
+        } = request;
+        check(*follow, lines.is_some(), since.is_some())
+    }
+
+    /// Begins to read output, of which `check_tail` has nothing to say.
     pub(crate) async fn tail(&self, request: TailRequest) -> Result<Events<TailResponse>, Failure> {
-        check(
-            request.follow,
-            request.lines.is_some(),
-            request.since.is_some(),
-        )?;
         let mut programs = Vec::new();
         for pattern in &request.programs {
             match ProgramPattern::parse(pattern) {
@@ -64,16 +81,11 @@ impl Remote {
         Ok(Events::queued(events))
     }
 
-    /// Begins to read the server's own log; none when it has none.
+    /// Begins to read the server's own log, of which `check_main_log` has nothing to say; none when it has none.
     pub(crate) async fn main_log(
         &self,
         request: TailMainLogRequest,
     ) -> Result<Option<Events<TailMainLogResponse>>, Failure> {
-        check(
-            request.follow,
-            request.lines.is_some(),
-            request.since.is_some(),
-        )?;
         let (sender, events) = mpsc::channel(WAITING);
         if !request.follow {
             let Some(text) = self.end_of_main_log(&request).await? else {
@@ -88,18 +100,18 @@ impl Remote {
             drop(sender.send(Ok(piece)).await);
             return Ok(Some(Events::queued(events)));
         }
-        let mut body = match http::get(&self.endpoint, "/mainlogtail").await {
-            Ok(body) => body,
+        let mut log = match Following::open(&self.endpoint, "/mainlogtail").await {
+            Ok(log) => log,
             Err(Trouble::Status(::http::StatusCode::NOT_FOUND)) => return Ok(None),
             Err(trouble) => return Err(self.failure(trouble)),
         };
         let remote = self.clone();
         tokio::spawn(async move {
             loop {
-                let piece = match http::next(&mut body).await {
-                    Ok(Some(bytes)) => Ok(TailMainLogResponse {
-                        data: bytes.to_vec(),
-                        truncated: false,
+                let piece = match log.next().await {
+                    Ok(Some(piece)) => Ok(TailMainLogResponse {
+                        data: piece.bytes.to_vec(),
+                        truncated: piece.truncated,
                     }),
                     Ok(None) => return,
                     Err(trouble) => Err(remote.failure(trouble)),
@@ -223,20 +235,18 @@ impl Remote {
             Channel::Stdout | Channel::Unspecified | Channel::MainLog => "stdout",
         };
         let path = format!("/logtail/{}/{channel}", in_path(program));
-        let mut body = match http::get(&self.endpoint, &path).await {
-            Ok(body) => body,
+        let mut log = match Following::open(&self.endpoint, &path).await {
+            Ok(log) => log,
             Err(Trouble::Status(::http::StatusCode::NOT_FOUND | ::http::StatusCode::GONE)) => {
                 return Ok(Ended::Refused(Refusal::NoFile));
             }
             Err(trouble) => return Err(Unanswered::Failure(self.failure(trouble))),
         };
         let failure = |trouble| Unanswered::Failure(self.failure(trouble));
-        // It begins with what was there before.
-        let mut live = false;
-        while let Some(bytes) = http::next(&mut body).await.map_err(failure)? {
+        while let Some(piece) = log.next().await.map_err(failure)? {
             let chunk = Event::Chunk(Chunk {
-                data: bytes.to_vec(),
-                live: std::mem::replace(&mut live, true),
+                data: piece.bytes.to_vec(),
+                live: piece.live,
                 ..Chunk::default()
             });
             let chunk = response(program, chunk);

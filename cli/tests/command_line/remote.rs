@@ -90,6 +90,17 @@ impl Site {
         let Some((head, body)) = request(&mut stream).await else {
             return;
         };
+        if let Some(path) = head
+            .strip_prefix("GET ")
+            .filter(|path| path.contains("cut"))
+        {
+            let path = path.split(' ').next().unwrap_or_default();
+            let is_first = !self.asked.lock().unwrap().iter().any(|asked| asked == path);
+            self.note(path.to_owned());
+            let said = cut(is_first);
+            // As below.
+            return drop(stream.write_all(said.as_bytes()).await);
+        }
         let (status, text) = self.answer(&head, &body);
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
@@ -141,6 +152,16 @@ impl Site {
 
     fn note(&self, asked: String) {
         self.asked.lock().unwrap().push(asked);
+    }
+}
+
+/// What a Supervisor says of a log that is truncated while it is followed, and of the same log when it is asked
+/// for again: the first answer has no end.
+fn cut(is_first: bool) -> String {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    match is_first {
+        true => format!("{head}8\r\none\ntwo\n\r\n"),
+        false => format!("{head}6\r\nthree\n\r\n0\r\n\r\n"),
     }
 }
 

@@ -271,6 +271,7 @@ async fn scripts_get_one_object_over_xmlrpc_too() {
         "remove up",
         "avail",
         "reload",
+        "shutdown",
         "version",
     ] {
         let home = tempfile::tempdir().unwrap();
@@ -281,6 +282,13 @@ async fn scripts_get_one_object_over_xmlrpc_too() {
             .unwrap_or_else(|error| panic!("{line}: {error}: {ran:?}"));
         let verb = line.split(' ').next().unwrap();
         assert_eq!(told["schema"], format!("rsv/{verb}/v1"), "{line}");
+    }
+    for line in ["fg up", "open http://127.0.0.1:1"] {
+        let home = tempfile::tempdir().unwrap();
+        let words = ["-s", &remote.url, "-o", "json"];
+        let ran = run(rsv(home.path()), words.into_iter().chain(line.split(' '))).await;
+        assert_eq!(ran.result(), ("", 2), "{line}: {}", ran.err);
+        assert!(ran.err.contains("no form for scripts"), "{}", ran.err);
     }
 }
 
@@ -293,4 +301,28 @@ async fn a_moment_is_nothing_that_a_supervisor_knows_of() {
     assert_eq!(ran.result(), ("", 2), "{}", ran.err);
     let words = "over XML-RPC nothing is known of when output was written";
     assert!(ran.err.contains(words), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_is_refused_before_anything_is_shown() {
+    let remote = Remote::tcp("", supervisor).await;
+    let home = tempfile::tempdir().unwrap();
+    for line in ["tail -f --lines 2 up", "maintail -f --lines 2"] {
+        let words = ["-s", &remote.url].into_iter().chain(line.split(' '));
+        let ran = run(rsv(home.path()), words).await;
+        assert_eq!(ran.result(), ("", 2), "{line}: {}", ran.err);
+        assert!(ran.err.contains("its last 1024 bytes"), "{}", ran.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_truncated_at_a_supervisor_is_followed_on() {
+    let remote = Remote::tcp("", supervisor).await;
+    let home = tempfile::tempdir().unwrap();
+    let words = ["-s", &remote.url, "tail", "-f", "cut"];
+    let ran = run(rsv(home.path()), words).await;
+    let out = "==> Press Ctrl-C to exit <==\none\ntwo\nthree\n";
+    assert_eq!((ran.result(), &*ran.err), ((out, 0), ""));
+    let asked = "/logtail/cut/stdout";
+    assert_eq!(remote.asked(), [asked, asked]);
 }
