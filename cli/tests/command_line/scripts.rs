@@ -27,7 +27,7 @@ enum Asked {
 use Asked::{Agent as Here, Controller as There};
 
 /// A line for each verb; several where it goes different ways.
-const LINES: [(&str, Asked, &str); 60] = [
+const LINES: [(&str, Asked, &str); 63] = [
     ("status", Here, "status"),
     ("status", There, "-A status"),
     ("start", Here, "start app"),
@@ -45,10 +45,13 @@ const LINES: [(&str, Asked, &str); 60] = [
     ("tail", Here, "tail app"),
     ("tail", Here, "tail -f app"),
     ("tail", There, "-H web01 tail app"),
+    ("tail", There, "-H web01 tail -f app"),
     ("clear", Here, "clear app"),
     ("clear", There, "-A clear app"),
     ("maintail", Here, "maintail"),
+    ("maintail", Here, "maintail -f"),
     ("maintail", There, "-H web01 maintail"),
+    ("maintail", There, "-H web01 maintail -f"),
     ("reread", Here, "reread"),
     ("reread", There, "-A reread"),
     ("update", Here, "update"),
