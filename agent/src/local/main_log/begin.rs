@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -45,16 +45,28 @@ pub(super) fn find(path: &Path, begin: Begin, zone: &TimeZone) -> io::Result<Vec
         return Err(io::ErrorKind::NotFound.into());
     }
     let mut places = VecDeque::new();
-    let (mut file, mut length, mut begin) = (file, metadata.len(), begin);
-    for number in 1.. {
-        let (offset, rest) = begin.in_file(&file, length, zone)?;
+    let (mut file, mut metadata, mut begin) = (file, metadata, begin);
+    let mut number = 0;
+    loop {
+        let (offset, rest) = begin.in_file(&file, metadata.len(), zone)?;
         places.push_front(Place { file, offset });
-        let (Some(rest), Some(older)) = (rest, rotated(path, number)?) else {
-            break;
+        let Some(rest) = rest else {
+            return Ok(places);
         };
-        (length, file, begin) = (older.metadata()?.len(), older, rest);
+        let former = metadata.ino();
+        // One that was rotated away while it was looked at is met again under its next name.
+        (file, metadata) = loop {
+            number += 1;
+            let Some(older) = rotated(path, number)? else {
+                return Ok(places);
+            };
+            let metadata = older.metadata()?;
+            if metadata.ino() != former {
+                break (older, metadata);
+            }
+        };
+        begin = rest;
     }
-    Ok(places)
 }
 
 /// The file that was rotated away so many times.
@@ -177,6 +189,17 @@ mod tests {
             assert_eq!(read(lines), expected, "{lines} lines");
         }
         assert_eq!(read(u64::MAX), "012345");
+    }
+
+    #[test]
+    fn a_file_that_is_met_again_under_its_next_name_is_read_once() {
+        let (directory, path) = log();
+        std::fs::remove_file(directory.path().join("main.log.1")).unwrap();
+        std::fs::hard_link(&path, directory.path().join("main.log.1")).unwrap();
+        let all = read(&path, Begin::Lines(10), &TimeZone::UTC);
+        assert_eq!(all, "0145");
+        let start = Begin::Since(SystemTime::UNIX_EPOCH);
+        assert_eq!(read(&path, start, &TimeZone::UTC), "0145");
     }
 
     #[test]
