@@ -69,10 +69,10 @@ pub(super) async fn revoke(
             actor: actor.to_owned(),
             since: milliseconds(SystemTime::now()),
         };
+        change_all(shared, &found, &Change::Revoke(revoked.clone())).await?;
         for host in &found.hosts {
             tracing::info!(actor, host = %host.name, reason = revoked.reason, "revoked");
         }
-        change_all(shared, &found, &Change::Revoke(revoked)).await?;
     }
     Ok(RevokeHostsResponse {
         results: found.hosts.iter().map(done).collect(),
