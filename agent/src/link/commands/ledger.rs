@@ -598,4 +598,27 @@ mod tests {
         assert_eq!(found, ids);
         assert_eq!(again.running, ids);
     }
+
+    #[test]
+    fn nothing_more_comes_but_of_a_reload_that_the_next_agent_answers() {
+        let of = |id: &str, verb| {
+            let mut order = order(id);
+            order.command.action = Some(wire::Action { verb: Some(verb) });
+            order
+        };
+        let reload = of("reload", Verb::Reload(wire::ReloadAction {}));
+        let shutdown = of("shutdown", Verb::Shutdown(wire::ShutdownAction {}));
+        let mut ledger = Ledger::default();
+        assert!(ledger.is_settled());
+        for (order, is_settled) in [(&reload, true), (&shutdown, false)] {
+            let id = order.command.id.clone();
+            ledger.receive(S(1), order);
+            assert!(!ledger.is_settled(), "{id}: what it is is not known");
+            let begun = Begun::new("boot", order, Vec::new());
+            ledger.note_begun(&id, &begun);
+            assert_eq!(ledger.is_settled(), is_settled, "{id}");
+        }
+        ledger.finish(done("shutdown"));
+        assert!(ledger.is_settled());
+    }
 }

@@ -31,6 +31,28 @@ fn a_host_that_is_away_at_its_turn_is_waited_for_until_its_deadline() {
     assert_eq!(*story.operation.phase(), Phase::Over(None));
 }
 
+#[test]
+fn a_reload_is_answered_by_the_next_agent_however_long_its_programs_took_to_stop() {
+    for (deed, seconds, is_waited_for) in [
+        (Deed::Reload, 29, true),
+        (Deed::Reload, 30, false),
+        (Deed::Update, 0, false),
+    ] {
+        let mut plan = plan(&["a"], rollout(1));
+        plan.deed = deed;
+        plan.patience.timeout = None;
+        let mut story = Story::begin(plan);
+        story.wait(40);
+        story.feed(Input::Lost(name("a"), "restarting".into()));
+        story.wait(seconds);
+        story.comes_back("a");
+        story.answer("a", Outcome::Done);
+        let outcome = if is_waited_for { "Done" } else { "Unreachable" };
+        let expected = [format!("a app {outcome}")];
+        assert_eq!(story.outcomes(), expected, "{deed:?} {seconds}");
+    }
+}
+
 /// Who has been said to be late.
 fn late(story: &Story) -> Vec<String> {
     let told = story
