@@ -14,8 +14,10 @@
 //! * `controller`: the hub and its store
 //! * `host`, `agent`, `desk`, `programs`, `keeper`: a host, from its disk to its processes
 //! * `file`, `roster`: what is configured there, and how that changes while everything runs
+//! * `ending`: how an agent stops everything and ends, or begins anew, at the word of the fleet
 //! * `flaw`: mistakes that hosts can be made to have, for the laws to find
 //! * `operator`, `errand`: somebody who has much done and does not always wait
+//! * `meaning`: which programs of which hosts an errand is about
 //! * `witness`: what really happened, and the laws
 //! * `world`: all of it, step by step
 
@@ -23,11 +25,13 @@ mod agent;
 mod controller;
 mod desk;
 mod dice;
+mod ending;
 mod errand;
 mod file;
 mod flaw;
 mod host;
 mod keeper;
+mod meaning;
 mod network;
 mod operator;
 mod programs;

@@ -30,6 +30,7 @@ use rsv_proto::{
 
 use super::{
     desk::Running,
+    ending::Course,
     flaw::Flaw,
     host::Host,
     keeper::Report,
@@ -41,6 +42,9 @@ use super::{
 
 /// What the steady count of a host shows when it has just booted.
 const BOOTING: Duration = Duration::from_secs(20);
+
+/// After such a pause it is tried again to start an agent whose keeper is still stopping everything.
+const ANOTHER_TRY: Duration = Duration::from_millis(300);
 
 /// What happens to an agent by itself.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub(super) enum AgentEvent {
     Desired(wire::Desired),
     /// The configuration was read.
     FileRead,
+    /// It has taken too long to part.
+    Parted,
     /// With the one mistake: what was done is done again.
     Again(Box<ActOn>),
 }
@@ -80,6 +86,7 @@ pub(super) struct Agent {
     pub(super) running: BTreeMap<Asker, Running>,
     pub(super) programs: Programs,
     pub(super) roster: Roster,
+    pub(super) course: Course,
     program_timer: Option<Duration>,
 }
 
@@ -129,6 +136,9 @@ impl Agent {
         if let Some(command) = self.running.keys().next() {
             return Some(format!("command {command} has not finished"));
         }
+        if self.programs.is_ending() {
+            return Some("it is at its end".into());
+        }
         if let Some(command) = self.roster.unrest() {
             return Some(format!("command {command} has not finished"));
         }
@@ -161,6 +171,15 @@ impl Host {
         if self.agent.is_some() || stage.schedule.now() < self.down_until {
             return;
         }
+        if self.keeper.is_stopping() {
+            // One that came now would be told to end.
+            let event = Event::StartAgent(self.number);
+            return stage.schedule.after(ANOTHER_TRY, event);
+        }
+        if self.keeper.is_entrusted() {
+            self.keeper.go();
+            stage.witness.ended(self.number, false);
+        }
         self.starts += 1;
         self.disk.epoch += 1;
         let journal = Journal::new(self.disk.epoch, self.kept);
@@ -192,6 +211,7 @@ impl Host {
             running: BTreeMap::new(),
             programs,
             roster: Roster::new(&self.disk.file),
+            course: Course::default(),
             program_timer: None,
         });
         for begun in unfinished {
@@ -232,6 +252,7 @@ impl Host {
             AgentEvent::Kept => self.kept(),
             AgentEvent::Desired(desired) => self.desire(stage, desired),
             AgentEvent::FileRead => self.file_read(stage),
+            AgentEvent::Parted => self.leave(stage, false),
             AgentEvent::Again(act) => self.with_programs(stage, |programs, yard| {
                 programs.act(yard, &act, &String::new());
             }),
@@ -263,8 +284,10 @@ impl Host {
     /// Does what need not wait, and plans what has to.
     fn go_on(&mut self, stage: &mut Stage) {
         self.work_at_job(stage);
+        self.stop_serving(stage);
         self.work_at_desk(stage);
         self.say_what_is_new(stage);
+        self.part(stage);
         let (booted, now) = (self.booted, stage.schedule.now());
         let Some(agent) = &mut self.agent else {
             return;

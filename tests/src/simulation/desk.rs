@@ -30,7 +30,18 @@ use super::{
 pub(super) struct Running {
     left: usize,
     results: Vec<TargetResult>,
-    resumption: Option<Resumption>,
+    sequel: Sequel,
+}
+
+/// What is made of the results.
+#[derive(Debug)]
+pub(super) enum Sequel {
+    /// They are told.
+    Nothing,
+    /// The command was begun by a former agent.
+    Resumption(Resumption),
+    /// It was a reload, of which this is told before what has gone wrong.
+    Arrival(Vec<TargetResult>),
 }
 
 impl Host {
@@ -106,7 +117,15 @@ impl Host {
                 if let Some(deed) = Deed::of(&request.action) {
                     return self.configure(stage, &command.id, deed, &request);
                 }
-                self.run(stage, &command.id, std::slice::from_ref(&request), None);
+                let mut request = request;
+                if stage.flaw == Some(Flaw::BroadSignal)
+                    && matches!(request.action.verb, Some(Verb::Signal(_)))
+                {
+                    request.programs = vec!["all".to_owned()];
+                    request.exactly.clear();
+                }
+                let acts = std::slice::from_ref(&request);
+                self.run(stage, &command.id, acts, Sequel::Nothing);
                 self.be_early(stage, &command);
                 self.be_eager(stage, request);
             }
@@ -114,18 +133,12 @@ impl Host {
     }
 
     /// Hands a command's actions to the hub; its results are collected.
-    fn run(
-        &mut self,
-        stage: &mut Stage,
-        id: &Asker,
-        acts: &[ActOn],
-        resumption: Option<Resumption>,
-    ) {
+    pub(super) fn run(&mut self, stage: &mut Stage, id: &Asker, acts: &[ActOn], sequel: Sequel) {
         if let Some(agent) = &mut self.agent {
             let running = Running {
                 left: usize::MAX,
                 results: Vec::new(),
-                resumption,
+                sequel,
             };
             agent.running.insert(id.clone(), running);
         }
@@ -153,6 +166,9 @@ impl Host {
         let status = agent.programs.status(&["all".to_owned()]);
         let id = &order.command.id;
         if let Some(deed) = order.command.action.as_ref().and_then(Deed::of) {
+            if deed == Deed::Reload && self.has_come_of(stage, begun, id) {
+                return;
+            }
             if let Some(result) = given_up(now, &order) {
                 let agent = self.agent.as_mut();
                 return agent.map_or((), |a| a.inbox.push_back(ToDesk::Finished(result)));
@@ -163,7 +179,8 @@ impl Host {
         stage.witness.resumed(self.number, id);
         let resumption = Resumption::new(now, &order, begun, &status);
         let acts = resumption.acts().to_vec();
-        self.run(stage, &order.command.id, &acts, Some(resumption));
+        let sequel = Sequel::Resumption(resumption);
+        self.run(stage, &order.command.id, &acts, sequel);
     }
 
     /// Works on the programs, and takes in the results that come of it.
@@ -240,9 +257,15 @@ impl Host {
         let done = agent.running.extract_if(.., |_, running| is_done(running));
         for (id, running) in done.collect::<Vec<_>>() {
             let Running { results, .. } = running;
-            let result = match running.resumption {
-                Some(resumption) => resumption.finish(results),
-                None => CommandResult { id, results },
+            let is_trouble = |result: &TargetResult| result.outcome() != Outcome::Done;
+            let result = match running.sequel {
+                Sequel::Resumption(resumption) => resumption.finish(results),
+                Sequel::Nothing => CommandResult { id, results },
+                Sequel::Arrival(told) => {
+                    let troubles = results.into_iter().filter(is_trouble);
+                    let results = told.into_iter().chain(troubles).collect();
+                    CommandResult { id, results }
+                }
             };
             agent.inbox.push_back(ToDesk::Finished(result));
         }

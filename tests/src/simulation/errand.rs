@@ -8,10 +8,13 @@ use rsv_controller::{
 };
 use rsv_proto::wire::HostSelection;
 
-use super::world::Stage;
+use super::{
+    meaning::selected,
+    world::{HOSTS, Stage},
+};
 
 /// What is done, and how often.
-const DEEDS: [Deed; 15] = [
+const DEEDS: [Deed; 17] = [
     Deed::Restart,
     Deed::Restart,
     Deed::Restart,
@@ -27,6 +30,8 @@ const DEEDS: [Deed; 15] = [
     Deed::Clear,
     Deed::Add,
     Deed::Remove,
+    Deed::Reload,
+    Deed::Shutdown,
 ];
 
 /// To which programs.
@@ -42,15 +47,20 @@ pub(super) fn errand(stage: &mut Stage, id: String) -> Submission {
         true => format!("key-{id}"),
         false => String::new(),
     };
-    let programs = match deed.is_of_configuration() {
-        true => stage.dice.one_of(&GROUPS),
-        false => stage.dice.one_of(&PROGRAMS),
+    let names = match deed {
+        Deed::Reload | Deed::Shutdown => &["all"],
+        _ if deed.is_of_configuration() => stage.dice.one_of(&GROUPS),
+        _ => stage.dice.one_of(&PROGRAMS),
     };
+    let selection = selection(stage);
+    let hosts: Vec<usize> = selected(&selection).into_iter().collect();
+    let programs = names.iter().map(|name| operand(stage, name, &hosts));
+    let programs = programs.collect();
     Submission {
         id,
         actor: "operator/ann".into(),
-        selection: selection(stage),
-        programs: programs.iter().map(ToString::to_string).collect(),
+        selection,
+        programs,
         deed,
         signal: if deed == Deed::Signal { 10 } else { 0 },
         rollout: rollout(stage, deed),
@@ -88,6 +98,22 @@ pub(super) fn nothing() -> Submission {
     }
 }
 
+/// A PROGRAM: on every host, on some that are selected, or, by mistake, on one that is not.
+fn operand(stage: &mut Stage, name: &str, hosts: &[usize]) -> String {
+    let dice = &mut stage.dice;
+    let form = dice.below(10);
+    let mut one = || format!("{:02}", 1 + hosts[dice.below(hosts.len())]);
+    match (form, name.contains(':')) {
+        (0..6, _) => name.to_owned(),
+        (6, _) => format!("h{}::{name}", one()),
+        // Behind one colon it is of a host because there is one of that name.
+        (7, _) => format!("h{}:{name}", one()),
+        (8, _) => format!("h[{},{}]::{name}", one(), one()),
+        (_, true) => format!("h{}*:{name}", dice.below(5)),
+        (_, false) => format!("h{:02}::{name}", 1 + dice.below(HOSTS)),
+    }
+}
+
 /// Some hosts.
 fn selection(stage: &mut Stage) -> HostSelection {
     let is_wide = stage.focus > 10;
@@ -113,6 +139,7 @@ fn rollout(stage: &mut Stage, deed: Deed) -> Rollout {
     let dice = &mut stage.dice;
     let percent = |n| Share::Percent(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
     let is_stop = deed == Deed::Stop;
+    let has_programs = !matches!(deed, Deed::Stop | Deed::Reload | Deed::Shutdown);
     let on_fail = match deed.inverse() {
         None => dice.one_of(&[OnFail::Abort, OnFail::Pause, OnFail::Continue]),
         Some(_) => dice.one_of(&[OnFail::Abort, OnFail::RollBack, OnFail::Continue]),
@@ -120,9 +147,9 @@ fn rollout(stage: &mut Stage, deed: Deed) -> Rollout {
     Rollout {
         batch: dice.one_of(&[percent(30), percent(50), percent(100)]),
         canary: dice.one_of(&[0, 0, 1]),
-        gate: match is_stop {
-            true => Gate::None,
-            false => dice.one_of(&[Gate::None, Gate::Running]),
+        gate: match has_programs {
+            true => dice.one_of(&[Gate::None, Gate::Running]),
+            false => Gate::None,
         },
         soak: dice.one_of(&[0, 0, 1]).into_seconds(),
         max_fail: dice.one_of(&[Share::ONE, percent(20), percent(100)]),

@@ -9,6 +9,12 @@ pub enum Flaw {
     DoubleRestart,
     /// A signal is sent twice.
     DoubleSignal,
+    /// A signal is sent to every program.
+    BroadSignal,
+    /// A shutdown is answered for as soon as it is begun.
+    EarlyShutdown,
+    /// A reload is begun again by the agent that it has brought.
+    DoubleReload,
     /// A killed agent has forgotten which commands it had begun.
     Forgetfulness,
     /// What is wanted is said to be kept to before it is.

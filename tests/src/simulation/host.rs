@@ -90,6 +90,8 @@ impl Host {
             self.disk.commands.retain(|record| !is_begun(record));
         }
         stage.cut_all(Some(self.number));
+        let post = self.post();
+        self.keeper.take_over(stage, post);
     }
 
     /// Somebody edits the configuration.
@@ -101,12 +103,12 @@ impl Host {
     /// The host goes down with all that runs on it, and comes up again.
     pub(super) fn reboot(&mut self, stage: &mut Stage) {
         self.kill_agent(stage);
-        self.keeper = Keeper::default();
+        self.keeper.go();
         self.boots += 1;
         let pause = stage.dice.millis(3_000, 15_000);
         self.down_until = stage.schedule.now() + pause;
         self.booted = self.down_until - Duration::from_secs(2);
-        stage.witness.rebooted(self.number);
+        stage.witness.ended(self.number, false);
         stage.schedule.after(pause, Event::StartAgent(self.number));
     }
 }

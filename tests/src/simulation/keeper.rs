@@ -15,6 +15,12 @@ use super::{
 /// The signal that no process survives.
 const KILL: i32 = 9;
 
+/// The signal that asks a process to end.
+const TERM: i32 = 15;
+
+/// How long that may take.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// What the keeper keeps for the next agent.
 #[derive(Debug, Clone)]
 pub(super) struct Note {
@@ -38,6 +44,8 @@ pub(super) enum Report {
 pub(super) enum KeeperEvent {
     /// The process of this attempt ends.
     Ends(Key, Attempt, Exit),
+    /// The process of this attempt has had its time to end.
+    Kill(Key, Attempt),
 }
 
 /// A process, living or not taken note of.
@@ -62,6 +70,8 @@ pub(super) struct Alive {
 /// Everything that outlives the agent and not the host.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
+    /// The agent has begun to stop everything.
+    is_entrusted: bool,
     notes: BTreeMap<Key, Note>,
     runs: BTreeMap<Key, Vec<Run>>,
     last_pid: u32,
@@ -103,6 +113,46 @@ impl Keeper {
     pub(super) fn held(&self) -> Vec<Key> {
         let runs = self.runs.iter().filter(|(_, runs)| !runs.is_empty());
         runs.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The agent begins to stop everything. Should it be killed on the way, the keeper does it.
+    pub(super) fn entrust(&mut self) {
+        self.is_entrusted = true;
+    }
+
+    /// It goes, with all that it knows. No process is ever called as one before.
+    pub(super) fn go(&mut self) {
+        *self = Self {
+            last_pid: self.last_pid,
+            ..Self::default()
+        };
+    }
+
+    /// Whether it ends everything by itself, and has not done yet.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_entrusted && self.runs.values().flatten().any(|run| run.ended.is_none())
+    }
+
+    /// Whether it goes as soon as it has ended everything.
+    pub(super) fn is_entrusted(&self) -> bool {
+        self.is_entrusted
+    }
+
+    /// The agent is dead: what it has begun to stop is stopped.
+    pub(super) fn take_over(&mut self, stage: &mut Stage, post: Post) {
+        if !self.is_entrusted {
+            return;
+        }
+        let runs = self.runs.iter().flat_map(|(key, runs)| {
+            let alive = runs.iter().filter(|run| run.ended.is_none());
+            alive.map(|run| (key.clone(), run.attempt))
+        });
+        for (key, attempt) in runs.collect::<Vec<_>>() {
+            self.signal(stage, post, (&key, attempt), TERM);
+            let event = KeeperEvent::Kill(key, attempt);
+            let event = Event::Keeper(post.host, post.boot, event);
+            stage.schedule.after(GRACE, event);
+        }
     }
 
     pub(super) fn spawn(
@@ -182,7 +232,12 @@ impl Keeper {
     }
 
     pub(super) fn handle(&mut self, stage: &mut Stage, post: Post, event: KeeperEvent) {
-        let KeeperEvent::Ends(key, attempt, exit) = event;
+        let (key, attempt, exit) = match event {
+            KeeperEvent::Ends(key, attempt, exit) => (key, attempt, exit),
+            KeeperEvent::Kill(key, attempt) => {
+                return self.signal(stage, post, (&key, attempt), KILL);
+            }
+        };
         let now = stage.schedule.now();
         let runs = self.runs.get_mut(&key).into_iter().flatten();
         let is_it = |run: &&mut Run| run.attempt == attempt && run.ended.is_none();

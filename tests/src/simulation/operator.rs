@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     controller::Controller,
     errand::{errand, nothing},
+    meaning::Meaning,
     world::{Event, Stage},
 };
 
@@ -81,6 +82,7 @@ impl Operator {
     }
 
     fn submit(&mut self, stage: &mut Stage, controller: &mut Controller, what: Submission) {
+        stage.witness.asked_for(&what.id, Meaning::of(&what));
         let asked = Box::new(what.clone());
         match controller.ask(stage, |answer| Ask::Submit(asked, answer)) {
             Some(answer) => self.waiting.push((what, answer)),
@@ -121,6 +123,7 @@ impl Operator {
             key: String::new(),
             trace: Default::default(),
         });
+        stage.witness.asked_again(&retry.id, &retry.operation);
         let answer = controller.ask(stage, |answer| Ask::Retry(retry, answer));
         if let Some(answer) = answer {
             self.waiting.push((nothing(), answer));
@@ -222,6 +225,9 @@ impl Operator {
                         self.unanswered.push(what);
                     }
                 }
+                Ok(Err(SubmitError::Operand(why))) => {
+                    stage.witness.refused(&what.id, &why.to_string());
+                }
                 Ok(Err(_)) => {}
                 Err(oneshot::error::TryRecvError::Empty) => self.waiting.push((what, answer)),
             }
@@ -239,6 +245,9 @@ impl Operator {
 
     fn answered(&mut self, stage: &mut Stage, what: Submission, submitted: Submitted) {
         let id = submitted.id;
+        let hosts = submitted.hosts.iter();
+        let hosts = hosts.filter_map(|host| number_of(host.as_str()));
+        stage.witness.begun_on(&id, &hosts.collect());
         if !what.key.is_empty() {
             let known = self.keys.entry(what.key.clone());
             let known = &known.or_insert_with(|| (id.clone(), what)).0;

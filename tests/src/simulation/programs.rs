@@ -2,6 +2,7 @@
 //! hub's own decisions. Logs, descriptors and listeners are left out: no decision depends on them.
 
 mod adoption;
+mod ending;
 mod reconfigure;
 
 use std::{
@@ -58,6 +59,8 @@ pub(super) struct Programs {
     /// The latest attempts of programs that have gone.
     retired: BTreeMap<Key, Attempt>,
     desired: Desired,
+    /// Everything is being stopped.
+    is_ending: bool,
     deadlines: BTreeSet<(Tick, Key)>,
     /// Of what was told of them.
     mirror: DigestMirror,
@@ -180,7 +183,8 @@ impl Programs {
             return;
         };
         let before = slot.phase.clone();
-        let policy = decide::rules(&slot.policy, slot.hold.is_none());
+        let may_start = slot.hold.is_none() && !self.is_ending;
+        let policy = decide::rules(&slot.policy, may_start);
         let (phase, effects) = step(before.clone(), &policy, yard.tick(), event);
         drop(policy);
         self.turn(yard, key, &before, phase, &effects);
@@ -321,6 +325,10 @@ impl Programs {
         verb: Option<wire::action::Verb>,
         asker: &Asker,
     ) {
+        if self.is_ending {
+            let result = failed(key.to_string(), wire::Refusal::ShuttingDown, "");
+            return yard.answers.push((asker.clone(), result));
+        }
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
@@ -384,7 +392,7 @@ impl Programs {
         self.show(yard, key);
         if is_held {
             self.put_down(yard, key);
-        } else if is_configured {
+        } else if is_configured && !self.is_ending {
             self.start_new(yard, key);
         }
     }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rsv_agent::{
     hub::{ActOn, Key, decide},
-    link::commands::configuration::{
-        Deed, group_result, merge, one_each, or_nothing, pids, settle,
+    link::commands::{
+        configuration::{Deed, group_result, merge, one_each, or_nothing, pids, settle},
+        ending::is_ending,
     },
 };
 use rsv_proto::{
@@ -19,6 +20,7 @@ use rsv_proto::{
 
 use super::{
     agent::{AgentEvent, ToDesk},
+    ending::Ending,
     file::{Change, File, Part},
     flaw::Flaw,
     host::Host,
@@ -72,6 +74,12 @@ impl Roster {
         }
     }
 
+    /// The hub has ended: gives the commands that come to nothing.
+    pub(super) fn give_up(&mut self) -> Vec<Asker> {
+        let jobs = self.job.take().into_iter().chain(self.waiting.drain(..));
+        jobs.map(|job| job.id).collect()
+    }
+
     /// A command that is not finished.
     pub(super) fn unrest(&self) -> Option<&Asker> {
         self.job.as_ref().map(|job| &job.id)
@@ -113,6 +121,9 @@ impl Host {
             let id = id.clone();
             let result = CommandResult { id, results };
             return agent.inbox.push_back(ToDesk::Finished(result));
+        }
+        if deed == Deed::Shutdown {
+            return self.end(stage, id, Ending::Exit);
         }
         agent.roster.waiting.push_back(Job {
             id: id.clone(),
@@ -163,8 +174,11 @@ impl Host {
                     job.results = plan.iter().map(|part| row(&part.name(), &[])).collect();
                 }
             }
-            // Agents are ended and started by the scheduler alone.
-            Deed::Add | Deed::Remove | Deed::Clear | Deed::Reload | Deed::Shutdown => {}
+            Deed::Reload => {
+                self.end(stage, &job.id, Ending::Restart);
+                return self.next_job(stage);
+            }
+            Deed::Add | Deed::Remove | Deed::Clear | Deed::Shutdown => {}
         }
         if job.deed == Deed::Update {
             if stage.flaw == Some(Flaw::IdleUpdate) {
@@ -190,6 +204,7 @@ impl Host {
 
     fn add_group(&mut self, stage: &mut Stage, name: String) -> TargetResult {
         let outcome = match &mut self.agent {
+            Some(agent) if agent.programs.is_ending() => GroupOutcome::ShuttingDown,
             Some(agent) if agent.roster.active.has_group(&name) => GroupOutcome::AlreadyActive,
             Some(agent) if agent.roster.candidate.has_group(&name) => {
                 let Roster {
@@ -207,6 +222,7 @@ impl Host {
 
     fn remove_group(&mut self, stage: &mut Stage, name: String) -> TargetResult {
         let outcome = match &mut self.agent {
+            Some(agent) if agent.programs.is_ending() => GroupOutcome::ShuttingDown,
             Some(agent) if agent.roster.active.has_group(&name) => {
                 let slots = agent.programs.slots.iter();
                 let members = slots.filter(|(key, _)| key.group == name);
@@ -250,6 +266,10 @@ impl Host {
                     let mut rows = std::mem::take(&mut job.rows);
                     job.results.append(&mut rows);
                 }
+            }
+            if agent.programs.is_ending() && !job.parts.is_empty() {
+                job.parts.clear();
+                job.results.push(is_ending());
             }
             match job.parts.pop_front() {
                 Some(part) => self.begin_part(stage, part),

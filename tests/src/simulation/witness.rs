@@ -12,6 +12,9 @@
 //! 9. A change of the configuration touches only what differs; what it was answered for is what runs, and what
 //!    went with it is not started.
 //! 10. A host says that it keeps to what is wanted only when it does, and nobody is told so before.
+//! 11. Nothing is asked of a program that was not named for its host, and nothing else is told of.
+//! 12. A command ends an agent once. While everything is stopped nothing is started; what is answered for then
+//!     is stopped, and after a reload nothing runs that ran before.
 //!
 //! Those of operations are the operator's, who reads what is told of them.
 
@@ -27,9 +30,13 @@ use rsv_proto::{
 };
 
 mod configuration;
+mod ending;
+mod obedience;
+mod targets;
 
-use super::{file::Version, keeper::Alive};
+use super::{file::Version, keeper::Alive, meaning::Meaning};
 use configuration::deed;
+use ending::Ends;
 
 /// How wrong an agent may take the controller's clock: half of the time that a welcome may take.
 const TOLERANCE: Duration = Duration::from_secs(5);
@@ -73,6 +80,9 @@ pub(super) struct Witness {
     ran_as: BTreeMap<Place, Version>,
     /// The number of what is wanted that each host has on its disk.
     kept: BTreeMap<usize, u64>,
+    /// What operations mean.
+    meanings: BTreeMap<String, Meaning>,
+    ends: Ends,
     pub(super) n_spawned: u64,
     pub(super) n_ordered: u64,
 }
@@ -84,6 +94,8 @@ struct Begun {
     /// The version of the host's file.
     edited: Option<Version>,
     command: Command,
+    /// How many processes there had been.
+    n_spawned: u64,
     is_run: bool,
     /// The least version of each program that is there when an update is done.
     least: BTreeMap<String, Version>,
@@ -119,12 +131,14 @@ impl Witness {
 
     /// A host is about to begin a command for these programs.
     pub(super) fn looked(&mut self, host: usize, command: &Command, before: &[(String, u32)]) {
+        self.named(host, command, before);
         self.n_begun += 1;
         let begun = Begun {
             number: self.n_begun,
             programs: before.iter().map(|(name, _)| name.clone()).collect(),
             edited: self.edited.get(&host).copied(),
             command: command.clone(),
+            n_spawned: self.n_spawned,
             is_run: false,
             least: BTreeMap::new(),
         };
@@ -197,6 +211,7 @@ impl Witness {
             }
         }
         self.configured(&name, result, &alive);
+        self.answered_for_an_end(&name, result, &alive);
         let Some(begun) = self.begun.get(&name) else {
             return;
         };
@@ -234,50 +249,12 @@ impl Witness {
 
     /// A process gets a signal that somebody has asked for.
     pub(super) fn sent(&mut self, host: usize, key: &Key, command: &str) {
+        self.aimed(host, key, command);
         let place = (host, key.to_string());
         if !self.signals.insert((place, command.to_owned())) {
             self.breaks(|| {
                 format!(
                     "h{:02} sends {key} the signal of {command} a second time",
-                    host + 1
-                )
-            });
-        }
-    }
-
-    /// A host has this number of what is wanted on its disk.
-    pub(super) fn kept(&mut self, host: usize, generation: u64) {
-        let known = self.kept.insert(host, generation).unwrap_or_default();
-        if known > generation {
-            self.breaks(|| {
-                format!(
-                    "h{:02} keeps to {generation} after it kept to {known}",
-                    host + 1
-                )
-            });
-        }
-    }
-
-    /// A host says that it keeps to what has this number.
-    pub(super) fn obeys(&mut self, host: usize, generation: u64) {
-        let kept = self.kept.get(&host).copied().unwrap_or_default();
-        if generation > kept {
-            self.breaks(|| {
-                format!(
-                    "h{:02} says that it keeps to {generation}, and keeps to {kept}",
-                    host + 1
-                )
-            });
-        }
-    }
-
-    /// Somebody is told that a host keeps to what has this number, or is shown that.
-    pub(super) fn told_obeyed(&mut self, host: usize, generation: u64) {
-        let kept = self.kept.get(&host).copied().unwrap_or_default();
-        if generation > kept {
-            self.breaks(|| {
-                format!(
-                    "h{:02} is said to keep to {generation}, and keeps to {kept}",
                     host + 1
                 )
             });
@@ -295,6 +272,10 @@ impl Witness {
     pub(super) fn spawned(&mut self, host: usize, key: &Key, version: Version, is_alive: bool) {
         self.n_spawned += 1;
         let place = (host, key.to_string());
+        self.ends.spawned(place.clone(), self.n_spawned);
+        if self.ends.is_under_way(host) {
+            self.breaks(|| format!("h{:02} starts {key} while all is being stopped", host + 1));
+        }
         let former = self.ran_as.insert(place.clone(), version);
         if former != Some(version) && self.is_updated(host) {
             // What is another one by now begins as if it were new.
@@ -340,7 +321,9 @@ impl Witness {
         if std::mem::replace(&mut leave.attempt, attempt) == attempt {
             return;
         }
-        if !leave.commands.is_empty() {
+        if self.ends.is_under_way(host) {
+            // Once each: the next process of it is another attempt.
+        } else if !leave.commands.is_empty() {
             leave.commands.remove(0);
         } else if leave.holds > 0 {
             leave.holds -= 1;
@@ -351,6 +334,7 @@ impl Witness {
 
     /// This is told of a target of an operation.
     pub(super) fn told_of(&mut self, operation: &str, host: usize, result: &TargetResult) {
+        self.told_aside(operation, host, result);
         let name = (host, format!("{operation}.1"));
         let shown = format!("h{:02} {} in {operation}", host + 1, result.program);
         if result.outcome() == Outcome::NotAttempted {
@@ -401,7 +385,7 @@ impl Witness {
     }
 
     /// After a boot what is configured to start starts.
-    pub(super) fn rebooted(&mut self, host: usize) {
+    fn rebooted(&mut self, host: usize) {
         self.stopped.retain(|(of, _), _| *of != host);
         self.leave.retain(|(of, _), _| *of != host);
     }

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// How many hosts there are.
-const HOSTS: usize = 50;
+pub(super) const HOSTS: usize = 50;
 
 /// How long faults go on, at least, and how much longer at most.
 const STORM: (u64, u64) = (20_000, 60_000);

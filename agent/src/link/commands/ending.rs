@@ -30,11 +30,16 @@ pub(super) async fn shutdown(owners: &Owners) -> Vec<TargetResult> {
     match owners.daemon.try_send(DaemonAsk::Shutdown) {
         Ok(()) => {
             owners.hub.subscribe().ended().await;
-            vec![said("shut down")]
+            shut_down()
         }
         // Whatever waits there ends this agent.
         Err(_) => vec![is_ending()],
     }
+}
+
+/// What is said of a shutdown when everything is stopped.
+pub fn shut_down() -> Vec<TargetResult> {
+    vec![said("shut down")]
 }
 
 /// Whether the agent has been started anew since a reload began: nothing that ran before runs any more.
@@ -48,19 +53,24 @@ pub fn is_reloaded(begun: &Begun, now: &wire::HostStatus) -> bool {
 
 /// What the new agent says of a reload: that it is there, and which programs are not.
 pub(super) async fn reloaded(hub: &HubHandle, actor: String) -> Result<Vec<TargetResult>, HubGone> {
-    let status = hub.status(&[]).await?;
+    let (mut results, coming) = arrived(&hub.status(&[]).await?);
+    let started = started(hub, coming, actor).await.into_iter();
+    results.extend(started.filter(|result| result.outcome() != Outcome::Done));
+    Ok(results)
+}
+
+/// What is said of a reload as soon as the new agent is there, and the programs that are on their way up.
+pub fn arrived(now: &wire::HostStatus) -> (Vec<TargetResult>, Vec<String>) {
     let mut results = vec![said("reloaded")];
-    results.extend(status.programs.iter().filter_map(fatal));
-    let coming = status.programs.iter().filter(|program| {
+    results.extend(now.programs.iter().filter_map(fatal));
+    let coming = now.programs.iter().filter(|program| {
         matches!(
             program.state(),
             ProcessState::Starting | ProcessState::Backoff
         )
     });
     let coming = coming.map(|p| display_name(&p.group, &p.name)).collect();
-    let started = started(hub, coming, actor).await.into_iter();
-    results.extend(started.filter(|result| result.outcome() != Outcome::Done));
-    Ok(results)
+    (results, coming)
 }
 
 fn fatal(program: &wire::ProcessStatus) -> Option<TargetResult> {
@@ -76,7 +86,8 @@ fn said(words: &str) -> TargetResult {
     }
 }
 
-fn is_ending() -> TargetResult {
+/// What is said of what comes when everything is being stopped.
+pub fn is_ending() -> TargetResult {
     failed("", Refusal::ShuttingDown, String::new())
 }
 

@@ -30,6 +30,7 @@ impl Programs {
             order: file.programs().map(|(key, _)| key.clone()).collect(),
             retired: BTreeMap::new(),
             desired,
+            is_ending: false,
             deadlines: BTreeSet::new(),
             mirror: DigestMirror::default(),
         };

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Every program that a host can have.
-const PROGRAMS: [&str; 4] = ["app", "extra", "web:web_0", "web:web_1"];
+pub(super) const PROGRAMS: [&str; 4] = ["app", "extra", "web:web_0", "web:web_1"];
 
 impl Witness {
     /// A change of the configuration, or the end of one, is answered for.
