@@ -23,8 +23,8 @@ pub enum SocketAddress {
     Unix {
         /// Its path.
         path: PathBuf,
-        /// Its user and group; absent: the agent's.
-        owner: Option<(u32, u32)>,
+        /// Its user and group; absent: those it has when it is made.
+        owner: Option<(u32, Option<u32>)>,
         /// Its permission bits.
         mode: u32,
     },

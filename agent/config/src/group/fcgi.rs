@@ -124,7 +124,7 @@ fn address(host: &dyn Host, text: &str, wants: &Wants<'_>) -> Result<FcgiAddress
         let other_user = wants.user.filter(|user| user.uid != host.effective_uid());
         let users = other_user.map(|user| Owner {
             uid: user.uid,
-            gid: user.gid,
+            gid: Some(user.gid),
         });
         return Ok(FcgiAddress::Unix {
             path: absolute(host, Path::new(path)),

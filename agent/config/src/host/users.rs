@@ -30,8 +30,8 @@ pub struct UnixGroup {
 pub struct Owner {
     /// The user's number.
     pub uid: u32,
-    /// The group's number.
-    pub gid: u32,
+    /// The group's number; `None`: the group that the socket has when it is made.
+    pub gid: Option<u32>,
 }
 
 pub(crate) fn find_user(host: &dyn Host, text: &str) -> Result<User, ValueError> {
@@ -58,16 +58,16 @@ pub(crate) fn find_group(host: &dyn Host, text: &str) -> Result<UnixGroup, Value
     }
 }
 
-/// `user` or `user:group`; without a group the user's primary one.
+/// `user` or `user:group`. A user alone does not let its group in: the socket's group stays as it is.
 pub(crate) fn find_owner(host: &dyn Host, text: &str) -> Result<Owner, ValueError> {
     match text.split_once(':') {
         Some((user, group)) => Ok(Owner {
             uid: find_user(host, user)?.uid,
-            gid: find_group(host, group)?.gid,
+            gid: Some(find_group(host, group)?.gid),
         }),
         None => find_user(host, text).map(|user| Owner {
             uid: user.uid,
-            gid: user.gid,
+            gid: None,
         }),
     }
 }

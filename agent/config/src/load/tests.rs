@@ -373,7 +373,7 @@ fn a_fastcgi_socket_belongs_to_the_programs_user() {
     let socket = config.groups[0].processes[0].socket.as_ref().unwrap();
     let owner = Owner {
         uid: 65534,
-        gid: 65534,
+        gid: Some(65534),
     };
     assert_eq!(
         socket,
@@ -387,6 +387,27 @@ fn a_fastcgi_socket_belongs_to_the_programs_user() {
         }
     );
     assert_eq!(socket.url(), "unix:///run/f.sock");
+}
+
+#[test]
+fn the_owner_of_a_socket_brings_no_group_along() {
+    for (text, gid) in [("nobody", None), ("nobody:root", Some(0)), ("65534", None)] {
+        let fcgi = format!("[fcgi-program:f]\ncommand=f\nsocket=unix:///f\nsocket_owner={text}\n");
+        let unix = format!("[unix_http_server]\nfile=/s\nchown={text}\n");
+        let config = load_text(&format!("{S}{fcgi}{unix}"), &FixedHost::default())
+            .unwrap()
+            .config;
+        let expected = Some(Owner { uid: 65534, gid });
+        let socket = config.groups[0].processes[0].socket.as_ref().unwrap();
+        let FcgiAddress::Unix { owner, .. } = &socket.address else {
+            panic!("{socket:?}");
+        };
+        assert_eq!(*owner, expected, "{text}");
+        let crate::HttpAddress::Unix { owner, .. } = &config.servers[0].address else {
+            panic!("{:?}", config.servers);
+        };
+        assert_eq!(*owner, expected, "{text}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rsv_config::host::Owner;
 use rsv_config::{Credentials, HttpAddress, HttpServer};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -39,8 +40,8 @@ pub enum BindError {
         path: PathBuf,
         /// The configured user.
         uid: u32,
-        /// The configured group.
-        gid: u32,
+        /// The configured group; -1 without one.
+        gid: i64,
         /// Who runs.
         user: String,
     },
@@ -140,10 +141,7 @@ pub fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, BindError> {
 fn one(server: &HttpServer) -> Result<Bound, BindError> {
     let section = server.section.clone();
     let (sockets, host) = match &server.address {
-        HttpAddress::Unix { path, mode, owner } => {
-            let owner = owner.map(|owner| (owner.uid, owner.gid));
-            (unix(path, mode.0, owner)?, None)
-        }
+        HttpAddress::Unix { path, mode, owner } => (unix(path, mode.0, *owner)?, None),
         HttpAddress::Inet { host, port } => {
             let is_guarded = server.credentials.is_some() || server.insecure;
             if host.is_none() && !is_guarded {
@@ -188,7 +186,7 @@ fn inet(section: &str, host: Option<&str>, port: u16) -> Result<(TcpListener, bo
     Ok((socket, address.ip().to_canonical().is_loopback()))
 }
 
-fn unix(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<Socket, BindError> {
+fn unix(path: &Path, mode: u32, owner: Option<Owner>) -> Result<Socket, BindError> {
     let listener = match listen(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             clear(path)?;
@@ -198,9 +196,9 @@ fn unix(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<Socket, Bin
     };
     let listener = listener.map_err(|error| system(&error))?;
     let name = Name::of(path).map_err(|error| system(&error))?;
-    if let Some((uid, gid)) = owner {
-        let changed = std::os::unix::fs::lchown(path, Some(uid), Some(gid));
-        changed.map_err(|error| chown_refused(&error, path, uid, gid))?;
+    if let Some(owner) = owner {
+        let changed = std::os::unix::fs::lchown(path, Some(owner.uid), owner.gid);
+        changed.map_err(|error| chown_refused(&error, path, owner))?;
     }
     let permissions = fs::Permissions::from_mode(mode);
     fs::set_permissions(path, permissions).map_err(|error| system(&error))?;
@@ -234,7 +232,7 @@ fn clear(path: &Path) -> Result<(), BindError> {
     }
 }
 
-fn chown_refused(error: &io::Error, path: &Path, uid: u32, gid: u32) -> BindError {
+fn chown_refused(error: &io::Error, path: &Path, owner: Owner) -> BindError {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return system(error);
     }
@@ -242,8 +240,8 @@ fn chown_refused(error: &io::Error, path: &Path, uid: u32, gid: u32) -> BindErro
     let user = nix::unistd::User::from_uid(own).ok().flatten();
     BindError::Chown {
         path: path.to_owned(),
-        uid,
-        gid,
+        uid: owner.uid,
+        gid: owner.gid.map_or(-1, i64::from),
         user: user.map_or_else(|| own.to_string(), |user| user.name),
     }
 }
@@ -410,14 +408,23 @@ mod tests {
             // Nobody else can give a file away, but to himself.
             false => (nix::unistd::geteuid().into(), nix::unistd::getegid().into()),
         };
-        let mut owned = at(&second);
-        if let HttpAddress::Unix { owner, .. } = &mut owned.address {
-            *owner = Some(rsv_config::host::Owner { uid, gid });
-        }
-        let bound = bind(&[at(&first), owned, on("127.0.0.1", false)]).unwrap();
-        let metadata = fs::metadata(&second).unwrap();
-        assert_eq!((metadata.uid(), metadata.gid()), (uid, gid));
-        assert!(first.exists() && bound.len() == 3);
+        let of = |path: &Path, gid: Option<u32>| {
+            let mut owned = at(path);
+            if let HttpAddress::Unix { owner, .. } = &mut owned.address {
+                *owner = Some(Owner { uid, gid });
+            }
+            owned
+        };
+        let plain = directory.path().join("plain");
+        let owned = [of(&second, Some(gid)), of(&plain, None)];
+        let servers = [at(&first), on("127.0.0.1", false)]
+            .into_iter()
+            .chain(owned);
+        let bound = bind(&servers.collect::<Vec<_>>()).unwrap();
+        let ids = |path: &Path| fs::metadata(path).map(|it| (it.uid(), it.gid())).unwrap();
+        assert_eq!(ids(&second), (uid, gid));
+        assert_eq!(ids(&plain), (uid, ids(&first).1));
+        assert!(first.exists() && bound.len() == 4);
         let unusable = at(Path::new("/nonexistent/s.sock"));
         assert!(bind(&[at(&third), unusable]).is_err());
         assert!(!third.exists());

@@ -176,9 +176,9 @@ fn unix(path: &Path, spec: &SocketSpec) -> Result<Listening, ListenError> {
 }
 
 /// Gives the file its owner, then its mode, which a change of the owner would cut down.
-fn give(path: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+fn give(path: &Path, owner: Option<(u32, Option<u32>)>, mode: u32) -> io::Result<()> {
     if let Some((uid, gid)) = owner {
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+        std::os::unix::fs::lchown(path, Some(uid), gid)?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
