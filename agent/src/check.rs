@@ -7,6 +7,7 @@ use rsv_config::host::SystemHost;
 use rsv_config::{ConfigErrors, Loaded, Overrides, Strictness, find_config, load};
 
 use crate::args::CheckArgs;
+use crate::compat::server;
 
 /// Runs the check: errors and warnings on stderr, the verdict on stdout.
 pub fn run(args: &CheckArgs, argv0: &str) -> ExitCode {
@@ -48,7 +49,14 @@ fn verdict(loaded: &Loaded, file: &Path) -> ExitCode {
     for error in config.broken.iter().flat_map(|program| &program.errors) {
         eprintln!("{}", error.render());
     }
-    if !config.broken.is_empty() {
+    let refused: Vec<_> = config.servers.iter().filter_map(server::refusal).collect();
+    for refusal in &refused {
+        eprintln!("{refusal}");
+        if let Some(hint) = refusal.hint() {
+            eprintln!("  hint: {hint}");
+        }
+    }
+    if !config.broken.is_empty() || !refused.is_empty() {
         return ExitCode::from(2);
     }
     let programs = config.processes().count();

@@ -164,6 +164,26 @@ fn check_reports_a_broken_program() {
 }
 
 #[test]
+fn check_refuses_a_server_that_a_start_refuses() {
+    for (server, said) in [
+        ("port = *:9001", "would let anybody on the network"),
+        ("port = 0.0.0.0:9001", "would let anybody on the network"),
+        ("port = nosuch.invalid:9001", "has no address"),
+        ("port = *:9001\nrsv_insecure = true", ""),
+        ("port = 127.0.0.1:9001", ""),
+    ] {
+        let directory = fleet_member(&format!("[inet_http_server]\n{server}\n"));
+        let output = run(directory.path(), &["check", "-c", "a.conf"]);
+        let is_refused = !said.is_empty();
+        let code = if is_refused { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{server}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(said), "{server}: {stderr}");
+        assert_eq!(stderr.contains("hint: "), is_refused, "{server}: {stderr}");
+    }
+}
+
+#[test]
 fn joining_with_a_bad_token_or_no_controller_is_one_line_and_a_hint() {
     let directory = fleet_member("");
     let join = |token: &str| {

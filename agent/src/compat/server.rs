@@ -25,7 +25,7 @@ use tracing::{error, warn};
 use crate::mainlog::CRITICAL;
 use crate::spare::{Reserve, Seat};
 use bind::{Accepted, Listener};
-pub use bind::{BindError, Bound, bind};
+pub use bind::{BindError, Bound, bind, refusal};
 pub(crate) use body::Body;
 use connection::Stages;
 pub(crate) use reply::{Reply, html, put, reply, see_other};

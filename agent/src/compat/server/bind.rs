@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -138,15 +138,45 @@ pub fn bind(servers: &[HttpServer]) -> Result<Vec<Bound>, BindError> {
     servers.iter().map(one).collect()
 }
 
+/// Why a server is not bound, whatever else is there: it is open to the network, or its host has no
+/// address. Nothing is bound to find out.
+pub fn refusal(server: &HttpServer) -> Option<BindError> {
+    let HttpAddress::Inet { host, port } = &server.address else {
+        return None;
+    };
+    let section = server.section.clone();
+    let is_local = match host.as_deref() {
+        None => false,
+        Some(host) => match first_address(host, *port) {
+            Some(address) => address.ip().to_canonical().is_loopback(),
+            None => {
+                let host = host.to_owned();
+                return Some(BindError::NoAddress { section, host });
+            }
+        },
+    };
+    let is_guarded = server.credentials.is_some() || server.insecure;
+    (!is_local && !is_guarded).then_some(BindError::Insecure { section })
+}
+
+fn first_address(host: &str, port: u16) -> Option<SocketAddr> {
+    (bare(host), port).to_socket_addrs().ok()?.next()
+}
+
+/// An address of IPv6 without its brackets.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 fn one(server: &HttpServer) -> Result<Bound, BindError> {
     let section = server.section.clone();
     let (sockets, host) = match &server.address {
         HttpAddress::Unix { path, mode, owner } => (unix(path, mode.0, *owner)?, None),
         HttpAddress::Inet { host, port } => {
-            let is_guarded = server.credentials.is_some() || server.insecure;
-            if host.is_none() && !is_guarded {
-                return Err(BindError::Insecure { section });
+            if let Some(refusal) = refusal(server) {
+                return Err(refusal);
             }
+            let is_guarded = server.credentials.is_some() || server.insecure;
             let (socket, is_local) = inet(&section, host.as_deref(), *port)?;
             if !is_local && !is_guarded {
                 return Err(BindError::Insecure { section });
@@ -170,10 +200,7 @@ fn inet(section: &str, host: Option<&str>, port: u16) -> Result<(TcpListener, bo
             Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => TcpListener::bind(("0.0.0.0", port)),
             _ => Err(error),
         }),
-        Some(host) => {
-            let bare = host.trim_start_matches('[').trim_end_matches(']');
-            TcpListener::bind((bare, port))
-        }
+        Some(host) => TcpListener::bind((bare(host), port)),
     };
     let socket = socket.map_err(|error| match (error.raw_os_error(), host) {
         (None, Some(host)) => BindError::NoAddress {
@@ -258,7 +285,7 @@ fn system(error: &io::Error) -> BindError {
 impl Bound {
     /// The address of a TCP server.
     #[cfg(test)]
-    pub(super) fn address(&self) -> Option<std::net::SocketAddr> {
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         match &self.sockets {
             Socket::Inet(listener) => listener.local_addr().ok(),
             Socket::Unix(..) => None,
