@@ -8,10 +8,13 @@ use crate::environment;
 use crate::error::Place;
 use crate::plugin::{CTL_KEY, MAIN_RPC_FACTORY, RPC_KEY};
 use crate::tree::{Section, Tree, value_place};
-use crate::value::{boolean, byte_size, inet_address, list, seconds};
+use crate::value::{RlimitResource, boolean, byte_size, inet_address, list, seconds};
 
 /// What is said of keys and sections that nothing reads.
 pub(super) const UNKNOWN: &str = "unknown keys and sections";
+
+/// What has no effect in Supervisor, and has one here.
+const OWN: &str = "keys that Supervisor does not have: `group`, `restart_backoff_max`, `restart_window`, `stop_leaves_daemons`, `rlimit_*`, `startretries = -1`, `[processcontrol] maxprocs`";
 
 const PLUGINS: &str = "Python plug-ins (`rpcinterface_factory` other than Supervisor's, `ctlplugin`, `result_handler`)";
 const SHARED_LOG: &str = "two programs writing one log file";
@@ -40,6 +43,12 @@ pub(super) struct Look<'a> {
 const PROGRAMS: [&str; 3] = ["program", "eventlistener", "fcgi-program"];
 
 const LOGS: [&str; 2] = ["stdout_logfile", "stderr_logfile"];
+const OWN_KEYS: [&str; 4] = [
+    "group",
+    "restart_backoff_max",
+    "restart_window",
+    "stop_leaves_daemons",
+];
 const CAPTURES: [&str; 2] = ["stdout_capture_maxbytes", "stderr_capture_maxbytes"];
 const EVENTS: [&str; 2] = ["stdout_events_enabled", "stderr_events_enabled"];
 const SYSLOGS: [&str; 2] = ["stdout_syslog", "stderr_syslog"];
@@ -73,6 +82,15 @@ pub(super) const RULES: &[Rule] = &[
         "scripts that fetch such links use XML-RPC, `supervisorctl` or `rsv`",
         |look| look.when("port", look.is_kind("inet_http_server")),
     ),
+    differs(OWN, "leave it out if it is to go on as it was", |look| {
+        let limits = RlimitResource::ALL.iter().map(|(_, key)| *key);
+        let keys: Vec<_> = OWN_KEYS.into_iter().chain(limits).collect();
+        let mut own = look.among(&keys, |_| true);
+        own.extend(look.among(&["startretries"], |text| text == "-1"));
+        let is_bound = look.section.name == "processcontrol" && look.text("maxprocs").is_some();
+        own.extend(look.when("maxprocs", is_bound));
+        own
+    }),
     differs(
         "`startsecs=0` and ends at once",
         "set autorestart=false if it is to run once",

@@ -21,6 +21,7 @@ stdout_logfile=/var/log/100%%%%.log
 [program:worker]
 command=/usr/bin/pidproxy /run/x.pid worker
 startsecs=0
+group=nogroup
 stdout_syslog=true
 stdout_capture_maxbytes=1MB
 stdout_events_enabled=true
@@ -110,6 +111,20 @@ fn a_plain_file_has_nothing_to_be_said_about() {
     );
     assert!(!import.is_refused() && import.has_agent);
     assert_eq!(import.size, Some((1, 1)));
+}
+
+#[test]
+fn what_supervisor_passes_over_and_has_an_effect_here_is_said() {
+    let import = of(
+        "[supervisord]\n[program:x]\ncommand=/bin/x\ngroup=nogroup\nrlimit_nofile=9\nstartretries=-1\n\
+        restart_backoff_max=9s\nloglevel=info\n[program:y]\ncommand=/bin/y\nstartretries=1\n\
+        [processcontrol]\nmaxprocs=9\n",
+    );
+    let places = import.findings.iter().map(|it| &it.place);
+    let lines: Vec<_> = places.filter_map(|place| place.line).collect();
+    assert_eq!(lines, [4, 5, 6, 7, 13], "{:?}", import.findings);
+    let first = import.findings[0].difference.unwrap();
+    assert!(first.supervisor.starts_with("ignored"), "{first:?}");
 }
 
 #[test]
