@@ -114,7 +114,7 @@ pub(crate) struct Plan {
     /// Of the fleet: every program of every host that is meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<PlannedTarget>,
-    /// Of the fleet: what is named and is not there.
+    /// What is named and is not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) impossible: Vec<Target>,
 }

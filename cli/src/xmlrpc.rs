@@ -153,17 +153,16 @@ impl Remote {
         let infos = self.call("getAllProcessInfo", Vec::new()).await?;
         let now = std::time::SystemTime::now();
         let mut programs = answers::processes(&infos, now);
+        let mut unmatched = Vec::new();
         if !patterns.is_empty() {
-            let patterns = patterns.iter().map(|text| ProgramPattern::parse(text));
-            let patterns: Vec<_> = patterns.collect();
-            programs.retain(|p| {
-                patterns
-                    .iter()
-                    .any(|wanted| wanted.matches(&p.group, &p.name))
-            });
+            let read = patterns.iter().map(|text| ProgramPattern::parse(text));
+            let read: Vec<_> = read.collect();
+            unmatched = answers::unmatched(patterns, &programs);
+            programs.retain(|p| read.iter().any(|wanted| wanted.matches(&p.group, &p.name)));
         }
         Ok(vec![HostStatus {
             programs,
+            unmatched,
             ..Default::default()
         }])
     }

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rsv_proto::{
     process::display_name,
+    select::ProgramPattern,
     time::to_wire,
     wire::{
         AvailableProcess, ExitStatus, Outcome, PlannedGroup, ProcessState, ProcessStatus, Refusal,
-        TargetResult, exit_status::Kind as ExitKind, planned_group::Kind,
+        TargetResult, UnmatchedProgram, exit_status::Kind as ExitKind, planned_group::Kind,
     },
     xmlrpc::Value,
 };
@@ -42,6 +43,26 @@ pub(super) fn detail(fault: &str) -> &str {
 /// What `getAllProcessInfo` says at a moment.
 pub(super) fn processes(infos: &Value, now: SystemTime) -> Vec<ProcessStatus> {
     items(infos).iter().map(|info| process(info, now)).collect()
+}
+
+/// The patterns that mean none of these processes.
+pub(super) fn unmatched(patterns: &[String], processes: &[ProcessStatus]) -> Vec<UnmatchedProgram> {
+    let unmatched = |text: &String| {
+        let pattern = ProgramPattern::parse(text);
+        let refusal = match pattern {
+            ProgramPattern::All => return None,
+            ProgramPattern::Group(_) => Refusal::NoSuchGroup,
+            ProgramPattern::Exact { .. } | ProgramPattern::Glob(_) => Refusal::NoSuchProcess,
+        };
+        let mut meant = processes
+            .iter()
+            .filter(|p| pattern.matches(&p.group, &p.name));
+        meant.next().is_none().then(|| UnmatchedProgram {
+            pattern: text.clone(),
+            refusal: refusal.into(),
+        })
+    };
+    patterns.iter().filter_map(unmatched).collect()
 }
 
 /// What `getAllConfigInfo` says.

@@ -406,6 +406,50 @@ async fn tail_complains_as_supervisorctl_does() {
     assert_eq!(ran.err, expected);
 }
 
+/// Each line of the result is a name, or an object: what is wrong is said beside it.
+#[tokio::test]
+async fn names_that_mean_nothing_are_no_part_of_a_result_for_scripts() {
+    let agent = Agent::with(status(vec![process(
+        "a",
+        "a",
+        ProcessState::Running,
+        Some(8),
+    )]));
+    let ran = agent.rsv("-o name status a nope nope:*").await;
+    assert_eq!(ran.result(), ("a\n", 4));
+    let said = "rsv: nope: ERROR (no such process)\nrsv: nope: ERROR (no such group)\n";
+    assert_eq!(ran.err, said);
+    let ran = agent.rsv("-o jsonl status a nope nope:*").await;
+    assert_eq!((ran.out.lines().count(), ran.code), (1, 4), "{}", ran.out);
+    assert_eq!(ran.err, said);
+    let ran = agent.rsv("-o json status a nope nope:*").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["unmatched"], serde_json::json!(["nope", "nope:*"]));
+}
+
+#[tokio::test]
+async fn a_dry_run_says_which_names_mean_nothing() {
+    let mut answers = status(vec![process("a", "a", ProcessState::Running, Some(8))]);
+    let unmatched = |pattern: &str, refusal: Refusal| UnmatchedProgram {
+        pattern: pattern.into(),
+        refusal: refusal.into(),
+    };
+    answers.status[0].unmatched = vec![
+        unmatched("nope", Refusal::NoSuchProcess),
+        unmatched("g:*", Refusal::NoSuchGroup),
+    ];
+    let agent = Agent::with(answers);
+    let ran = agent.rsv("-n start a nope g:*").await;
+    let said = "would start a\nnope: ERROR (no such process)\ng: ERROR (no such group)\n";
+    assert_eq!(ran.result(), (said, 2), "{}", ran.err);
+    let ran = agent.rsv("-o json -n stop a nope g:*").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["programs"], serde_json::json!(["a"]));
+    assert_eq!(value["impossible"][0]["program"], "nope");
+    assert_eq!(ran.code, 1);
+    assert!(agent.fake.acts().is_empty());
+}
+
 #[tokio::test]
 async fn json_is_one_object_with_a_schema() {
     let mut answers = status(vec![process("g", "p", ProcessState::Running, Some(8))]);

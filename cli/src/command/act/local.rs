@@ -44,22 +44,8 @@ pub(super) async fn act(
         true => vec!["all".to_owned()],
         false => programs,
     };
-    if invocation.global.dry_run && !invocation.ui.output().is_text() {
-        let plan = json::Plan {
-            schema: format!("rsv/{}/v1", asked.word()),
-            dry_run: true,
-            hosts: Vec::new(),
-            programs: names,
-            targets: Vec::new(),
-            impossible: Vec::new(),
-        };
-        json::print(&mut invocation.ui, &plan)?;
-        return Ok(Exit::Done);
-    }
     if invocation.global.dry_run {
-        let line = format!("would {} {}", asked.word(), names.join(" "));
-        invocation.ui.line(&line)?;
-        return Ok(Exit::Done);
+        return foretell(invocation, &agent.carrier, asked, names).await;
     }
     let mut report = Report::new(asked);
     if asked == Asked::Restart {
@@ -83,6 +69,58 @@ pub(super) async fn act(
         }
     }
     report.finish(invocation)
+}
+
+/// Says what would be done, and which names mean nothing.
+async fn foretell(
+    invocation: &mut Invocation,
+    server: &Carrier,
+    asked: Asked,
+    mut names: Vec<String>,
+) -> Result<Exit, Failure> {
+    let request = GetStatusRequest {
+        programs: names.clone(),
+        ..Default::default()
+    };
+    let hosts = server.status(request).await?;
+    let unknown: Vec<TargetResult> = hosts
+        .into_iter()
+        .flat_map(|host| host.unmatched)
+        .map(|unmatched| TargetResult {
+            program: unmatched.pattern,
+            outcome: Outcome::Failed.into(),
+            refusal: unmatched.refusal,
+            ..Default::default()
+        })
+        .collect();
+    names.retain(|name| unknown.iter().all(|it| it.program != *name));
+    let mut exit = Exit::Done;
+    let mut lines = Vec::new();
+    if !names.is_empty() {
+        lines.push(format!("would {} {}", asked.word(), names.join(" ")));
+    }
+    for result in &unknown {
+        let line = error_line(asked, result);
+        exit = line.exit;
+        lines.push(line.text);
+    }
+    if invocation.ui.output().is_text() {
+        lines.iter().try_for_each(|line| invocation.ui.line(line))?;
+        return Ok(exit);
+    }
+    let plan = json::Plan {
+        schema: format!("rsv/{}/v1", asked.word()),
+        dry_run: true,
+        hosts: Vec::new(),
+        programs: names,
+        targets: Vec::new(),
+        impossible: unknown
+            .iter()
+            .map(|it| verdict::target(asked, it))
+            .collect(),
+    };
+    json::print(&mut invocation.ui, &plan)?;
+    Ok(exit)
 }
 
 /// The programs of a pattern that have a process: of many, only those are signalled.
@@ -174,7 +212,7 @@ async fn ask(
                 // Signals are sent in the order of starting, and answered in it. Anything else ends
                 // in no order that anybody can rely on.
                 if !matches!(asked, Asked::Signal(_)) {
-                    results.sort_by(|a, b| a.program.cmp(&b.program));
+                    sort(&mut results);
                 }
                 return Ok(results);
             }
@@ -186,6 +224,16 @@ async fn ask(
         Exit::NoAnswer,
         "the agent went away",
     )))
+}
+
+/// By name, but what was tried and failed comes after what could not even be tried, as it happens: the
+/// last failure decides the exit code.
+fn sort(results: &mut [TargetResult]) {
+    let has_failed_late = |it: &TargetResult| {
+        let refusal = it.refusal();
+        matches!(refusal, Refusal::SpawnError | Refusal::AbnormalTermination)
+    };
+    results.sort_by_cached_key(|it| (has_failed_late(it), it.program.clone()));
 }
 
 /// A connection that is lost under an action: the agent has taken it up, and may go on with it.

@@ -53,7 +53,11 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
     match invocation.ui.output() {
         Output::Table if args.summary => invocation.ui.line(&summary)?,
         Output::Table => {
-            invocation.ui.bytes(selection.errors.as_bytes())?;
+            // Names are for scripts, which take each line for one.
+            match invocation.ui.form() {
+                Form::Name => complain(invocation, &selection),
+                _ => invocation.ui.bytes(selection.errors.as_bytes())?,
+            }
             let text = match invocation.ui.form() {
                 Form::Wide => wide_table(&selection.shown, now).render(invocation.ui.color()),
                 Form::Name => name_lines(&selection.shown),
@@ -69,9 +73,17 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         Output::Jsonl => {
             let programs: Vec<_> = report::programs(&host, now).collect();
             json::print_lines(&mut invocation.ui, &programs)?;
+            complain(invocation, &selection);
         }
     }
     Ok(selection.exit())
+}
+
+/// Says beside the result which names mean nothing.
+fn complain(invocation: &mut Invocation, selection: &Selection<'_>) {
+    for line in selection.errors.lines() {
+        invocation.ui.say(&format!("rsv: {line}"));
+    }
 }
 
 /// What to say when programs run as an earlier configuration had them.
@@ -132,6 +144,7 @@ struct Selection<'a> {
     shown: Vec<&'a ProcessStatus>,
     /// A line for each name that means nothing.
     errors: String,
+    /// These names, as they were typed.
     unmatched: Vec<String>,
 }
 
@@ -166,14 +179,14 @@ fn select<'a>(names: &[String], processes: &'a [ProcessStatus]) -> Selection<'a>
         if selection.shown.len() > before {
             continue;
         }
-        let (name, what) = match &pattern {
+        let (said, what) = match &pattern {
             ProgramPattern::Group(group) => (group.as_str(), "group"),
             _ => (name.as_str(), "process"),
         };
-        let name = printable(name);
+        let said = printable(said);
         // Writing to a string cannot fail.
-        let _written = writeln!(selection.errors, "{name}: ERROR (no such {what})");
-        selection.unmatched.push(name.into_owned());
+        let _written = writeln!(selection.errors, "{said}: ERROR (no such {what})");
+        selection.unmatched.push(name.clone());
     }
     selection
 }

@@ -79,6 +79,19 @@ fn what_was_already_so_is_said_of_a_named_program_even_if_done() {
     assert_eq!(line.exit, Exit::Done);
 }
 
+#[test]
+fn what_was_tried_and_failed_comes_last_and_decides_the_exit_code() {
+    let mut results = [
+        failed("backoff", Refusal::SpawnError),
+        failed("missing", Refusal::NoFile),
+        result("web", Outcome::Done, Refusal::Unspecified, &[Step::Started]),
+        failed("at_once", Refusal::AbnormalTermination),
+    ];
+    sort(&mut results);
+    let programs = results.each_ref().map(|it| it.program.as_str());
+    assert_eq!(programs, ["missing", "web", "at_once", "backoff"]);
+}
+
 fn texts(lines: &[Line]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
