@@ -109,6 +109,10 @@ pub(crate) fn for_people(what: &str, instead: &str) -> Failure {
 fn unknown(invocation: &mut Invocation, words: &[String]) -> Result<Exit, Failure> {
     let line = words.join(" ");
     match invocation.scope()? {
+        // A script's variable that is empty: supervisorctl does nothing then.
+        Scope::Local if line.trim().is_empty() && invocation.ui.output().is_text() => {
+            Ok(Exit::Done)
+        }
         // Another way to say `help`.
         Scope::Local if line.starts_with('?') => {
             let verb: Vec<String> = line[1..].split_whitespace().map(str::to_owned).collect();

@@ -159,12 +159,10 @@ impl Shell {
                 Typed::Line(line) if is_end(&line) => break,
                 Typed::Line(line) => self.obey(&line),
                 Typed::Nothing => {}
-                Typed::End => {
-                    self.say_newline();
-                    break;
-                }
+                Typed::End => break,
             }
         }
+        self.say_newline();
         if let (Source::Terminal(editor), Some(history)) = (&mut self.source, &self.history)
             && let Err(error) = editor.save_history(history)
         {
@@ -188,10 +186,14 @@ impl Shell {
             },
             Source::Input => {
                 print!("{prompt}");
-                let mut line = String::new();
+                // Bytes that are no text are in no name, which is what is said of them.
+                let mut line = Vec::new();
                 let is_shown = std::io::stdout().flush();
-                match (is_shown, std::io::stdin().lock().read_line(&mut line)) {
-                    (Ok(()), Ok(1..)) => Typed::Line(line),
+                match (
+                    is_shown,
+                    std::io::stdin().lock().read_until(b'\n', &mut line),
+                ) {
+                    (Ok(()), Ok(1..)) => Typed::Line(String::from_utf8_lossy(&line).into_owned()),
                     _ => Typed::End,
                 }
             }

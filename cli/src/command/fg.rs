@@ -12,7 +12,7 @@ use rsv_proto::{
         WriteStdinRequest, tail_response::Event,
     },
 };
-use tokio::time::interval;
+use tokio::time::{Instant, interval, sleep_until};
 
 use super::{
     here,
@@ -33,6 +33,11 @@ const BYTES: u64 = 1024;
 
 /// How often it is looked whether the program is still there: it may end without a word.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long it is waited for what a program wrote last. An agent has read that before it says that the
+/// program has ended; a Supervisor looks at its logs about once a second.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS_OF_A_SUPERVISOR: Duration = Duration::from_millis(1_500);
 
 /// What is said at the end.
 const LEFT: &str = "Exiting foreground";
@@ -95,6 +100,8 @@ async fn stay(
 ) -> Result<Option<String>, Failure> {
     let mut output = Some(follow(carrier, program, Channel::Stdout).await?);
     let mut errors = Some(follow(carrier, program, Channel::Stderr).await?);
+    // Set when the program has ended: what there is to say then, and when.
+    let mut end: Option<(String, Instant)> = None;
     let mut typing = Typing::begin();
     let mut looks = interval(LOOK);
     let how = How {
@@ -103,28 +110,40 @@ async fn stay(
         ..How::default()
     };
     let mut display = Display::new(&invocation.ui, how, Filter::default());
+    let last_words = match carrier {
+        Carrier::Service(_) => LAST_WORDS,
+        Carrier::XmlRpc(_) => LAST_WORDS_OF_A_SUPERVISOR,
+    };
+    let ending = |words| (words, Instant::now() + last_words);
     loop {
         let turn = tokio::select! {
             piece = next(&mut output) => Turn::Output(piece),
             piece = next(&mut errors) => Turn::Errors(piece),
-            line = typing.line() => Turn::Typed(line),
-            _ = looks.tick() => Turn::Look,
+            () = at(end.as_ref()) => return Ok(end.map(|(words, _)| words)),
+            line = typing.line(), if end.is_none() => Turn::Typed(line),
+            _ = looks.tick(), if end.is_none() => Turn::Look,
         };
         match turn {
             Turn::Output(piece) => show(invocation, &mut display, piece?, &mut output)?,
             Turn::Errors(piece) => show(invocation, &mut display, piece?, &mut errors)?,
             Turn::Typed(None) => return Ok(None),
             Turn::Typed(Some(line)) => {
-                if let Some(words) = write(carrier, program, line).await? {
-                    return Ok(Some(words));
-                }
+                end = write(carrier, program, line).await?.map(&ending);
             }
             Turn::Look => {
                 if state(carrier, program).await? != Some(ProcessState::Running) {
-                    return Ok(Some(killed()));
+                    end = Some(ending(killed()));
                 }
             }
         }
+    }
+}
+
+/// The moment of the end, which never comes as long as there is none.
+async fn at(end: Option<&(String, Instant)>) {
+    match end {
+        Some((_, moment)) => sleep_until(*moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn run(invocation: &mut Invocation, verb: &[String]) -> Result<Exit, 
     for word in verb {
         match page.find_subcommand_mut(word) {
             Some(found) => page = found,
-            None => return no_help(invocation, word),
+            None => return no_help(invocation, &verb.join(" ")),
         }
     }
     if !invocation.ui.output().is_text() {

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, Metadata},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,12 @@ pub(super) fn missing(location: &Location) -> String {
 
 /// Of a socket or a port that nobody listens on.
 pub(super) fn refused(location: &Location) -> String {
+    let socket = location.server.as_ref().and_then(|server| server.socket());
+    let other =
+        socket.filter(|path| fs::metadata(path).is_ok_and(|it| !it.file_type().is_socket()));
+    if let Some(path) = other {
+        return format!("`{}` is not a socket", path.display());
+    }
     match daemon(location) {
         Some((pid, file, true)) => format!(
             "process {pid} of `{}` is alive and does not listen there",

@@ -3,13 +3,18 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use rsv_proto::wire::{HostStatus, ProcessState, ProcessStatus, TailResponse, tail_response};
+use rsv_proto::{
+    wire::{HostStatus, ProcessState, ProcessStatus, TailResponse, tail_response},
+    xmlrpc::Value,
+};
 
 use crate::{
     agent::Agent,
     fake::Answers,
+    remote::Remote,
     run::{Ran, rsv},
 };
 
@@ -82,6 +87,48 @@ async fn what_is_typed_goes_to_the_program_until_the_input_ends() {
         .map(|written| written.data.as_slice())
         .collect();
     assert_eq!(typed, [b"one\n", b"two\n"]);
+}
+
+/// A Supervisor with a program that runs when it is looked at for the first time, and has ended when it is
+/// looked at again.
+fn ends(method: &str, _: &[Value]) -> Result<Value, (i32, &'static str)> {
+    static HAS_RUN: AtomicBool = AtomicBool::new(false);
+    Ok(match method {
+        "getVersion" => "3.0".into(),
+        "getAllProcessInfo" => {
+            let state = match HAS_RUN.swap(true, Ordering::Relaxed) {
+                false => "RUNNING",
+                true => "EXITED",
+            };
+            let info = [("group", "late"), ("name", "late"), ("statename", state)];
+            let info = info.map(|(key, value)| (key.into(), value.into()));
+            Value::Array(vec![Value::Struct(info.into_iter().collect())])
+        }
+        _ => true.into(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_writes_last_is_shown_though_it_comes_after_the_news_of_its_end() {
+    let remote = Remote::tcp("", ends).await;
+    let home = tempfile::tempdir().unwrap();
+    let mut command = rsv(home.path());
+    command
+        .args(["-s", &remote.url, "fg", "late"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let ran = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let ran = ended(ran.await.unwrap().unwrap());
+    drop(input);
+    // Standard error has the same.
+    let lines = "one\ntwo\n";
+    let expected = format!(
+        "==> Press Ctrl-C to exit <==\n{lines}{lines}Process got killed\nExiting foreground\n"
+    );
+    assert_eq!(ran.result(), (expected.as_str(), 0), "{}", ran.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use rsv_proto::xmlrpc::{Call, Value, decode, fault, response};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -32,6 +33,8 @@ struct Site {
     /// What is at `/logtail/...` and `/mainlogtail`.
     log: &'static str,
     asked: Arc<Mutex<Vec<String>>>,
+    /// That something was asked.
+    news: Arc<Notify>,
 }
 
 impl Remote {
@@ -82,6 +85,22 @@ impl Site {
             login,
             log: "one\ntwo\n",
             asked: Arc::default(),
+            news: Arc::default(),
+        }
+    }
+
+    /// Until the state of the processes was asked for twice.
+    async fn looked_twice(&self) {
+        let looks = || {
+            let asked = self.asked.lock().unwrap();
+            asked.iter().filter(|it| *it == "getAllProcessInfo").count()
+        };
+        loop {
+            let news = self.news.notified();
+            if looks() >= 2 {
+                return;
+            }
+            news.await;
         }
     }
 
@@ -100,6 +119,9 @@ impl Site {
             let said = cut(is_first);
             // As below.
             return drop(stream.write_all(said.as_bytes()).await);
+        }
+        if head.starts_with("GET /logtail/late/stdout") {
+            self.looked_twice().await;
         }
         let (status, text) = self.answer(&head, &body);
         let answer = format!(
@@ -152,6 +174,7 @@ impl Site {
 
     fn note(&self, asked: String) {
         self.asked.lock().unwrap().push(asked);
+        self.news.notify_waiters();
     }
 }
 

@@ -27,7 +27,7 @@ fn one_that_runs() -> Answers {
 }
 
 /// Runs the prompt with these lines for input.
-async fn typed(agent: &Agent, lines: &str) -> Ran {
+async fn typed(agent: &Agent, lines: impl AsRef<[u8]>) -> Ran {
     let input = agent.path().join("lines");
     std::fs::write(&input, lines).unwrap();
     let mut command = rsv(agent.path());
@@ -50,7 +50,7 @@ async fn it_begins_with_the_status_and_runs_line_after_line() {
     let agent = Agent::with(one_that_runs());
     let ran = typed(&agent, "\n  status app\nfrob x\nquit\nstatus\n").await;
     let expected = format!(
-        "{RUNS}supervisor> supervisor> {RUNS}supervisor> *** Unknown syntax: frob x\nsupervisor> "
+        "{RUNS}supervisor> supervisor> {RUNS}supervisor> *** Unknown syntax: frob x\nsupervisor> \n"
     );
     assert_eq!(ran.result(), (expected.as_str(), 0), "{}", ran.err);
 }
@@ -66,12 +66,22 @@ async fn the_end_of_the_input_is_its_end_and_what_fails_is_not() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_text_does_not_end_the_script() {
+    let agent = Agent::with(one_that_runs());
+    let ran = typed(&agent, b"status \xff\nstatus app\n").await;
+    let expected = format!(
+        "{RUNS}supervisor> \u{fffd}: ERROR (no such process)\nsupervisor> {RUNS}supervisor> \n"
+    );
+    assert_eq!(ran.result(), (expected.as_str(), 0), "{}", ran.err);
+}
+
+#[tokio::test]
 async fn what_ends_everything_is_asked_first() {
     let agent = Agent::with(one_that_runs());
     let ran = typed(&agent, "shutdown\nno\nreload\n\nquit\n").await;
     let expected = format!(
         "{RUNS}supervisor> Really shut the remote supervisord process down y/N? supervisor> Really \
-         restart the remote supervisord process y/N? supervisor> "
+         restart the remote supervisord process y/N? supervisor> \n"
     );
     assert_eq!(ran.result(), (expected.as_str(), 0), "{}", ran.err);
 }
