@@ -33,8 +33,8 @@ use site::Gate;
 pub use site::Site;
 
 /// Connections of one server. Clients keep one each; when a new one comes and all are taken, the
-/// one that was idle for longest is closed, or one whose reader has paused, and if there is none the
-/// new one.
+/// one that was idle for longest is closed, or one whose reader has paused, or the one whose request has
+/// been arriving for longest, and if there is none the new one.
 const CONNECTIONS: usize = 256;
 
 /// The running servers.

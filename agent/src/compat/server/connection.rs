@@ -2,7 +2,8 @@
 //!
 //! A connection may be idle for as long as its client likes, because Supervisor's clients keep
 //! theirs and do not expect it to end. A request that has begun must arrive within a time, and an
-//! answer must be taken; only who follows a log may pause, until somebody else needs the room.
+//! answer must be taken; only who follows a log may pause, until somebody else needs the room. What is
+//! still arriving gives way, too: a stranger who sends slowly must not keep others out.
 
 use std::io;
 use std::pin::Pin;
@@ -43,6 +44,8 @@ enum Stage {
     Idle { since: Instant },
     /// The head of a request has begun to arrive.
     Receiving { since: Instant },
+    /// Its head is here, and its body is not yet.
+    Arriving { since: Instant },
     /// A request is being answered.
     Answering { is_patient: bool },
 }
@@ -54,11 +57,22 @@ struct Progress {
     stalled: Option<Instant>,
 }
 
+/// What is lost when a connection is closed: the least comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Loss {
+    /// Nothing was asked.
+    Nothing,
+    /// The rest of an answer that is not taken.
+    Answer,
+    /// A request that has not arrived. Those of real clients take some milliseconds.
+    Request,
+}
+
 /// How one connection is getting on, shared by who moves it and who watches it.
 #[derive(Debug, Clone)]
 pub(super) struct Stages(Arc<watch::Sender<Progress>>);
 
-/// Holds a connection in the stage of answering.
+/// Holds a connection in the stages of a request whose head is here.
 #[derive(Debug)]
 pub(super) struct Busy(Stages);
 
@@ -71,14 +85,16 @@ impl Stages {
         })))
     }
 
-    /// Since when the connection could be closed without much harm, if it could: idle ones come
-    /// before those whose reader has paused.
-    pub(super) fn spare_since(&self) -> Option<(bool, Instant)> {
+    /// What is lost when the connection is closed now, and since when that is so; `None`: too much.
+    pub(super) fn spare_since(&self) -> Option<(Loss, Instant)> {
         let progress = *self.0.borrow();
         match (progress.stage, progress.stalled) {
-            (Stage::Idle { since }, _) => Some((false, since)),
-            (_, Some(since)) if since.elapsed() >= PAUSE => Some((true, since)),
-            (Stage::Receiving { .. } | Stage::Answering { .. }, _) => None,
+            (Stage::Idle { since }, _) => Some((Loss::Nothing, since)),
+            (_, Some(since)) if since.elapsed() >= PAUSE => Some((Loss::Answer, since)),
+            (Stage::Receiving { since } | Stage::Arriving { since }, _) => {
+                Some((Loss::Request, since))
+            }
+            (Stage::Answering { .. }, _) => None,
         }
     }
 
@@ -105,8 +121,14 @@ impl Stages {
         });
     }
 
-    fn answering(&self) -> Busy {
-        self.enter(Stage::Answering { is_patient: false });
+    /// The head of a request is here. Its age counts from its first byte.
+    fn arriving(&self) -> Busy {
+        let stage = self.0.borrow().stage;
+        let since = match stage {
+            Stage::Receiving { since } => since,
+            _ => Instant::now(),
+        };
+        self.enter(Stage::Arriving { since });
         Busy(self.clone())
     }
 
@@ -138,8 +160,15 @@ impl Progress {
         match (self.stage, self.stalled) {
             (Stage::Receiving { since }, _) => Some(since + HEAD),
             (Stage::Answering { is_patient: true }, _) | (_, None) => None,
-            (Stage::Idle { .. } | Stage::Answering { .. }, Some(since)) => Some(since + STALL),
+            (_, Some(since)) => Some(since + STALL),
         }
+    }
+}
+
+impl Busy {
+    /// The whole request is here.
+    pub(super) fn arrived(&self) {
+        self.0.enter(Stage::Answering { is_patient: false });
     }
 }
 
@@ -157,9 +186,9 @@ pub(super) async fn serve(stream: Accepted, gate: Arc<Gate>, stages: Stages) {
         stages: stages.clone(),
     });
     let service = service_fn(|request| {
-        let (busy, gate) = (stages.answering(), Arc::clone(&gate));
+        let (busy, gate) = (stages.arriving(), Arc::clone(&gate));
         async move {
-            let response = gate.answer(request).await;
+            let response = gate.answer(request, &busy).await;
             let is_patient = response.body().is_patient();
             busy.0.enter(Stage::Answering { is_patient });
             Ok::<_, std::convert::Infallible>(response.map(|body| body.keeping(busy)))

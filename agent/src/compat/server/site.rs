@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -18,6 +18,7 @@ use super::super::supervision::Supervision;
 use super::auth::{Admission, Lock};
 use super::bind::Bound;
 use super::body::{Body, Refused, collect, discard};
+use super::connection::Busy;
 use super::reply::{self, Reply};
 use super::route::Route;
 
@@ -78,16 +79,20 @@ impl Gate {
         }
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+    pub(super) async fn answer(&self, request: Request<Incoming>, busy: &Busy) -> Reply {
         let is_post = *request.method() == Method::POST;
         let route = Route::of(request.uri().path());
         match (self.refusal(request.headers()), route) {
-            (None, Route::Rpc) if is_post => self.call(request).await,
-            (None, Route::Status) if is_post => self.form(request).await,
+            (None, Route::Rpc) if is_post => self.call(request, busy).await,
+            (None, Route::Status) if is_post => self.form(request, busy).await,
             (refusal, route) => {
                 let (head, body) = request.into_parts();
-                // Who is still sending a body when the connection ends may never see the answer.
-                timeout(ARRIVAL, discard(body, SMALL_CALL)).await.ok();
+                // Who is still sending a body when the connection ends may never see the answer. Who
+                // asks before sending one needs no more than that.
+                if !head.headers.contains_key(EXPECT) {
+                    timeout(ARRIVAL, discard(body, SMALL_CALL)).await.ok();
+                }
+                busy.arrived();
                 match refusal {
                     Some(reply) => reply,
                     None => self.read(route, &head).await,
@@ -129,14 +134,16 @@ impl Gate {
                 let query = request.uri.query().unwrap_or_default();
                 site.pages.tail(query).await
             }
-            Route::Ok => reply::plain("text/plain", "OK"),
+            Route::Ok if is_reading || request.method == Method::POST => {
+                reply::plain("text/plain", "OK")
+            }
             Route::Live if request.method == Method::GET => site.pages.live(&request.headers),
             Route::Style if is_reading => reply::plain("text/css;charset=utf-8", pages::STYLE),
             Route::Script if is_reading => {
                 reply::plain("text/javascript;charset=utf-8", pages::SCRIPT)
             }
             Route::Icon if is_reading => reply::plain("image/svg+xml", pages::ICON),
-            Route::Status => reply::not_allowed("GET, HEAD, POST"),
+            Route::Status | Route::Ok => reply::not_allowed("GET, HEAD, POST"),
             Route::Live => reply::not_allowed("GET"),
             Route::Tail | Route::Style | Route::Script | Route::Icon => {
                 reply::not_allowed("GET, HEAD")
@@ -146,7 +153,7 @@ impl Gate {
         }
     }
 
-    async fn call(&self, request: Request<Incoming>) -> Reply {
+    async fn call(&self, request: Request<Incoming>, busy: &Busy) -> Reply {
         let Some(length) = request.headers().get(CONTENT_LENGTH) else {
             return reply::error(StatusCode::LENGTH_REQUIRED);
         };
@@ -163,6 +170,7 @@ impl Gate {
             Ok((_, body)) => body,
             Err(status) => return reply::error(status),
         };
+        busy.arrived();
         let call = match xmlrpc::decode(&body) {
             Ok(call) => call,
             Err(error) => {
@@ -177,9 +185,12 @@ impl Gate {
         reply::reply(StatusCode::OK, "text/xml", Body::whole(text))
     }
 
-    async fn form(&self, request: Request<Incoming>) -> Reply {
+    async fn form(&self, request: Request<Incoming>, busy: &Busy) -> Reply {
         match arrived(request, FORM).await {
-            Ok((headers, body)) => self.site.pages.act(&headers, &body).await,
+            Ok((headers, body)) => {
+                busy.arrived();
+                self.site.pages.act(&headers, &body).await
+            }
             Err(status) => reply::error(status),
         }
     }

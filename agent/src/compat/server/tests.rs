@@ -99,6 +99,11 @@ async fn paths_and_methods_are_answered_as_clients_expect() {
         ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
         ("HEAD / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
         ("PUT / HTTP/1.0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed"),
+        (&post("/ok.html", "", ""), "HTTP/1.0 200 OK"),
+        (
+            "DELETE /ok.html HTTP/1.0\r\n\r\n",
+            "HTTP/1.0 405 Method Not Allowed",
+        ),
         (&post("/logtail/a", "", ""), "HTTP/1.0 400 Bad Request"),
         ("GET /logtail HTTP/1.0\r\n\r\n", "HTTP/1.0 404 Not Found"),
         (
@@ -417,6 +422,38 @@ async fn idle_connections_make_room_for_new_ones() {
     let mut first = Vec::new();
     idle.remove(0).read_to_end(&mut first).await.ok();
     assert!(first.is_empty());
+}
+
+#[tokio::test]
+async fn requests_that_do_not_arrive_make_room_for_those_that_do() {
+    for begun in [
+        "GET /ok.html HT",
+        "POST /RPC2 HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc",
+        "POST /index.html HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc",
+        "PUT /nope HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc",
+    ] {
+        let rig = rig(None).await;
+        let mut begun_for_nothing = Vec::new();
+        for _ in 0..=CONNECTIONS {
+            let mut stream = TcpStream::connect(rig.inet).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            begun_for_nothing.push(stream);
+        }
+        let answer = rig.send(&post("/RPC2", "", GET_STATE)).await;
+        assert_eq!(first_line(&answer), "HTTP/1.0 200 OK", "{begun}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_before_sending_a_body_is_refused_at_once() {
+    let credentials = Credentials {
+        username: "user".into(),
+        password: "pass".into(),
+    };
+    let rig = rig(Some(credentials)).await;
+    let head = "POST /RPC2 HTTP/1.1\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    let answer = rig.send(head).await;
+    assert_eq!(first_line(&answer), "HTTP/1.1 401 Unauthorized");
 }
 
 #[tokio::test(start_paused = true)]
