@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -36,6 +38,40 @@ struct Rig {
     host: Host,
     address: String,
     _directory: TempDir,
+}
+
+/// Shows what is at an address as `/under/`, and nothing besides; where.
+fn proxy(address: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let place = listener.local_addr().expect("its address");
+    let address = address.to_owned();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(&address).expect("the server");
+            thread::spawn(move || pass_on(client, server));
+        }
+    });
+    place
+}
+
+/// One request and its answer.
+fn pass_on(client: TcpStream, mut server: TcpStream) {
+    let mut from_client = BufReader::new(client);
+    let mut line = String::new();
+    // A browser opens connections before it has a use for them, and some it never uses.
+    if from_client.read_line(&mut line).is_err() || line.is_empty() {
+        return;
+    }
+    let request = match line.contains(" /under/") {
+        true => line.replacen(" /under/", " /", 1),
+        false => "GET /outside HTTP/1.1\r\n".to_owned(),
+    };
+    write!(server, "{request}Connection: close\r\n").expect("the server reads");
+    let mut to_client = from_client.get_ref().try_clone().expect("a copy");
+    let mut to_server = server.try_clone().expect("a copy");
+    thread::spawn(move || io::copy(&mut from_client, &mut to_server));
+    io::copy(&mut server, &mut to_client).ok();
+    to_client.shutdown(Shutdown::Both).ok();
 }
 
 impl Rig {
@@ -206,6 +242,35 @@ fn buttons_act_and_tell_the_truth_with_and_without_scripts() {
         rig.see("#statusmessage", "Page refreshed at ");
         rig.browser.click(&Rig::button("nightly", "stop"));
         rig.see("#statusmessage", "Process nightly stopped");
+    }
+    assert_eq!(rig.browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_proxy_may_show_the_pages_under_a_path_of_its_own() {
+    let rig = Rig::start();
+    let proxy = proxy(rig.address.strip_prefix("http://").expect("an address"));
+    for has_scripts in [true, false] {
+        if !has_scripts {
+            rig.browser.without_scripts();
+        }
+        rig.browser.open(&format!("http://{proxy}/under/"));
+        if has_scripts {
+            rig.see("#mode", "Updates by itself.");
+        }
+        for (action, says) in [
+            ("start", "Process nightly started"),
+            ("stop", "Process nightly stopped"),
+        ] {
+            rig.browser.click(&Rig::button("nightly", action));
+            rig.see("#statusmessage", says);
+        }
+        rig.browser.click("#p-billing .name a");
+        rig.see("pre", "a <b>bill</b>");
+        rig.browser.click("form.all button");
+        rig.see("pre", "a <b>bill</b>");
+        rig.browser.click("nav a");
+        rig.see(".verdict", "running");
     }
     assert_eq!(rig.browser.complaints(), Vec::<String>::new());
 }

@@ -119,5 +119,5 @@ fn told(headers: &HeaderMap, message: &str) -> Reply {
         let text = json!({ "message": message }).to_string();
         return reply(StatusCode::OK, "application/json", Body::whole(text));
     }
-    see_other(&format!("/?message={}", encode(message)))
+    see_other(&format!("./?message={}", encode(message)))
 }

@@ -1,5 +1,6 @@
 //! Writing HTML so that nothing foreign gets in unescaped: markup is a constant of the program,
-//! everything else is text.
+//! everything else is text. Links are relative, so that the pages also work behind a proxy that shows
+//! them under a path of its own.
 
 /// A page, or a piece of one, in the making.
 #[derive(Debug, Default)]
@@ -11,9 +12,9 @@ impl Html {
         let mut html = Self::default();
         html.markup("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
             .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
-            .markup("<link rel=\"stylesheet\" href=\"/stylesheets/supervisor.css\">\n")
-            .markup("<link rel=\"icon\" href=\"/images/icon.svg\" type=\"image/svg+xml\">\n")
-            .markup("<script src=\"/scripts/live.js\" defer></script>\n<title>")
+            .markup("<link rel=\"stylesheet\" href=\"stylesheets/supervisor.css\">\n")
+            .markup("<link rel=\"icon\" href=\"images/icon.svg\" type=\"image/svg+xml\">\n")
+            .markup("<script src=\"scripts/live.js\" defer></script>\n<title>")
             .text(title)
             .markup("</title>\n</head>\n<body>\n")
             .markup("<a class=\"skip\" href=\"#content\">Skip to the content</a>\n");

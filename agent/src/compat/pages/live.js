@@ -7,6 +7,10 @@
   if (!live) return;
   const byId = (id) => document.getElementById(id);
 
+  // Addresses are relative to the page, which a proxy may show under a path of its own; a name and a
+  // password in the page's own address are left out, with which nothing could be fetched.
+  const absolute = (path) => new URL(path, location.origin + location.pathname);
+
   // Without a word for so long, what is shown counts as out of date. The server beats every 10 s.
   const SILENCE = 25000;
   const RETRY = 3000;
@@ -42,7 +46,7 @@
   function connect() {
     disconnect();
     if (document.hidden) return;
-    source = new EventSource(location.origin + live.dataset.from);
+    source = new EventSource(absolute(live.dataset.from));
     source.addEventListener("all", on(showAll));
     source.addEventListener("some", on(showSome));
     source.addEventListener("beat", on(() => {}));
@@ -141,7 +145,7 @@
     say(`${button.getAttribute("aria-label") || button.textContent}: asked, waiting.`);
     let answer;
     try {
-      answer = await fetch(location.origin + form.getAttribute("action"), {
+      answer = await fetch(absolute(form.getAttribute("action")), {
         method: "POST",
         headers: { Accept: "application/json" },
         body: fields,

@@ -64,11 +64,11 @@ pub(super) fn row(process: &ProcessStatus, token: &str, now: SystemTime) -> Html
         .text(&word(process))
         .markup("</span></td><td class=\"description\">")
         .piece(&about(process, now))
-        .markup("</td><th scope=\"row\" class=\"name\"><a href=\"/tail.html?processname=")
+        .markup("</td><th scope=\"row\" class=\"name\"><a href=\"tail.html?processname=")
         .text(&link)
         .markup("\">")
         .text(&name)
-        .markup("</a></th><td class=\"actions\"><form method=\"post\" action=\"/index.html\">")
+        .markup("</a></th><td class=\"actions\"><form method=\"post\" action=\"index.html\">")
         .hidden("token", token)
         .hidden("processname", &name);
     for (action, word) in actions(process.state()) {
@@ -113,7 +113,7 @@ fn about(process: &ProcessStatus, now: SystemTime) -> Html {
 
 fn follow(html: &mut Html, link: &str, name: &str) {
     for (channel, word) in [("", "Tail -f Stdout"), ("/stderr", "Tail -f Stderr")] {
-        html.markup(" <a href=\"/logtail/")
+        html.markup(" <a href=\"logtail/")
             .text(link)
             .markup(channel)
             .markup("\" aria-label=\"")

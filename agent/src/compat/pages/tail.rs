@@ -106,9 +106,9 @@ impl Log<'_> {
 
     fn ways(&self, html: &mut Html) {
         let link = encode(self.name);
-        html.markup("<nav aria-label=\"Logs\"><a href=\"/\">All programs</a>");
+        html.markup("<nav aria-label=\"Logs\"><a href=\"./\">All programs</a>");
         for (channel, word) in [("stdout", "Stdout"), ("stderr", "Stderr")] {
-            html.markup("<a href=\"/tail.html?processname=")
+            html.markup("<a href=\"tail.html?processname=")
                 .text(&link)
                 .markup("&amp;channel=")
                 .markup(channel)
@@ -118,7 +118,7 @@ impl Log<'_> {
             }
             html.markup(">").markup(word).markup("</a>");
         }
-        html.markup("<a href=\"/logtail/")
+        html.markup("<a href=\"logtail/")
             .text(&link)
             .markup("/")
             .markup(channel_word(self.channel))
@@ -126,7 +126,7 @@ impl Log<'_> {
     }
 
     fn choice(&self, html: &mut Html) {
-        html.markup("<form class=\"all\" method=\"get\" action=\"/tail.html\">")
+        html.markup("<form class=\"all\" method=\"get\" action=\"tail.html\">")
             .hidden("processname", self.name)
             .hidden("channel", channel_word(self.channel))
             .markup("<label for=\"limit\">The last</label> <select id=\"limit\" name=\"limit\">");

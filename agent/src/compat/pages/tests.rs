@@ -63,7 +63,7 @@ async fn sent(pages: &Pages, fields: &str) -> String {
     let reply = pages.act(&headers, form.as_bytes()).await;
     assert_eq!(reply.status(), StatusCode::SEE_OTHER);
     let place = reply.headers()[LOCATION].to_str().unwrap();
-    decode(place.strip_prefix("/?message=").unwrap())
+    decode(place.strip_prefix("./?message=").unwrap())
 }
 
 #[test]
@@ -101,14 +101,31 @@ async fn the_page_shows_each_state_with_what_can_be_done() {
     assert!(page.contains("role=\"status\">Hello &lt;b&gt;</div>"));
     assert!(page.contains("<span class=\"status statusrunning\">running</span>"));
     assert!(page.contains("<span class=\"status statuserror\">fatal</span>"));
-    assert!(page.contains("href=\"/tail.html?processname=grp%3Aone\">grp:one</a>"));
-    assert!(page.contains("href=\"/logtail/a/stderr\""));
+    assert!(page.contains("href=\"tail.html?processname=grp%3Aone\">grp:one</a>"));
+    assert!(page.contains("href=\"logtail/a/stderr\""));
     let actions = page.matches("value=\"restart\"").count();
     assert_eq!((actions, page.matches("value=\"start\"").count()), (2, 2));
     assert!(!page.contains("<script>"));
     assert!(page.contains("2 of 4 running, 1 needs attention:"));
     assert!(page.contains("<li><a href=\"#p-grp_3atwo\">grp:two</a> fatal</li>"));
     assert!(page.contains("<tr id=\"p-grp_3atwo\">"));
+}
+
+#[tokio::test]
+async fn links_stay_under_the_path_at_which_a_proxy_shows_the_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, pages) = pages(Fake::new(directory.path()));
+    let status = text(pages.status("", &HeaderMap::new()).await).await;
+    let tail = text(pages.tail("processname=a").await).await;
+    for page in [status, tail] {
+        for attribute in ["href", "src", "action", "data-from"] {
+            assert!(
+                page.contains(attribute) || attribute == "data-from",
+                "{attribute}"
+            );
+            assert!(!page.contains(&format!("{attribute}=\"/")), "{page}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ impl View {
     }
 
     fn content(&self, html: &mut Html, processes: &[ProcessStatus]) {
-        html.markup("<div id=\"live\" data-from=\"/live/status\">\n<div id=\"summary\">")
+        html.markup("<div id=\"live\" data-from=\"live/status\">\n<div id=\"summary\">")
             .piece(&self.summary(processes))
             .markup("</div>\n");
         self.buttons(html);
@@ -145,7 +145,7 @@ impl View {
     }
 
     fn buttons(&self, html: &mut Html) {
-        html.markup("<form class=\"all\" method=\"post\" action=\"/index.html\">")
+        html.markup("<form class=\"all\" method=\"post\" action=\"index.html\">")
             .hidden("token", &self.token);
         for (action, word) in [
             ("refresh", "Refresh"),
