@@ -148,11 +148,12 @@ fn require(reader: &mut Reader<'_>, key: &str, example: &str) {
     }
 }
 
-/// Both or neither.
+/// Both or neither. Empty ones are none, as with Supervisor: what the environment is to give may be nothing.
 fn credentials(reader: &mut Reader<'_>, names: &Names<'_>) -> Option<Credentials> {
     let username = reader.text("username", names);
     let password = reader.text("password", names);
     match (username, password) {
+        (Some(username), Some(password)) if username.is_empty() && password.is_empty() => None,
         (Some(username), Some(password)) => Some(Credentials { username, password }),
         (None, None) => None,
         (username, _) => {

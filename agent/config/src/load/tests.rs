@@ -303,6 +303,21 @@ fn programs_know_the_server_they_can_reach() {
 }
 
 #[test]
+fn an_empty_name_with_an_empty_password_asks_for_nothing() {
+    for (lines, is_asked) in [
+        ("", false),
+        ("username=\npassword=\n", false),
+        ("username=\npassword=x\n", true),
+        ("username=x\npassword=\n", true),
+    ] {
+        let text = format!("{S}[unix_http_server]\nfile=/s\n{lines}");
+        let config = load_text(&text, &FixedHost::default()).unwrap().config;
+        let credentials = &config.servers[0].credentials;
+        assert_eq!(credentials.is_some(), is_asked, "{lines}");
+    }
+}
+
+#[test]
 fn streams_are_files_automatic_or_nothing() {
     let stdout = |lines: &str| {
         let text = format!("{S}{P}{lines}\n");

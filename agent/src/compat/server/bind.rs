@@ -155,8 +155,14 @@ pub fn refusal(server: &HttpServer) -> Option<BindError> {
             }
         },
     };
-    let is_guarded = server.credentials.is_some() || server.insecure;
+    let is_guarded = has_password(server) || server.insecure;
     (!is_local && !is_guarded).then_some(BindError::Insecure { section })
+}
+
+/// An empty password keeps nobody out.
+fn has_password(server: &HttpServer) -> bool {
+    let credentials = server.credentials.as_ref();
+    credentials.is_some_and(|credentials| !credentials.password.is_empty())
 }
 
 fn first_address(host: &str, port: u16) -> Option<SocketAddr> {
@@ -176,7 +182,7 @@ fn one(server: &HttpServer) -> Result<Bound, BindError> {
             if let Some(refusal) = refusal(server) {
                 return Err(refusal);
             }
-            let is_guarded = server.credentials.is_some() || server.insecure;
+            let is_guarded = has_password(server) || server.insecure;
             let (socket, is_local) = inet(&section, host.as_deref(), *port)?;
             if !is_local && !is_guarded {
                 return Err(BindError::Insecure { section });
@@ -401,7 +407,10 @@ mod tests {
             username: "a".into(),
             password: "b".into(),
         });
-        bind(&[guarded]).unwrap();
+        bind(std::slice::from_ref(&guarded)).unwrap();
+        guarded.credentials.as_mut().unwrap().password.clear();
+        let error = bind(&[guarded]).unwrap_err();
+        assert!(matches!(error, BindError::Insecure { .. }), "an empty one");
         let error = bind(&[on("", false)]).unwrap_err();
         assert!(error.hint().unwrap().contains("rsv_insecure=true"));
     }
