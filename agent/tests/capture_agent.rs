@@ -163,6 +163,20 @@ fn a_cleared_log_begins_anew_while_its_program_writes_and_when_it_does_not() {
 }
 
 #[test]
+fn the_room_of_a_cleared_log_is_free_while_its_program_runs() {
+    let agent = Agent::start(TICKING);
+    eventually("it writes", || agent.read("a.log").contains("line-3"));
+    agent.call("clearProcessLogs", &["a"]);
+    let files = format!("/proc/{}/fd", agent.child.id());
+    eventually("the agent holds no removed file", || {
+        let links = fs::read_dir(&files).unwrap().flatten();
+        let mut links = links.filter_map(|link| fs::read_link(link.path()).ok());
+        !links.any(|to| to.to_string_lossy().ends_with("a.log (deleted)"))
+    });
+    assert!(agent.is_in("a", "RUNNING"));
+}
+
+#[test]
 fn automatic_logs_outlive_the_agent_and_go_with_its_next_start() {
     let program = "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 600\"\nstartsecs=0\n";
     let paths = |agent: &Agent| -> Vec<PathBuf> {

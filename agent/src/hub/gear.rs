@@ -218,8 +218,8 @@ impl Gear {
             .program
             .stderr
             .as_ref()
-            .and_then(|_| slot.drain(Channel::Stderr));
-        let drains = [slot.drain(Channel::Stdout), stderr];
+            .and_then(|_| self.drain(slot, Channel::Stderr));
+        let drains = [self.drain(slot, Channel::Stdout), stderr];
         slot.started_as = Some(slot.program.fingerprint);
         slot.listening = None;
         let spawn = message::Spawn {
@@ -237,6 +237,13 @@ impl Gear {
             .map_err(|_| SpawnError::TooLarge(slot.program.key.name.clone()))?;
         slot.spawn = SpawnStage::Asked;
         Ok(true)
+    }
+
+    /// The file that the keeper drains a stream into, when its log is open.
+    fn drain(&self, slot: &Slot, channel: Channel) -> Option<Arc<OwnedFd>> {
+        let run_key = slot.program.key.as_run_key();
+        let is_open = slot.has_log(channel);
+        is_open.then(|| self.outbox.port().drain(&run_key, channel))?
     }
 
     fn signal_machine(&mut self, slot: &Slot, attempt: Attempt, signal: i32, scope: Scope) {
@@ -355,7 +362,7 @@ impl Gear {
     pub(super) fn close_logs(&self, slot: &mut Slot) {
         let mut is_any = false;
         for log in &mut slot.logs {
-            if matches!(log.state, LogState::Open(_)) {
+            if matches!(log.state, LogState::Open) {
                 log.state = LogState::Closed;
                 is_any = true;
             }
@@ -377,7 +384,7 @@ impl Gear {
     ) {
         let Some(pipe) = pipe else { return };
         let log = slot.log_for(channel);
-        if matches!(log.state, LogState::Open(_)) {
+        if matches!(log.state, LogState::Open) {
             let (run, pid) = (held.run.clone(), Some(held.pid));
             let capture = self.logs.capture();
             capture.attach_process(run, pid, channel, pipe);
@@ -389,10 +396,12 @@ impl Gear {
 
     /// A drain file and its capture belong together: the open log of a stream.
     pub(super) fn opened(&self, slot: &mut Slot, channel: Channel, file: OwnedFd) {
+        let run_key = slot.program.key.as_run_key();
         let Some(log) = slot.log_mut(channel) else {
             return;
         };
-        log.state = LogState::Open(Arc::new(file));
+        log.state = LogState::Open;
+        self.outbox.port().settle_drain(&run_key, channel, file);
         for (run, pid, pipe) in std::mem::take(&mut log.parked) {
             let capture = self.logs.capture();
             capture.attach_process(run, Some(pid), channel, pipe);

@@ -85,8 +85,8 @@ pub(super) enum LogState {
     Closed,
     /// Not yet; it has been asked for.
     Wanted,
-    /// It is; this is the file that the keeper drains into.
-    Open(Arc<OwnedFd>),
+    /// It is; the keeper's port has the file that the keeper drains into.
+    Open,
     /// It could not be opened; the system's name of the error.
     Failed(String),
 }
@@ -185,7 +185,7 @@ impl Slot {
         let mut readiness = Readiness::Ready;
         for log in &self.logs {
             match &log.state {
-                LogState::Open(_) => {}
+                LogState::Open => {}
                 LogState::Failed(code) => return Readiness::Failed(code.clone()),
                 LogState::Closed | LogState::Wanted => readiness = Readiness::Pending,
             }
@@ -193,13 +193,11 @@ impl Slot {
         readiness
     }
 
-    /// The drain file of a stream, when its log is open.
-    pub(super) fn drain(&self, channel: Channel) -> Option<Arc<OwnedFd>> {
-        let log = self.logs.iter().find(|log| log.channel == channel)?;
-        match &log.state {
-            LogState::Open(file) => Some(Arc::clone(file)),
-            LogState::Closed | LogState::Wanted | LogState::Failed(_) => None,
-        }
+    /// Whether the log of a stream is open.
+    pub(super) fn has_log(&self, channel: Channel) -> bool {
+        let of_channel = |log: &&SlotLog| log.channel == channel;
+        let log = self.logs.iter().find(of_channel);
+        log.is_some_and(|log| matches!(log.state, LogState::Open))
     }
 
     /// The log of a stream. A run from before a change of the configuration may have a standard

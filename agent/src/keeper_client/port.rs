@@ -150,6 +150,22 @@ impl KeeperPort {
         Ok(())
     }
 
+    /// The newest drain file of a log. Nobody else keeps one: an old file, removed by now, would take up
+    /// its room on the disk for as long.
+    pub fn drain(&self, key: &str, channel: Channel) -> Option<Arc<OwnedFd>> {
+        let drains = lock(&self.drains);
+        let known = drains.files.get(&(key.to_owned(), channel));
+        known.map(|(_, file)| Arc::clone(file))
+    }
+
+    /// A log is open with this file, which may be an old one by now: it counts when no other is known.
+    pub fn settle_drain(&self, key: &str, channel: Channel, file: OwnedFd) {
+        let mut drains = lock(&self.drains);
+        if !drains.files.contains_key(&(key.to_owned(), channel)) {
+            drains.know(key, channel, file);
+        }
+    }
+
     /// The logs of a key are closed.
     pub fn forget_drains(&self, key: &str) {
         let mut drains = lock(&self.drains);
