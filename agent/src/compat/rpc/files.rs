@@ -89,11 +89,14 @@ fn last_window(path: &Path, offset: i64, length: i64) -> io::Result<Tail> {
         (offset, length)
     };
     let start = start.max(0).unsigned_abs();
-    let wanted = wanted.max(0).unsigned_abs().min(MOST);
+    let there = size.saturating_sub(start);
+    let there = there.min(wanted.max(0).unsigned_abs());
+    // Who is led to the end gets the bytes before it, and is told of those that are left out.
+    let left_out = there.saturating_sub(MOST);
     Ok(Tail {
-        bytes: read(&mut file, start, wanted.min(size.saturating_sub(start)))?,
+        bytes: read(&mut file, start + left_out, there - left_out)?,
         offset: size,
-        overflow,
+        overflow: overflow || left_out > 0,
     })
 }
 
@@ -174,6 +177,26 @@ mod tests {
             );
         }
         last_window(&path, i64::MIN, i64::MIN).unwrap();
+    }
+
+    #[test]
+    fn a_tail_of_more_than_an_answer_holds_has_the_last_bytes_and_says_so() {
+        let (_directory, path) = log();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(MOST + 5).unwrap();
+        let tail = last_window(&path, 0, i64::MAX / 2).unwrap();
+        assert_eq!((tail.offset, tail.overflow), (MOST + 5, true));
+        assert_eq!(tail.bytes.len() as u64, MOST);
+        assert!(
+            tail.bytes.starts_with(b"\n\0"),
+            "the first five are left out"
+        );
+        let fault = window(&path, 0, 0).unwrap_err();
+        assert!(
+            fault.text().starts_with("FAILED: 33554437 bytes"),
+            "{}",
+            fault.text()
+        );
     }
 
     #[test]
