@@ -97,6 +97,10 @@ impl Shell {
         let invocation = Invocation::new(global.clone());
         let scope = invocation.scope()?;
         let is_named = global.configuration.is_some() || global.serverurl.is_some();
+        if scope == Scope::Local {
+            // A file that means nothing means nothing at every line.
+            location::find(&global)?;
+        }
         if scope == Scope::Local && !is_named {
             let agent = runtime.block_on(invocation.agent());
             if matches!(agent, Err(Unconnected::Missing { .. })) {

@@ -94,3 +94,12 @@ async fn without_an_agent_the_bare_name_explains_itself() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("Usage: rsv [OPTIONS] [VERB]"), "{text}");
 }
+
+#[tokio::test]
+async fn a_file_that_means_nothing_is_said_once_and_opens_no_prompt() {
+    let agent = Agent::with(one_that_runs());
+    std::fs::write(agent.path().join("s.conf"), "[supervisord\n").unwrap();
+    let ran = typed(&agent, "status\nversion\n").await;
+    assert_eq!(ran.result(), ("", 2), "{}", ran.err);
+    assert_eq!(ran.err.matches("s.conf:1:").count(), 1, "{}", ran.err);
+}
