@@ -157,7 +157,10 @@ impl Record {
                 let (exit, expected) = (*exit, *expected);
                 self.spawn_error = Failure::Ended { exit, expected }.spawn_error();
             }
-            Entered::Fatal => self.tries = 0,
+            Entered::Fatal => {
+                self.tries = 0;
+                self.gave_up(&change.reason);
+            }
             Entered::Stopping { .. } | Entered::Unknown { .. } => {}
         }
     }
@@ -171,6 +174,16 @@ impl Record {
             Failure::ExitedTooQuickly { exit } => self.ended(Some(*exit)),
             Failure::NotSpawned { .. } | Failure::Ended { .. } => {}
         }
+    }
+
+    /// A process that did well enough each time has not failed by its last end alone.
+    fn gave_up(&mut self, reason: &Reason) {
+        let Reason::GaveUp(gave_up) = reason else {
+            return;
+        };
+        let parts = [gave_up.spawn_error(), std::mem::take(&mut self.spawn_error)];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        self.spawn_error = parts.join("; ");
     }
 
     fn ended(&mut self, exit: Option<Exit>) {
@@ -336,7 +349,7 @@ fn wire_exit(exit: Exit) -> wire::ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rsv_supervise::{Attempt, Event, Observation, step};
+    use rsv_supervise::{Attempt, Event, Observation, RestartWindow, step};
 
     use crate::hub::clock::wall;
 
@@ -349,9 +362,14 @@ mod tests {
 
     /// Runs a story through the machine and gives what is shown at its end.
     fn shown_after(events: Vec<Event>) -> wire::ProcessStatus {
+        shown_by(&Policy::default(), events)
+    }
+
+    /// The same by another policy, whose `startsecs` is none.
+    fn shown_by(policy: &Policy, events: Vec<Event>) -> wire::ProcessStatus {
         let policy = Policy {
             startsecs: Duration::ZERO,
-            ..Policy::default()
+            ..policy.clone()
         };
         let (mut phase, mut record) = (Phase::default(), Record::new());
         for event in events {
@@ -389,6 +407,20 @@ mod tests {
             Some(wire::exit_status::Kind::Code(3))
         );
         assert!(shown.stopped_at.is_some());
+    }
+
+    #[test]
+    fn a_process_that_was_restarted_too_often_says_so_beside_its_last_end() {
+        let policy = Policy {
+            restart_window: RestartWindow::new(1, Duration::from_secs(60)),
+            ..Policy::default()
+        };
+        let lives = [spawned(1), exited(1, 3), spawned(2), exited(2, 3)];
+        let shown = shown_by(&policy, [Event::Created].into_iter().chain(lives).collect());
+        assert_eq!(shown.state(), wire::ProcessState::Fatal);
+        let text = "more than 1 restarts in 60s; Bad exit code 3";
+        assert_eq!(shown.spawn_error, text);
+        assert_eq!(shown.reason, "gave up: more than 1 restarts in 60s");
     }
 
     #[test]

@@ -115,8 +115,11 @@ fn message(name: &str, change: &Change) -> Option<(Severity, String)> {
         }
         (Entered::Stopped { ended: None }, _) => (Severity::Info, format!("stopped: {name}")),
         (Entered::Stopping { .. }, _) => (Severity::Info, format!("waiting for {name} to stop")),
-        (Entered::Fatal, Reason::GaveUp(GaveUp::Retries { .. })) => {
-            let text = "too many start retries too quickly";
+        (Entered::Fatal, Reason::GaveUp(gave_up)) => {
+            let text = match gave_up {
+                GaveUp::Retries { .. } => "too many start retries too quickly".to_owned(),
+                GaveUp::Window { .. } => gave_up.spawn_error(),
+            };
             (
                 Severity::Info,
                 format!("gave up: {name} entered FATAL state, {text}"),
@@ -230,6 +233,15 @@ mod tests {
             Reason::GaveUp(GaveUp::Retries { tries: 4 }),
             Severity::Info,
             "gave up: x entered FATAL state, too many start retries too quickly",
+        );
+        check(
+            Entered::Fatal,
+            Reason::GaveUp(GaveUp::Window {
+                count: 3,
+                window: Duration::from_secs(60),
+            }),
+            Severity::Info,
+            "gave up: x entered FATAL state, more than 3 restarts in 60s",
         );
     }
 }

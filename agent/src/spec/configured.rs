@@ -224,6 +224,12 @@ fn rlimit(limit: &Rlimit) -> message::Rlimit {
     }
 }
 
+/// How a configuration names a limit.
+pub(super) fn limit_key(limit: &message::Rlimit) -> Option<&'static str> {
+    let mut all = RlimitResource::ALL.into_iter();
+    all.find_map(|(is, key)| (resource(is) == limit.resource).then_some(key))
+}
+
 fn resource(resource: RlimitResource) -> u32 {
     match resource {
         RlimitResource::AddressSpace => libc::RLIMIT_AS,

@@ -8,6 +8,7 @@ use rsv_keeper::message::{Refused, Stage};
 use rsv_proto::wire;
 
 use super::Launch;
+use super::configured::limit_key;
 
 /// What is wrong with a program before the keeper is asked. The texts are the ones that clients of
 /// Supervisor see as `spawnerr`.
@@ -120,9 +121,10 @@ pub fn refused_text(refused: &Refused, name: &str, launch: Option<&Launch>) -> S
         }
         Ok(Stage::Fork) => format!("unknown error during fork for '{name}': {code}"),
         Ok(Stage::Uid) if errno == Errno::EPERM => setuid("Can't drop privilege as nonroot user"),
-        Ok(Stage::Groups) if errno == Errno::EPERM => {
-            setuid("Can't drop privilege as nonroot user")
-        }
+        Ok(Stage::Groups) if errno == Errno::EPERM => match other_group(launch) {
+            Some(gid) => format!("couldn't setgid to {gid}: Can't change group as nonroot user"),
+            None => setuid("Can't drop privilege as nonroot user"),
+        },
         Ok(Stage::Groups) => setuid("Could not set groups of effective user"),
         Ok(Stage::Gid) => setuid("Could not set group id of effective user"),
         Ok(Stage::Uid) => setuid(&code),
@@ -144,8 +146,26 @@ pub fn refused_text(refused: &Refused, name: &str, launch: Option<&Launch>) -> S
         Ok(Stage::Cgroup) => format!("couldn't join the cgroup: {code}"),
         Ok(Stage::ProcessGroup) => format!("couldn't make a process group: {code}"),
         Ok(Stage::Streams) => format!("couldn't place the standard streams: {code}"),
-        Ok(Stage::Rlimit) => format!("couldn't set a resource limit: {code}"),
+        Ok(Stage::Rlimit) => format!("couldn't set {}: {code}", limits(launch)),
         Err(_) => format!("unknown error during spawn of '{name}': {code}"),
+    }
+}
+
+/// The group of a process that is to have the agent's own user and another group.
+fn other_group(launch: Option<&Launch>) -> Option<u32> {
+    let credentials = launch?.credentials.as_ref()?;
+    let is_own = credentials.uid == nix::unistd::getuid().as_raw();
+    is_own.then_some(credentials.gid)
+}
+
+/// Which limits it was; the keeper does not say which of several.
+fn limits(launch: Option<&Launch>) -> String {
+    let limits = launch.map_or(&[][..], |launch| &launch.rlimits);
+    let keys: Vec<&str> = limits.iter().filter_map(limit_key).collect();
+    match keys[..] {
+        [] => "a resource limit".to_owned(),
+        [key] => key.to_owned(),
+        _ => format!("one of {}", keys.join(", ")),
     }
 }
 
@@ -167,7 +187,7 @@ pub(crate) fn io_code(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rsv_keeper::message::{Credentials, Run};
+    use rsv_keeper::message::{Credentials, Rlimit, Run};
 
     #[test]
     fn refusals_before_the_spawn_have_supervisors_texts() {
@@ -266,16 +286,52 @@ mod tests {
             ),
         ];
         for (stage, errno, text) in cases {
-            let run = Run {
-                key: "x:x".into(),
-                attempt: 1,
-            };
-            let refused = Refused {
-                run,
-                stage: stage.into(),
-                errno: errno as i32,
-            };
-            assert_eq!(refused_text(&refused, "x", Some(&launch)), text);
+            assert_eq!(text_of(stage, errno, &launch), text);
         }
+    }
+
+    fn text_of(stage: Stage, errno: Errno, launch: &Launch) -> String {
+        let run = Run {
+            key: "x:x".into(),
+            attempt: 1,
+        };
+        let refused = Refused {
+            run,
+            stage: stage.into(),
+            errno: errno as i32,
+        };
+        refused_text(&refused, "x", Some(launch))
+    }
+
+    #[test]
+    fn a_limit_or_a_group_that_cannot_be_had_is_named() {
+        let rlimit = |resource| Rlimit {
+            resource,
+            soft: 1,
+            hard: 1,
+        };
+        let own = Credentials {
+            uid: nix::unistd::getuid().as_raw(),
+            gid: 33,
+            groups: vec![33],
+        };
+        let mut launch = Launch {
+            credentials: Some(own),
+            rlimits: vec![rlimit(libc::RLIMIT_NOFILE)],
+            ..Launch::of("./run.sh", "/srv")
+        };
+        assert_eq!(
+            text_of(Stage::Rlimit, Errno::EPERM, &launch),
+            "couldn't set rlimit_nofile: EPERM"
+        );
+        launch.rlimits.push(rlimit(libc::RLIMIT_CORE));
+        assert_eq!(
+            text_of(Stage::Rlimit, Errno::EPERM, &launch),
+            "couldn't set one of rlimit_nofile, rlimit_core: EPERM"
+        );
+        assert_eq!(
+            text_of(Stage::Groups, Errno::EPERM, &launch),
+            "couldn't setgid to 33: Can't change group as nonroot user"
+        );
     }
 }

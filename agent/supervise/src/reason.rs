@@ -121,6 +121,16 @@ impl Failure {
     }
 }
 
+impl GaveUp {
+    /// What is shown beside the failure itself; empty: that says enough.
+    pub fn spawn_error(&self) -> String {
+        match self {
+            Self::Retries { .. } => String::new(),
+            Self::Window { count, window } => format!("more than {count} restarts in {window:?}"),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -135,9 +145,7 @@ impl fmt::Display for GaveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Retries { tries } => write!(f, "gave up after {tries} failed starts in a row"),
-            Self::Window { count, window } => {
-                write!(f, "gave up: more than {count} restarts in {window:?}")
-            }
+            Self::Window { .. } => write!(f, "gave up: {}", self.spawn_error()),
         }
     }
 }
