@@ -13,6 +13,7 @@ use rsv_config::{Flag, Overrides};
 #[command(
     name = "rsv-agent",
     disable_version_flag = true,
+    infer_long_args = true,
     args_conflicts_with_subcommands = true
 )]
 #[command(
@@ -194,6 +195,17 @@ mod tests {
                     --logfile_backups=3 --loglevel=debug --pidfile=pid --identifier=id \
                     --childlogdir=dir --minfds=99";
         assert_eq!(parse(long).unwrap().daemon.overrides(), overrides);
+    }
+
+    #[test]
+    fn long_options_may_be_cut_short_as_long_as_they_are_clear() {
+        let cut = parse("rsv-agent --conf=f --nod --logfile_max 5 --childlogdir=/d").unwrap();
+        let whole = "rsv-agent --configuration f --nodaemon --logfile_maxbytes=5 --childlogdir=/d";
+        let whole = parse(whole).unwrap().daemon;
+        assert_eq!(cut.daemon.overrides(), whole.overrides());
+        assert_eq!(cut.daemon.configuration, whole.configuration);
+        let error = parse("rsv-agent --logfile_ 5").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
     }
 
     #[test]
