@@ -11,10 +11,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use agent::{AGENT, Agent, command, configured, eventually};
+use agent::{AGENT, Agent, configured, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
-use rsv_config::host::SystemHost;
 use tempfile::TempDir;
 
 /// Servers and sections of programs behind `[supervisord]`, whose options come first.
@@ -241,46 +240,6 @@ fn a_user_that_cannot_write_beside_its_pidfile_has_its_directory_there() {
 }
 
 #[test]
-fn an_agent_that_can_make_nothing_beside_its_pidfile_is_found_elsewhere() {
-    let pidfile = format!("/proc/rsv-test-{}.pid", std::process::id());
-    let program = "[program:a]\ncommand=/bin/sleep 600\nstartsecs=0\n";
-    let directory = configured(&format!(
-        "[supervisord]\npidfile={pidfile}\n{SERVER}{program}"
-    ));
-    let at = directory.path().to_owned();
-    let find = || {
-        let view = rsv_config::client_view(&at.join("s.conf"), &SystemHost::new());
-        view.unwrap().locations
-    };
-    assert!(find().socket.starts_with("/proc"));
-    let mut agent = started(command(&at), directory);
-    let found = find();
-    let private = found.private_dir.unwrap();
-    let mode = fs::symlink_metadata(&private).unwrap().mode();
-    assert_eq!(mode & 0o777, 0o700);
-    UnixStream::connect(&found.socket).unwrap();
-    eventually("it runs", || agent.is_in("a", "RUNNING"));
-    let of_program = |agent: &Agent| {
-        let info = agent.call("getProcessInfo", &["a"]);
-        let rest = info.split_once("<name>pid</name>").unwrap().1.to_owned();
-        rest.split_once("</int>").unwrap().0.to_owned()
-    };
-    let pid = of_program(&agent);
-    agent.child.kill().unwrap();
-    agent.child.wait().unwrap();
-    let directory = std::mem::replace(&mut agent.directory, tempfile::tempdir().unwrap());
-    let mut next = started(command(&at), directory);
-    eventually("the next agent has it", || next.is_in("a", "RUNNING"));
-    assert_eq!(of_program(&next), pid);
-    let said = format!("state is kept in `{}/state`", private.display());
-    assert!(read(&next, "main.log").contains(&said));
-    let pid = Pid::from_raw(next.child.id().cast_signed());
-    kill(pid, Signal::SIGTERM).unwrap();
-    next.child.wait().unwrap();
-    fs::remove_dir_all(private).unwrap();
-}
-
-#[test]
 fn another_user_is_refused_to_whoever_is_not_root() {
     let (directory, mut command) = if is_root() {
         let directory = of_user(&nobody(), "[supervisord]\nuser=root\n");
@@ -307,16 +266,14 @@ fn a_keeper_of_another_user_is_not_taken() {
     if !is_root() {
         return;
     }
-    let directory = of_user(&nobody(), &format!("{SERVER}{WHO}"));
-    let private = directory.path().join("s.rsv");
-    fs::create_dir(&private).unwrap();
-    nix::unistd::chown(&private, Some(nobody().uid), Some(nobody().gid)).unwrap();
+    let section = "[agent]\nstate_dir={at}/state\nsocket={at}/a.sock\nkeeper_socket={at}/k.sock\n";
+    let directory = of_user(&nobody(), &format!("{section}{SERVER}{WHO}"));
     let mut keeper = Command::new("setpriv");
     keeper.args(["--reuid=nobody", "--clear-groups", "./rsv-keeper"]);
-    keeper.args(["--socket", "s.rsv/keeper.sock"]);
+    keeper.args(["--socket", "k.sock"]);
     let mut keeper = keeper.current_dir(directory.path()).spawn().unwrap();
     eventually("the keeper answers", || {
-        rsv_keeper::packet::connect(&private.join("keeper.sock")).is_ok()
+        rsv_keeper::packet::connect(&directory.path().join("k.sock")).is_ok()
     });
     let output = command_in(&directory, &["-n", "-s", "-c", "s.conf"]).output();
     let output = output.unwrap();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::error::{ConfigError, ValueError, repr};
 use crate::expand::{Here, Names};
 use crate::host::{Host, absolute, expand_home};
+use crate::locations::LONGEST_SOCKET_PATH;
 use crate::overrides::{self, Overrides};
 use crate::read::Reader;
 use crate::tree::Tree;
@@ -64,16 +65,21 @@ pub(crate) fn read(
     let mut reader = Reader::new(tree, section);
     let names =
         Names::new(host.environment(), Here::Listed).with_text("host_node_name", host.node_name());
-    let path = |reader: &mut Reader<'_>, key: &str, default: &str| {
-        let path = reader.read(key, &names, |text| path(host, text));
+    let path = |reader: &mut Reader<'_>, key: &str, read: ReadPath, default: &str| {
+        let path = reader.read(key, &names, |text| read(host, text));
         path.unwrap_or_else(|| PathBuf::from(default))
     };
     let name = reader.read("name", &names, host_name);
     let controllers = reader.read("controller", &names, controllers);
     let labels = reader.read("labels", &names, labels);
-    let state_dir = path(&mut reader, "state_dir", DEFAULT_STATE_DIR);
-    let socket = path(&mut reader, "socket", DEFAULT_SOCKET);
-    let keeper_socket = path(&mut reader, "keeper_socket", DEFAULT_KEEPER_SOCKET);
+    let state_dir = path(&mut reader, "state_dir", any_path, DEFAULT_STATE_DIR);
+    let socket = path(&mut reader, "socket", socket_path, DEFAULT_SOCKET);
+    let keeper_socket = path(
+        &mut reader,
+        "keeper_socket",
+        socket_path,
+        DEFAULT_KEEPER_SOCKET,
+    );
     errors.append(&mut reader.errors);
     let given = overrides::parse(
         "--host-name",
@@ -118,11 +124,25 @@ pub(crate) fn max_processes(
     bound
 }
 
-fn path(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
+/// How the text of a path is read.
+type ReadPath = fn(&dyn Host, &str) -> Result<PathBuf, ValueError>;
+
+fn any_path(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
     if text.is_empty() {
         return Err(ValueError::new("the path is empty", "a path"));
     }
     Ok(absolute(host, &expand_home(host, text)))
+}
+
+fn socket_path(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
+    let path = any_path(host, text)?;
+    if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+        return Err(ValueError::new(
+            format!("the path of a socket is too long: {}", repr(text)),
+            "a path of at most 107 bytes",
+        ));
+    }
+    Ok(path)
 }
 
 fn host_name(text: &str) -> Result<String, ValueError> {

@@ -46,7 +46,7 @@ pub use error::{ConfigError, ConfigErrors, Fault, Place, ValueError, Warning, Wa
 pub use group::{BrokenProgram, EventKind, EventPool, FcgiAddress, FcgiSocket, Group, GroupKind};
 pub use import::{Difference, Finding, Import, Severity, differences, import};
 pub use load::{Loaded, Strictness, load, load_str};
-pub use locations::{LONGEST_SOCKET_PATH, Locations};
+pub use locations::{LONGEST_SOCKET_PATH, Locations, common_places};
 pub use overrides::{Flag, Overrides};
 pub use plan::{Change, GroupChange, Plan, ProcessChange, digest, fingerprint, plan};
 pub use plugin::{MAIN_RPC_FACTORY, Plugin};

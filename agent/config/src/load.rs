@@ -110,7 +110,6 @@ fn from_tree(
     let uid = supervisord.user.as_ref().map(|user| user.uid);
     let locations = Locations::find(agent.as_ref(), &supervisord.pidfile, uid, host);
     warnings.extend(advice::plugins(&tree, &rpc_interfaces));
-    warnings.extend(advice::sockets(&locations));
     warnings.extend(advice::client(&tree, host));
     warnings.extend(advice::shared_logs(&groups));
     judge_unknown(&tree, strictness, &mut warnings, &mut errors);

@@ -20,9 +20,16 @@ pub struct Locations {
     pub private_dir: Option<PathBuf>,
 }
 
-/// Where the directory is made that cannot be beside the pidfile: the same place whatever the
-/// environment of an agent and of a command line says.
-const ELSEWHERE: &str = "/tmp";
+/// Where a user's agents keep what they have no better place for, best first: the same whatever the
+/// environment of an agent and of a command line says. Root has a directory that nobody else can write to;
+/// others may lose theirs when they log out, so that it comes second.
+pub fn common_places(uid: u32) -> [PathBuf; 2] {
+    if uid == 0 {
+        ["/run".into(), "/tmp".into()]
+    } else {
+        ["/tmp".into(), format!("/run/user/{uid}").into()]
+    }
+}
 
 /// The longest path that the kernel takes for a Unix socket.
 pub const LONGEST_SOCKET_PATH: usize = 107;
@@ -53,16 +60,18 @@ impl Locations {
         Self::in_private(private)
     }
 
-    /// The paths of an agent of this user that can make no directory beside its pidfile.
-    pub fn elsewhere(pidfile: &Path, uid: u32) -> Self {
+    /// The paths of an agent of this user that can have no directory beside its pidfile, best first.
+    pub fn elsewhere(pidfile: &Path, uid: u32) -> [Self; 2] {
         let mut digest = Fnv::default();
         // A digest takes whatever it is given.
         write!(digest, "{}", pidfile.display()).ok();
-        Self::in_private(Path::new(ELSEWHERE).join(format!("rsv-{uid}-{:016x}", digest.0)))
+        let name = format!("rsv-{uid}-{:016x}", digest.0);
+        common_places(uid).map(|place| Self::in_private(place.join(&name)))
     }
 
-    /// The paths of [`Locations::of`], or of [`Locations::elsewhere`] when that directory is there:
-    /// private, and of whoever the agent is. Without `user` that is whoever looks, or root.
+    /// The paths of [`Locations::of`], or of [`Locations::elsewhere`] when such a directory is there:
+    /// private, and of whoever the agent is. Without `user` that is whoever looks, or root. Also when the
+    /// kernel would not take the former.
     pub(crate) fn find(
         agent: Option<&AgentSection>,
         pidfile: &Path,
@@ -77,15 +86,21 @@ impl Locations {
             Some(uid) => [uid, uid],
             None => [host.effective_uid(), 0],
         };
-        let is_of = |private: &Path, uid| host.private_owner(private) == Some(uid);
-        users
-            .into_iter()
-            .map(|uid| (uid, Self::elsewhere(pidfile, uid)))
-            .find(|(uid, found)| {
-                let private = found.private_dir.as_deref();
-                private.is_some_and(|private| is_of(private, *uid))
-            })
-            .map_or(usual, |(_, found)| found)
+        let is_of = |found: &Self, uid| {
+            let private = found.private_dir.as_deref();
+            private.is_some_and(|private| host.private_owner(private) == Some(uid))
+        };
+        let there = users.into_iter().find_map(|uid| {
+            let mut places = Self::elsewhere(pidfile, uid).into_iter();
+            places.find(|found| is_of(found, uid))
+        });
+        let [instead, _] = Self::elsewhere(pidfile, users[0]);
+        let otherwise = if usual.too_long().is_none() {
+            usual
+        } else {
+            instead
+        };
+        there.unwrap_or(otherwise)
     }
 
     fn in_private(private: PathBuf) -> Self {
@@ -131,10 +146,8 @@ mod tests {
     fn a_directory_elsewhere_counts_when_it_is_private_and_of_whoever_the_agent_is() {
         let pidfile = Path::new("/run/a.pid");
         let beside = Locations::of(None, pidfile);
-        let (of_root, of_nobody) = (
-            Locations::elsewhere(pidfile, 0),
-            Locations::elsewhere(pidfile, 65_534),
-        );
+        let [of_root, also_of_root] = Locations::elsewhere(pidfile, 0);
+        let [of_nobody, also_of_nobody] = Locations::elsewhere(pidfile, 65_534);
         let find = |user, host: &FixedHost| Locations::find(None, pidfile, user, host);
         let host = |of: &Locations, uid| {
             FixedHost::default().private(of.private_dir.clone().unwrap(), uid)
@@ -145,15 +158,23 @@ mod tests {
         assert_eq!(find(Some(65_534), &host(&of_root, 0)), beside);
         assert_eq!(find(Some(65_534), &host(&of_nobody, 65_534)), of_nobody);
         assert_eq!(find(None, &host(&of_nobody, 65_534)), beside);
-        let other = Locations::elsewhere(Path::new("/run/b.pid"), 0);
+        assert_eq!(find(None, &host(&also_of_root, 0)), also_of_root);
+        let nobodys = host(&also_of_nobody, 65_534);
+        assert_eq!(find(Some(65_534), &nobodys), also_of_nobody);
+        let [other, _] = Locations::elsewhere(Path::new("/run/b.pid"), 0);
         assert_ne!(other, of_root);
         assert_eq!(other.too_long(), None);
     }
 
     #[test]
     fn a_socket_path_beyond_the_kernels_limit_is_found() {
-        let long = format!("/{}/a.pid", "x".repeat(100));
-        assert!(Locations::of(None, Path::new(&long)).too_long().is_some());
+        let long = PathBuf::from(format!("/{}/a.pid", "x".repeat(100)));
+        assert!(Locations::of(None, &long).too_long().is_some());
+        let [instead, _] = Locations::elsewhere(&long, 0);
+        assert_eq!(
+            Locations::find(None, &long, None, &FixedHost::default()),
+            instead
+        );
         assert!(
             Locations::of(None, Path::new("/run/a.pid"))
                 .too_long()

@@ -116,9 +116,10 @@ fn from_file(file: &mut File<'_, '_, '_>, host: &dyn Host) -> Supervisord {
         .names
         .clone()
         .with_text("host_node_name", host.node_name());
-    let environment = file.reader.as_mut().and_then(|reader| {
-        reader.read_as("environment", "environment", &names, environment::parse)
-    });
+    let environment = file
+        .reader
+        .as_mut()
+        .and_then(|reader| reader.read("environment", &names, environment::parse));
     let here = |name: &str| absolute(host, Path::new(name));
     Supervisord {
         logfile: logfile.unwrap_or_else(|| MainLog::File(here("supervisord.log"))),

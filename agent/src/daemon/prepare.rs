@@ -1,19 +1,18 @@
 //! What a start does before any thread exists: each step can refuse, and nothing runs yet.
 
 use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rsv_config::{Config, HttpServer, Loaded, Locations};
 
 use super::leftover::Leftover;
-use super::{front, limits, logging, privileges};
+use super::privileges::{self, Unusable, own_dir};
+use super::{front, limits, logging};
 use crate::capacity;
 use crate::compat::server::Bound;
 use crate::failure::{Failure, chain};
-use crate::identity::state::private_dir;
 use crate::identity::{StateDir, StateError, StateLock};
 use crate::local;
 use crate::mainlog::LogFile;
@@ -62,8 +61,9 @@ pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
         Err(failure) => return Err(failure),
     }
     directories(config)?;
-    let state = StateDir::open(&config.locations.state_dir).map_err(|error| unusable(&error))?;
-    let lock = state.lock().map_err(|error| unusable(&error))?;
+    let refused = |error| unusable_state(&error, config);
+    let state = StateDir::open(&config.locations.state_dir).map_err(refused)?;
+    let lock = state.lock().map_err(refused)?;
     let logs = logging::open(&config.supervisord)?;
     let listener = local::bind(&config.locations.socket)
         .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
@@ -106,35 +106,65 @@ fn directories(config: &Config) -> Result<(), Failure> {
 
 /// Makes the directory that holds everything, where it can be: beside the pidfile, or else where the
 /// next agent and the command line look, too. Says so then. One of our own that is there already is
-/// never given up for another: programs may be held in it.
+/// never given up for another, programs may be held in it; and nobody else's is ever used, since its
+/// owner could put what he likes in it.
 fn private(config: &mut Config) -> Result<Option<String>, Failure> {
-    let Some(usual) = config.locations.private_dir.clone() else {
-        return Ok(None);
-    };
-    let uid = nix::unistd::geteuid().as_raw();
-    let elsewhere = Locations::elsewhere(&config.supervisord.pidfile, uid);
-    if config.locations == elsewhere {
-        privileges::own_dir(&usual).map_err(|error| foreign(&usual, &error))?;
+    if config.locations.private_dir.is_none() {
         return Ok(None);
     }
-    let Err(refused) = private_dir(&usual) else {
-        return Ok(None);
-    };
-    let is_ours = std::fs::symlink_metadata(&usual).is_ok_and(|found| found.uid() == uid);
-    let other = elsewhere.private_dir.clone().filter(|_| !is_ours);
-    if other.is_none_or(|other| privileges::own_dir(&other).is_err()) {
-        return Err(unusable(&refused));
+    let pidfile = &config.supervisord.pidfile;
+    let usual = Locations::of(None, pidfile);
+    let elsewhere = Locations::elsewhere(pidfile, nix::unistd::geteuid().as_raw());
+    let found = config.locations.clone();
+    let others = [usual.clone()].into_iter().chain(elsewhere);
+    let others = others.filter(|place| *place != found);
+    let mut refused = Vec::new();
+    for place in [found.clone()].into_iter().chain(others) {
+        match usable(&place) {
+            Ok(()) => {
+                let is_usual = place == usual;
+                config.locations = place;
+                return Ok((!is_usual).then(|| kept_in(&config.locations, &refused)));
+            }
+            Err(unusable) => {
+                let is_ours = unusable.is_ours;
+                refused.push(in_words(&place, &unusable));
+                if is_ours {
+                    break;
+                }
+            }
+        }
     }
-    config.locations = elsewhere;
-    let (usual, state) = (usual.display(), config.locations.state_dir.display());
-    Ok(Some(format!(
-        "cannot use `{usual}`: state is kept in `{state}`"
-    )))
+    let text = format!("no directory for sockets and state: {}", refused.join("; "));
+    Err(Failure::unusable(text).hint(
+        "have removed what is in the way, or name a pidfile in a directory that only this user can write to",
+    ))
 }
 
-fn foreign(directory: &Path, error: &io::Error) -> Failure {
-    let shown = directory.display();
-    Failure::unusable(format!("cannot use the directory `{shown}`: {error}"))
+fn usable(place: &Locations) -> Result<(), Unusable> {
+    if let Some(socket) = place.too_long() {
+        return Err(Unusable {
+            text: format!("`{}` is too long for a socket", socket.display()),
+            is_ours: false,
+        });
+    }
+    place.private_dir.as_deref().map_or(Ok(()), own_dir)
+}
+
+fn in_words(place: &Locations, unusable: &Unusable) -> String {
+    let directory = place.private_dir.as_deref().unwrap_or(&place.state_dir);
+    format!("`{}`: {}", directory.display(), unusable.text)
+}
+
+fn kept_in(place: &Locations, refused: &[String]) -> String {
+    let state = place.state_dir.display();
+    match refused {
+        [] => format!("state is kept in `{state}`"),
+        _ => format!(
+            "cannot use {}: state is kept in `{state}`",
+            refused.join("; ")
+        ),
+    }
 }
 
 /// Makes a directory that may also be somebody else's: only a new one is private.
@@ -150,6 +180,13 @@ fn make(directory: &Path) -> Result<(), Failure> {
         })
 }
 
-fn unusable(error: &StateError) -> Failure {
-    Failure::unusable(chain(error)).hint(error.hint())
+fn unusable_state(error: &StateError, config: &Config) -> Failure {
+    let hint = match error {
+        // Without that section the pidfile says where the state is.
+        StateError::Locked { .. } if config.agent.is_none() => {
+            "stop that agent first, or name another pidfile"
+        }
+        _ => error.hint(),
+    };
+    Failure::unusable(chain(error)).hint(hint)
 }

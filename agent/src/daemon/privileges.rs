@@ -50,22 +50,68 @@ pub(super) fn make_for(user: &User, directory: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Makes a directory where everybody may make some: private, and ours, or an error.
-pub(super) fn own_dir(path: &Path) -> io::Result<()> {
+/// Why a directory is not used.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    /// What is wrong with it, for people.
+    pub(super) text: String,
+    /// Whether it is there and ours, so that programs may be held in it.
+    pub(super) is_ours: bool,
+}
+
+/// Makes a directory where others may make some, too: private, writable and ours, or an error.
+pub(super) fn own_dir(path: &Path) -> Result<(), Unusable> {
+    take(path).map_err(|error| unusable(path, &error))
+}
+
+fn take(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     let opened = open_dir(path)?;
     let found = opened.metadata()?;
-    if found.uid() != nix::unistd::geteuid().as_raw() {
-        let text = "it is another user's";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    if found.uid() != own_uid() {
+        return Err(io::ErrorKind::PermissionDenied.into());
     }
     if found.mode() & 0o077 != 0 {
         opened.set_permissions(Permissions::from_mode(0o700))?;
     }
-    Ok(())
+    Ok(nix::unistd::access(path, nix::unistd::AccessFlags::W_OK)?)
+}
+
+/// Says what is in the way, and whose it is.
+fn unusable(path: &Path, error: &io::Error) -> Unusable {
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return Unusable {
+            text: error.to_string(),
+            is_ours: false,
+        };
+    };
+    let (is_dir, is_own) = (found.is_dir(), found.uid() == own_uid());
+    let owner = owner(found.uid());
+    let text = match (is_dir, is_own) {
+        (true, true) => error.to_string(),
+        (true, false) => format!("it belongs to {owner}"),
+        (false, _) if found.is_symlink() => format!("it is a link, made by {owner}"),
+        (false, _) => format!("it is no directory, and belongs to {owner}"),
+    };
+    Unusable {
+        text,
+        is_ours: is_dir && is_own,
+    }
+}
+
+/// A user, for people.
+fn owner(uid: u32) -> String {
+    match nix::unistd::User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("the user {} (uid {uid})", user.name),
+        _ => format!("the user with uid {uid}"),
+    }
+}
+
+fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }
 
 fn open_dir(path: &Path) -> io::Result<File> {
@@ -103,10 +149,22 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().mode();
         assert_eq!(mode & 0o777, 0o700);
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        own_dir(&link).unwrap_err();
+        let refused = own_dir(&link).unwrap_err();
+        assert!(refused.text.starts_with("it is a link, made by the user "));
+        assert!(!refused.is_ours);
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let refused = own_dir(&file).unwrap_err();
+        assert!(
+            refused
+                .text
+                .starts_with("it is no directory, and belongs to ")
+        );
         if nix::unistd::geteuid().is_root() {
-            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-            own_dir(&path).unwrap_err();
+            std::os::unix::fs::chown(&path, Some(4_000_000), None).unwrap();
+            let refused = own_dir(&path).unwrap_err();
+            assert_eq!(refused.text, "it belongs to the user with uid 4000000");
+            assert!(!refused.is_ours);
         }
     }
 

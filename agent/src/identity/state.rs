@@ -175,7 +175,7 @@ impl StateLock {
 /// # Errors
 ///
 /// [`StateError::Io`].
-pub fn private_dir(path: &Path) -> Result<(), StateError> {
+fn private_dir(path: &Path) -> Result<(), StateError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StateError::io("make the directory", path, source))?;
     let mode = |source| StateError::io("use the directory", path, source);

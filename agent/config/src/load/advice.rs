@@ -7,7 +7,6 @@ use crate::client;
 use crate::error::{Place, Warning, WarningKind};
 use crate::group::Group;
 use crate::host::Host;
-use crate::locations::Locations;
 use crate::plugin::{MAIN_RPC_FACTORY, Plugin};
 use crate::program::{LogTarget, Process};
 use crate::read::Reader;
@@ -36,13 +35,6 @@ pub(super) fn plugins(tree: &Tree, plugins: &[Plugin]) -> Vec<Warning> {
             )
         })
         .collect()
-}
-
-/// A socket path that cannot be bound.
-pub(super) fn sockets(locations: &Locations) -> Option<Warning> {
-    let path = locations.too_long()?.display();
-    let text = format!("the socket path `{path}` is too long to be bound");
-    Some(advice(Place::default(), text))
 }
 
 /// Faults of `[supervisorctl]`: the agent runs without it, the command line will refuse it.

@@ -193,3 +193,12 @@ fn a_bad_expansion_names_the_option_and_what_is_available() {
         )
     );
 }
+
+#[test]
+fn a_socket_that_could_not_be_bound_is_refused_with_its_key() {
+    let long = "x".repeat(crate::LONGEST_SOCKET_PATH);
+    for key in ["socket", "keeper_socket"] {
+        let text = refusal(&format!("[agent]\n{key}=/{long}\n"));
+        assert_eq!(text, format!("the path of a socket is too long: '/{long}'"));
+    }
+}
