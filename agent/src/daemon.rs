@@ -22,6 +22,7 @@ mod privileges;
 mod restart;
 mod shared;
 mod signals;
+mod signpost;
 mod systemd;
 mod wire;
 
@@ -59,13 +60,16 @@ enum Ending {
 pub fn run(args: &DaemonArgs, argv0: &str) -> ExitCode {
     memory::be_thrifty();
     let host = SystemHost::new();
-    let file = match located(args.configuration.as_deref(), argv0, &host) {
-        Ok(file) => file,
-        Err(errors) => return refuse(&errors, argv0, Dialect::Supervisor),
+    let (file, gone) = match located(args.configuration.as_deref(), argv0, &host) {
+        Ok(file) => (file, None),
+        Err(errors) => match origin::left_behind(argv0, &host) {
+            Some(file) => (file, Some(errors)),
+            None => return refuse(&errors, argv0, Dialect::Supervisor),
+        },
     };
     let (loaded, origin) = match origin::read(file.clone(), args.overrides()) {
         Ok(read) => read,
-        Err(errors) => return refuse(&errors, argv0, dialect(&file)),
+        Err(errors) => return refuse(&gone.unwrap_or(errors), argv0, dialect(&file)),
     };
     let foreground = loaded.config.supervisord.nodaemon;
     match supervise(args, argv0, loaded, origin) {
@@ -83,7 +87,7 @@ fn supervise(
     mut origin: Origin,
 ) -> Result<Option<Ending>, Failure> {
     let foreground = loaded.config.supervisord.nodaemon;
-    let mut prepared = prepare::prepare(loaded)?;
+    let mut prepared = prepare::prepare(loaded, &origin.source.file)?;
     let mut report = if foreground {
         Report::Foreground
     } else {

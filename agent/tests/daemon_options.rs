@@ -287,6 +287,36 @@ fn a_keeper_of_another_user_is_not_taken() {
 }
 
 #[test]
+fn programs_of_a_former_agent_of_another_user_are_not_started_a_second_time() {
+    if !is_root() {
+        return;
+    }
+    let directory = of_user(
+        &nobody(),
+        &format!("[supervisord]\nuser=nobody\n{SERVER}{WHO}"),
+    );
+    let mut agent = started(command_in(&directory, &["-n", "-c", "s.conf"]), directory);
+    eventually("the program runs", || agent.is_in("a", "RUNNING"));
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    let file = agent.directory.path().join("s.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("user=nobody\n", "")).unwrap();
+    let output = command_in(&agent.directory, &["-n", "-s", "-c", "s.conf"]).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let expected = format!("of the user nobody (uid {}), run under", nobody().uid);
+    assert!(said.contains(&expected), "{said}");
+    // The former user still has them.
+    fs::write(&file, text).unwrap();
+    let mut command = command_in(&agent.directory, &["-n", "-c", "s.conf"]);
+    agent.child = command.stdout(Stdio::null()).spawn().unwrap();
+    eventually("it answers", || agent.try_call("getState", &[]).is_some());
+    assert!(agent.is_in("a", "RUNNING"));
+}
+
+#[test]
 fn processes_are_numbered_from_numprocs_start_on() {
     let agent = Agent::start(
         "[program:n]\ncommand=/bin/sh -c 'echo %(process_num)d of %(numprocs)d; exec sleep 600'\n\

@@ -1,12 +1,12 @@
 //! Which configuration an agent starts with: the one that it is told, or, when that one is refused
 //! while programs run that nobody else would look after, the last good one.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rsv_config::host::SystemHost;
-use rsv_config::{ClientView, ConfigErrors, Loaded, Overrides, client_view};
+use rsv_config::{ClientView, ConfigErrors, Loaded, Overrides, client_view, search_paths};
 
+use super::signpost;
 use crate::roster::{Inputs, Read, Remembered, Source, holds_programs};
 
 /// Where the configuration in force comes from.
@@ -45,41 +45,52 @@ pub(super) fn read(file: PathBuf, overrides: Overrides) -> Result<(Loaded, Origi
     }
 }
 
+/// The file that an agent has run with, where it was found without being named, and that is gone.
+pub(super) fn left_behind(argv0: &str, host: &SystemHost) -> Option<PathBuf> {
+    let mut places = search_paths(Path::new(argv0), host).into_iter();
+    places.find(|file| !signpost::state_dirs(file).is_empty())
+}
+
 fn last_good(source: &Source, errors: &ConfigErrors) -> Option<(Loaded, String)> {
-    let mut places = state_dirs(&source.file).into_iter();
-    let remembered = places.find_map(|place| Remembered::load(&place, &source.file))?;
-    let loaded = source.read_again(&remembered.inputs).ok()?;
-    if !holds_programs(&loaded.config.locations.keeper_socket) {
-        return None;
-    }
-    let notice = format!(
-        "running the configuration of {}: {}",
-        remembered.saved_at(),
-        errors.first()
-    );
-    Some((loaded, notice))
+    let places = state_dirs(&source.file).into_iter();
+    let mut remembered = places.filter_map(|place| Remembered::load(&place, &source.file));
+    remembered.find_map(|remembered| {
+        let loaded = source.read_again(&remembered.inputs).ok()?;
+        let trusted = is_trusted(remembered.owner, &loaded);
+        if !trusted || !holds_programs(&loaded.config.locations.keeper_socket) {
+            return None;
+        }
+        let (saved_at, error) = (remembered.saved_at(), errors.first());
+        let notice = format!("running the configuration of {saved_at}: {error}");
+        Some((loaded, notice))
+    })
+}
+
+/// What another user has written can at most make us that user, who could have done all that by himself.
+fn is_trusted(owner: u32, loaded: &Loaded) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    let becomes = loaded.config.supervisord.user.as_ref();
+    owner == own || becomes.is_some_and(|user| user.uid == owner)
 }
 
 /// Where its state may be: in the directory that a broken file still names, or that follows from what it
-/// says, or the usual one.
+/// says, or where its signpost leads, or the usual one.
 fn state_dirs(file: &Path) -> Vec<PathBuf> {
     let view = client_view(file, &SystemHost::new()).ok();
     let text = std::fs::read(file).unwrap_or_default();
     let places = [
-        view.filter(|view| view.agent.is_some() || is_own(&view.locations.state_dir))
+        view.filter(|view| view.agent.is_some() || signpost::is_own(&view.locations.state_dir))
             .map(|view| view.locations.state_dir),
         named_state_dir(&String::from_utf8_lossy(&text)),
-        Some(ClientView::without_file().locations.state_dir),
     ];
-    places.into_iter().flatten().collect()
-}
-
-/// Whether a directory that nobody has named, and whose parent may be open to all, is ours alone.
-fn is_own(directory: &Path) -> bool {
-    std::fs::symlink_metadata(directory).is_ok_and(|found| {
-        let owner = nix::unistd::geteuid().as_raw();
-        found.is_dir() && found.uid() == owner && found.mode() & 0o077 == 0
-    })
+    let usual = ClientView::without_file().locations.state_dir;
+    let led = signpost::state_dirs(file);
+    places
+        .into_iter()
+        .flatten()
+        .chain(led)
+        .chain([usual])
+        .collect()
 }
 
 /// What a file that cannot be read as a whole says about it in its `[agent]` section.

@@ -9,6 +9,7 @@ use rsv_config::{Config, HttpServer, Loaded, Locations};
 
 use super::leftover::Leftover;
 use super::privileges::{self, Unusable, own_dir};
+use super::signpost::{self, Signpost};
 use super::{front, limits, logging};
 use crate::capacity;
 use crate::compat::server::Bound;
@@ -37,12 +38,19 @@ pub(super) struct Prepared {
     pub(super) troubles: Vec<String>,
     /// What was done and is to be logged as soon as there is a log.
     pub(super) notes: Vec<String>,
+    /// Where the state is, for the next agent.
+    pub(super) signpost: Option<Signpost>,
 }
 
-/// Does all steps in order.
-pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
+/// Does all steps in order. `file` is the main one.
+pub(super) fn prepare(mut loaded: Loaded, file: &Path) -> Result<Prepared, Failure> {
     let config = &mut loaded.config;
     let mut notes = Vec::new();
+    if let Some((uid, keeper)) = signpost::held_by_another(file, config) {
+        return Err(another_user(uid, &keeper));
+    }
+    // As whom the next agent starts, too. Should this one be refused, another may need it.
+    let signpost = Signpost::put_up(file, config);
     let user = config.supervisord.user.as_ref();
     if let (Some(user), Some(private)) = (user, &config.locations.private_dir) {
         // Whether there is another way is seen below, by the user itself.
@@ -83,8 +91,18 @@ pub(super) fn prepare(mut loaded: Loaded) -> Result<Prepared, Failure> {
         logs,
         listener,
         notes,
+        signpost,
         loaded,
     })
+}
+
+/// Programs must neither become another user's unseen, nor be started a second time beside those that run.
+fn another_user(uid: u32, keeper: &Path) -> Failure {
+    let (owner, keeper) = (privileges::owner(uid), keeper.display());
+    Failure::unusable(format!(
+        "programs of a former agent, of {owner}, run under the keeper at `{keeper}`"
+    ))
+    .hint("end that keeper (SIGTERM stops its programs too), or name that user")
 }
 
 /// What a failure says, without what a person at a terminal is told beside it.

@@ -103,7 +103,7 @@ fn unusable(path: &Path, error: &io::Error) -> Unusable {
 }
 
 /// A user, for people.
-fn owner(uid: u32) -> String {
+pub(super) fn owner(uid: u32) -> String {
     match nix::unistd::User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => format!("the user {} (uid {uid})", user.name),
         _ => format!("the user with uid {uid}"),

@@ -20,6 +20,7 @@ use super::origin::Origin;
 use super::prepare::Prepared;
 use super::shared::Shared;
 use super::signals::{Asked, Signals};
+use super::signpost::Signpost;
 use super::{Ending, logging, systemd};
 use crate::args::DaemonArgs;
 use crate::capture::Capture;
@@ -64,6 +65,8 @@ struct Running {
     link: Option<LinkHandle>,
     /// The local socket's name and the pidfile, to be removed at the end.
     leftovers: Vec<Leftover>,
+    /// Stays when the programs do.
+    signpost: Option<Signpost>,
     /// Held to the end: the next agent must not find anything half gone.
     lock: StateLock,
 }
@@ -120,6 +123,7 @@ async fn start(
         unbound,
         troubles,
         notes,
+        signpost,
     } = prepared;
     let Loaded { config, warnings } = loaded;
     let config = Arc::new(config);
@@ -170,6 +174,7 @@ async fn start(
         asks,
         link,
         leftovers: leftovers.into_iter().flatten().collect(),
+        signpost,
         lock,
     })
 }
@@ -508,6 +513,9 @@ impl Running {
         self.local.stop().await;
         self.front.stop().await;
         drop(self.leftovers);
+        if let (Shutdown::StopPrograms, Some(signpost)) = (mode, self.signpost) {
+            signpost.take_down();
+        }
         if let Some(telemetry) = self.telemetry {
             let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown(FLUSH));
             flushed.await.ok();

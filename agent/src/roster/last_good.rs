@@ -1,8 +1,10 @@
 //! The last configuration that could be read, kept for an agent that cannot read its own while
 //! programs run that nobody else would look after.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +35,9 @@ pub struct Remembered {
     saved_at: u64,
     /// What it was read from.
     pub inputs: Inputs,
+    /// Whose file it is found in, which no file can say of itself.
+    #[serde(skip)]
+    pub owner: u32,
 }
 
 impl LastGood {
@@ -61,6 +66,7 @@ impl LastGood {
             main_file: self.main_file.clone(),
             saved_at,
             inputs,
+            owner: nix::unistd::geteuid().as_raw(),
         };
         write_atomically(&self.path, &serde_json::to_vec(&remembered)?)?;
         self.saved = Some(digest);
@@ -72,8 +78,10 @@ impl Remembered {
     /// What is remembered of `main_file` in a state directory; none when there is nothing, or nothing
     /// that can be read.
     pub fn load(state_dir: &Path, main_file: &Path) -> Option<Self> {
-        let bytes = std::fs::read(state_dir.join(FILE)).ok()?;
-        let remembered: Self = serde_json::from_slice(&bytes).ok()?;
+        let file = File::open(state_dir.join(FILE)).ok()?;
+        let owner = file.metadata().ok()?.uid();
+        let mut remembered: Self = serde_json::from_reader(BufReader::new(file)).ok()?;
+        remembered.owner = owner;
         (remembered.main_file == absolute(main_file)).then_some(remembered)
     }
 
