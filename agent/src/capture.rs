@@ -1,6 +1,6 @@
 //! From the pipes of the programs into their log files.
 //!
-//! One thread ([`Capture`] is its front) owns every pipe and every log file, so that a slow or a hung
+//! One thread ([`Capture`] is its front) reads every pipe and owns every log file, so that a slow or a hung
 //! disk stops log files and nothing else. It never decides anything about programs, and it keeps no
 //! output in memory: a byte is in the pipe or in the file.
 //!
@@ -169,17 +169,6 @@ pub struct CaptureStats {
     pub trouble_since: Option<SystemTime>,
 }
 
-/// One attached stream, for a keeper that has to be told of it again.
-#[derive(Debug)]
-pub struct AttachedStream {
-    /// Which of the run's streams.
-    pub channel: Channel,
-    /// A copy of the pipe's read end.
-    pub pipe: OwnedFd,
-    /// A copy of the file that the keeper is to drain into.
-    pub drain: OwnedFd,
-}
-
 /// A log that is being opened.
 #[derive(Debug)]
 pub struct Opening(command::Answer<io::Result<OwnedFd>>);
@@ -253,11 +242,11 @@ impl Capture {
     /// Takes over a stream whose log is open: from now on its bytes go into that log, until nobody
     /// holds the writing end any more. Then the keeper is told and the pipe is dropped.
     pub fn attach(&self, run: Run, channel: Channel, pipe: OwnedFd) {
-        self.attach_process(run, None, channel, pipe);
+        self.attach_process(run, None, channel, pipe.into());
     }
 
     /// The same for a process that is known, so that its events can name it.
-    pub fn attach_process(&self, run: Run, pid: Option<u32>, channel: Channel, pipe: OwnedFd) {
+    pub fn attach_process(&self, run: Run, pid: Option<u32>, channel: Channel, pipe: Arc<OwnedFd>) {
         let origin = Origin { run, pid, channel };
         self.inbox.tell(Command::Attach { origin, pipe });
     }
@@ -293,13 +282,6 @@ impl Capture {
     /// keeper may drain. The logs stay readable. For a blocking thread.
     pub fn detach_all(&self) -> io::Result<()> {
         self.inbox.ask(|reply| Command::DetachAll { reply })
-    }
-
-    /// Copies of what is attached for a run, for the adoption by a new keeper. Followed by
-    /// [`Capture::announce`] once that keeper knows the run. For a blocking thread.
-    pub fn streams_of(&self, run: &Run) -> io::Result<Vec<AttachedStream>> {
-        let run = run.clone();
-        self.inbox.ask(|reply| Command::StreamsOf { run, reply })?
     }
 
     /// Tells the keeper of the drain files of all streams again, because it is a new one, and a

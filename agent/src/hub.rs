@@ -57,7 +57,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::capture::Capture;
 use crate::desired::Desired;
 use crate::journal::{CAPACITY, Journal};
-use crate::keeper_client::{Attached, KeeperInput, KeeperPort};
+use crate::keeper_client::{KeeperInput, KeeperPort};
 use crate::listeners::Listeners;
 use crate::spec::{AutoLogs, Program};
 use alone::Alone;
@@ -154,8 +154,6 @@ enum Adoption {
     Awaited,
     /// All machines stand where they should.
     Done,
-    /// Another keeper is there and waits for the runs that we hold.
-    Collecting { attached: Attached, generation: u64 },
 }
 
 impl Hub {

@@ -22,7 +22,7 @@ use rsv_keeper::message::{Exited, Held, Note, Refused, Report, Signalled};
 use tokio::sync::mpsc;
 
 pub use launch::KeeperBinary;
-pub use port::{KeeperPort, Moment, NewConnection};
+pub use port::{Drains, KeeperPort, Moment, NewConnection};
 use session::Session;
 
 /// Reports that wait for the hub. It takes them as fast as they come; when it does not, the socket

@@ -126,8 +126,9 @@ fn output_becomes_events_only_where_it_is_asked_for_and_somebody_listens() {
     };
     rig.capture.open("app", Channel::Stdout, spec).unwrap();
     let (reader, mut program) = io::pipe().unwrap();
+    let pipe = OwnedFd::from(reader);
     rig.capture
-        .attach_process(run("app", 1), Some(42), Channel::Stdout, reader.into());
+        .attach_process(run("app", 1), Some(42), Channel::Stdout, pipe.into());
     program.write_all(b"nobody listens\n").unwrap();
     eventually("it is logged", || contents(&rig.path()).len() == 15);
     let mut events = rig.capture.take_events().unwrap();

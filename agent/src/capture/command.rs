@@ -16,7 +16,7 @@ use super::events::EventSender;
 use super::pulse::Pulse;
 use super::shown::OutputSink;
 use super::trouble::TroubleSink;
-use super::{AttachedStream, CaptureStats, LogSpec};
+use super::{CaptureStats, LogSpec};
 use crate::logbook::index::LogIndex;
 
 /// How long an answer may take. The thread answers within milliseconds unless the kernel holds it in
@@ -55,7 +55,7 @@ pub(crate) enum Command {
     },
     Attach {
         origin: Origin,
-        pipe: OwnedFd,
+        pipe: Arc<OwnedFd>,
     },
     Close {
         key: String,
@@ -72,10 +72,6 @@ pub(crate) enum Command {
     },
     DetachAll {
         reply: Reply<()>,
-    },
-    StreamsOf {
-        run: Run,
-        reply: Reply<io::Result<Vec<AttachedStream>>>,
     },
     Announce,
     Listen(EventSender),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use rsv_keeper::message::{Channel, Run};
 
+use super::LogSpec;
 use super::aside::Origin;
 use super::command::{Command, LogKey, Reply};
 use super::mover::Mover;
 use super::plumbing;
 use super::stream::{FileId, Stream};
-use super::{AttachedStream, LogSpec};
 
 /// Does one thing that was asked.
 pub(super) fn execute(mover: &mut Mover, command: Command) {
@@ -27,7 +27,6 @@ pub(super) fn execute(mover: &mut Mover, command: Command) {
             mover.detach_all();
             answer(&reply, ());
         }
-        Command::StreamsOf { run, reply } => answer(&reply, mover.streams_of(&run)),
         Command::Announce => mover.announce(),
         Command::Listen(sender) => mover.listen_to_events(sender),
         Command::Understood { run, bytes } => mover.understood(&run, bytes),
@@ -92,7 +91,7 @@ impl Mover {
         }
     }
 
-    fn attach(&mut self, origin: Origin, pipe: OwnedFd) {
+    fn attach(&mut self, origin: Origin, pipe: Arc<OwnedFd>) {
         let log = LogKey::new(&origin.run.key, origin.channel);
         let former = self.token_of(&origin.run, origin.channel);
         if let Some(token) = former {
@@ -198,25 +197,6 @@ impl Mover {
                 self.serve(token);
             }
         }
-    }
-
-    fn streams_of(&self, run: &Run) -> io::Result<Vec<AttachedStream>> {
-        let mut attached = Vec::new();
-        for stream in self
-            .streams
-            .values()
-            .filter(|stream| stream.origin.run == *run)
-        {
-            let Some(file) = self.files.peek_file(stream.file) else {
-                continue;
-            };
-            attached.push(AttachedStream {
-                channel: stream.origin.channel,
-                pipe: stream.pipe.as_fd().try_clone_to_owned()?,
-                drain: file.duplicate()?,
-            });
-        }
-        Ok(attached)
     }
 
     fn understood(&mut self, run: &Run, bytes: usize) {

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::LogSpec;
@@ -40,7 +41,8 @@ pub(super) struct Stream {
     pub(super) origin: Origin,
     pub(super) log: LogKey,
     pub(super) file: FileId,
-    pub(super) pipe: OwnedFd,
+    /// Shared with whoever gives it to another keeper.
+    pub(super) pipe: Arc<OwnedFd>,
     pub(super) pace: Pace,
     pub(super) wait: Wait,
     pub(super) ear: Ear,
@@ -135,7 +137,7 @@ pub(super) enum Step {
 }
 
 impl Stream {
-    pub(super) fn new(origin: Origin, file: FileId, pipe: OwnedFd) -> Self {
+    pub(super) fn new(origin: Origin, file: FileId, pipe: Arc<OwnedFd>) -> Self {
         let log = LogKey::new(&origin.run.key, origin.channel);
         let capacity = plumbing::capacity(pipe.as_fd());
         Self {

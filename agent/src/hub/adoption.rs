@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rsv_keeper::message::{Channel, Held, Note as HeldNote, Request};
 use rsv_supervise::{Attempt, Found, Phase, State, adopt};
@@ -27,7 +28,7 @@ impl Core {
                 self.stop_held();
                 self.adoption = Adoption::Done;
             }
-            Adoption::Done | Adoption::Collecting { .. } => self.collect(attached),
+            Adoption::Done => self.reattach(attached),
         }
     }
 
@@ -201,14 +202,21 @@ impl super::gear::Gear {
             stdout,
             stderr,
         } = run;
-        self.attach(slot, &held, Channel::Stdout, stdout);
-        self.attach(slot, &held, Channel::Stderr, stderr);
+        let (stdout, stderr) = (stdout.map(Arc::new), stderr.map(Arc::new));
+        self.attach(slot, &held, Channel::Stdout, stdout.clone());
+        self.attach(slot, &held, Channel::Stderr, stderr.clone());
         let known = slot
             .process
             .as_ref()
             .map_or(0, |process| process.held.run.attempt);
         if held.exit.is_none() && held.run.attempt >= known {
-            slot.process = Some(Process { held, pidfd, stdin });
+            slot.process = Some(Process {
+                held,
+                pidfd,
+                stdin,
+                stdout,
+                stderr,
+            });
         }
     }
 }

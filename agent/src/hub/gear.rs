@@ -380,7 +380,7 @@ impl Gear {
         slot: &mut Slot,
         held: &Held,
         channel: Channel,
-        pipe: Option<OwnedFd>,
+        pipe: Option<Arc<OwnedFd>>,
     ) {
         let Some(pipe) = pipe else { return };
         let log = slot.log_for(channel);

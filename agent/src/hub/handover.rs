@@ -2,59 +2,25 @@
 //! pidfds.
 //!
 //! Nothing goes through the port before the new keeper has been told of every live program, so that
-//! no signal and no drain file comes before the program it belongs to.
+//! no signal and no drain file comes before the program it belongs to. Until then a second death, the agent's own,
+//! would cost every program its pipes, so nothing is waited for, least of all the disk of a log.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use rsv_keeper::message::{Adopt, Channel, Held, Request, Run};
 use rsv_supervise::Phase;
 
+use super::Core;
 use super::alone::Alone;
 use super::observed::key_of;
-use super::slot::{SpawnStage, keeps_stderr, stop_rule};
-use super::{Adoption, Core};
-use crate::capture::AttachedStream;
-use crate::keeper_client::{Attached, HeldRun, NewConnection};
-
-/// The pipes of a run, as the capture gave them.
-pub(super) type Streams = (Run, io::Result<Vec<AttachedStream>>);
+use super::slot::{Slot, SpawnStage, keeps_stderr, stop_rule};
+use crate::keeper_client::{Attached, Drains, HeldRun, NewConnection};
 
 impl Core {
-    /// Another keeper is there. What it does not hold and we do is to be adopted by it; the pipes
-    /// are with the capture thread, which may be busy with a disk.
-    pub(super) fn collect(&mut self, attached: Attached) {
-        let held: BTreeSet<&Run> = attached.runs.iter().map(|run| &run.held.run).collect();
-        let ours = self
-            .slots
-            .values()
-            .filter(|slot| slot.process.is_some())
-            .map(|slot| slot.run());
-        let runs: Vec<Run> = ours.filter(|run| !held.contains(run)).collect();
-        let generation = self.gear.logs.collect_streams(runs);
-        self.adoption = Adoption::Collecting {
-            attached,
-            generation,
-        };
-    }
-
-    /// The pipes are there: the keeper takes over the programs, and everything goes on.
-    pub(super) fn collected(&mut self, generation: u64, streams: Vec<Streams>) {
-        match std::mem::replace(&mut self.adoption, Adoption::Done) {
-            Adoption::Collecting {
-                attached,
-                generation: latest,
-            } if latest == generation => {
-                self.reattach(attached, streams);
-            }
-            // Gathered for a keeper that has gone again.
-            other => self.adoption = other,
-        }
-    }
-
-    fn reattach(&mut self, attached: Attached, streams: Vec<Streams>) {
+    /// Another keeper is there: it takes over what it does not hold and we do, and everything goes on.
+    pub(super) fn reattach(&mut self, attached: Attached) {
         let Attached {
             connection,
             keeper_pid,
@@ -62,10 +28,17 @@ impl Core {
             notes,
             ..
         } = attached;
-        for (run, streams) in streams {
-            self.hand_over(&connection, &run, streams);
-        }
-        self.gear.outbox.connect(connection);
+        let slots = &self.slots;
+        self.gear
+            .outbox
+            .connect_after(connection, |connection, drains| {
+                let held: BTreeSet<&Run> = runs.iter().map(|run| &run.held.run).collect();
+                for slot in slots.values() {
+                    if slot.process.is_some() && !held.contains(&slot.run()) {
+                        hand_over(slot, connection, drains);
+                    }
+                }
+            });
         self.alone = Alone::No;
         self.without_keeper.store(false, Ordering::Relaxed);
         self.tell_intent();
@@ -84,64 +57,6 @@ impl Core {
         }
         self.gear.repeat_signals();
         self.repeat_spawns();
-    }
-
-    /// Gives one live program to a keeper that does not know it.
-    fn hand_over(
-        &mut self,
-        connection: &NewConnection,
-        run: &Run,
-        streams: io::Result<Vec<AttachedStream>>,
-    ) {
-        let Some(slot) = key_of(&run.key).and_then(|key| self.slots.get_mut(&key)) else {
-            return;
-        };
-        let Some(process) = &slot.process else { return };
-        let streams = streams.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                program = run.key,
-                error,
-                "the keeper does not get the pipes"
-            );
-            Vec::new()
-        });
-        let stream = |channel| streams.iter().find(|stream| stream.channel == channel);
-        let (stdout, stderr) = (stream(Channel::Stdout), stream(Channel::Stderr));
-        let held = Held {
-            has_pidfd: process.pidfd.is_some(),
-            has_stdin: process.stdin.is_some(),
-            has_stdout: stdout.is_some(),
-            has_stderr: stderr.is_some(),
-            exit: None,
-            ..process.held.clone()
-        };
-        let adopt = Adopt {
-            held,
-            stop: stop_rule(&slot.program.policy),
-            note: slot.note(),
-            has_stdout_drain: stdout.is_some(),
-            has_stderr_drain: stderr.is_some(),
-            cgroup: None,
-            keeps_stdout: slot.program.stdout.is_looked_at(),
-            keeps_stderr: keeps_stderr(&slot.program),
-        };
-        let own = [&process.pidfd, &process.stdin]
-            .into_iter()
-            .flatten()
-            .map(AsFd::as_fd);
-        let outputs = [stdout, stderr].into_iter().flatten();
-        let pipes = outputs.clone().map(|stream| stream.pipe.as_fd());
-        let drains = outputs.map(|stream| stream.drain.as_fd());
-        let fds: Vec<_> = own.chain(pipes).chain(drains).collect();
-        if let Err(error) = connection.send(Request::Adopt(adopt), &fds) {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                program = run.key,
-                error,
-                "the keeper does not take over a program"
-            );
-        }
     }
 
     /// A run that a keeper holds, told to an agent that may know it already.
@@ -169,5 +84,48 @@ impl Core {
                 self.spawn_again(&key);
             }
         }
+    }
+}
+
+/// Gives one live program to a keeper that does not know it.
+fn hand_over(slot: &Slot, connection: &NewConnection, drains: &Drains) {
+    let Some(process) = &slot.process else { return };
+    let drain = |channel, pipe: &Option<_>| {
+        let run_key = &process.held.run.key;
+        pipe.as_ref().and_then(|_| drains.of(run_key, channel))
+    };
+    let stdout_drain = drain(Channel::Stdout, &process.stdout);
+    let stderr_drain = drain(Channel::Stderr, &process.stderr);
+    let held = Held {
+        has_pidfd: process.pidfd.is_some(),
+        has_stdin: process.stdin.is_some(),
+        has_stdout: process.stdout.is_some(),
+        has_stderr: process.stderr.is_some(),
+        exit: None,
+        ..process.held.clone()
+    };
+    let adopt = Adopt {
+        held,
+        stop: stop_rule(&slot.program.policy),
+        note: slot.note(),
+        has_stdout_drain: stdout_drain.is_some(),
+        has_stderr_drain: stderr_drain.is_some(),
+        cgroup: None,
+        keeps_stdout: slot.program.stdout.is_looked_at(),
+        keeps_stderr: keeps_stderr(&slot.program),
+    };
+    let own = [&process.pidfd, &process.stdin];
+    let own = own.into_iter().flatten().map(AsFd::as_fd);
+    let outputs = [&process.stdout, &process.stderr];
+    let outputs = outputs.into_iter().flatten().map(AsFd::as_fd);
+    let drains = [stdout_drain, stderr_drain].into_iter().flatten();
+    let fds: Vec<_> = own.chain(outputs).chain(drains).collect();
+    if let Err(error) = connection.send(Request::Adopt(adopt), &fds) {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(
+            program = process.held.run.key,
+            error,
+            "the keeper does not take over a program"
+        );
     }
 }

@@ -9,11 +9,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rsv_keeper::message::{Channel, Run};
+use rsv_keeper::message::Channel;
 use tokio::sync::mpsc;
 
 use super::handle::Key;
-use super::handover::Streams;
 use crate::capture::{Capture, LogSpec, LogTrouble};
 use crate::keeper_client::KeeperPort;
 use crate::spec::AutoLogs;
@@ -44,11 +43,6 @@ pub(super) enum LogInput {
     Idle,
     /// How the log of a program is by now.
     Trouble(LogTrouble),
-    /// The pipes of the runs that were asked for.
-    Streams {
-        generation: u64,
-        streams: Vec<Streams>,
-    },
 }
 
 /// The way to the blocking thread.
@@ -57,8 +51,6 @@ pub(super) struct Logs {
     capture: Capture,
     wanted: VecDeque<Wanted>,
     is_busy: bool,
-    /// Tells one collection of pipes from another.
-    generation: u64,
     answers: mpsc::Sender<LogInput>,
     /// What is opened is made known here, for the spawns that come.
     port: KeeperPort,
@@ -89,7 +81,6 @@ impl Logs {
                 capture,
                 wanted,
                 is_busy: false,
-                generation: 0,
                 answers,
                 port,
                 auto: purge.clone(),
@@ -121,30 +112,6 @@ impl Logs {
     /// The thread has said that it is idle.
     pub(super) fn idle(&mut self) {
         self.is_busy = false;
-    }
-
-    /// Collects the pipes of runs for a new keeper; the answer carries the number that is returned.
-    pub(super) fn collect_streams(&mut self, runs: Vec<Run>) -> u64 {
-        self.generation += 1;
-        let generation = self.generation;
-        let (capture, answers) = (self.capture.clone(), self.answers.clone());
-        tokio::task::spawn_blocking(move || {
-            let streams = runs
-                .into_iter()
-                .map(|run| {
-                    let streams = capture.streams_of(&run);
-                    (run, streams)
-                })
-                .collect();
-            // Nobody is there to be told when this does not arrive.
-            answers
-                .blocking_send(LogInput::Streams {
-                    generation,
-                    streams,
-                })
-                .ok();
-        });
-        generation
     }
 
     /// Puts the thread to work on all that is wanted, unless it works already.

@@ -11,7 +11,7 @@ use rsv_supervise::{Attempt, Event, Exit, Observation};
 use super::gear::SentSignal;
 use super::logs::LogInput;
 use super::slot::{LogState, Process, Readiness, SpawnStage};
-use super::{Adoption, Core, Key, clock, verdicts};
+use super::{Core, Key, clock, verdicts};
 use crate::capture::LogSpec;
 use crate::keeper_client::{HeldRun, KeeperInput};
 use crate::listeners::Notice;
@@ -42,9 +42,6 @@ impl Core {
     fn lost(&mut self) {
         self.gear.outbox.disconnect();
         self.alone = self.alone.lost(clock::now());
-        if matches!(self.adoption, Adoption::Collecting { .. }) {
-            self.adoption = Adoption::Done;
-        }
     }
 
     pub(super) fn spawned(&mut self, run: HeldRun) {
@@ -63,8 +60,11 @@ impl Core {
             );
             return;
         };
-        self.gear.attach(slot, &held, Channel::Stdout, stdout);
-        self.gear.attach(slot, &held, Channel::Stderr, stderr);
+        let (stdout, stderr) = (stdout.map(Arc::new), stderr.map(Arc::new));
+        self.gear
+            .attach(slot, &held, Channel::Stdout, stdout.clone());
+        self.gear
+            .attach(slot, &held, Channel::Stderr, stderr.clone());
         if held.run.attempt != slot.phase.attempt().get() {
             return;
         }
@@ -77,7 +77,13 @@ impl Core {
         let was_live = slot.is_live();
         slot.spawn = SpawnStage::Idle;
         self.gear.count(was_live, slot.is_live());
-        slot.process = Some(Process { held, pidfd, stdin });
+        slot.process = Some(Process {
+            held,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+        });
         self.feed(&key, Event::Observed(observation));
     }
 
@@ -174,10 +180,6 @@ impl Core {
                 spec,
                 result,
             } => self.log_opened(&key, channel, &spec, result),
-            LogInput::Streams {
-                generation,
-                streams,
-            } => self.collected(generation, streams),
             LogInput::Idle => self.gear.logs.idle(),
             LogInput::Trouble(trouble) => self.log_trouble(trouble),
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rsv_keeper::message::{Request, ToKeeper};
 use rsv_keeper::packet;
 
-use crate::keeper_client::{KeeperPort, NewConnection};
+use crate::keeper_client::{Drains, KeeperPort, NewConnection};
 
 /// Packets for which room is kept while none waits.
 const FEW: usize = 16;
@@ -43,6 +43,16 @@ impl Outbox {
 
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected
+    }
+
+    /// The same, when something has to be told ahead of everything: see [`KeeperPort::install_after`].
+    pub(super) fn connect_after(
+        &mut self,
+        connection: NewConnection,
+        first: impl FnOnce(&NewConnection, &Drains),
+    ) {
+        self.port.install_after(connection, first);
+        self.is_connected = true;
     }
 
     /// Everything goes to this keeper from now on.

@@ -66,6 +66,10 @@ pub(super) struct Process {
     pub(super) held: Held,
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) stdin: Option<OwnedFd>,
+    /// What the capture reads from, so that another keeper can be given it without asking a thread that may be
+    /// waiting for a disk.
+    pub(super) stdout: Option<Arc<OwnedFd>>,
+    pub(super) stderr: Option<Arc<OwnedFd>>,
 }
 
 /// The log of one stream.
@@ -75,7 +79,7 @@ pub(super) struct SlotLog {
     pub(super) spec: Arc<LogSpec>,
     pub(super) state: LogState,
     /// Pipes that wait for the log to be open, with the processes that write.
-    pub(super) parked: Vec<(Run, u32, OwnedFd)>,
+    pub(super) parked: Vec<(Run, u32, Arc<OwnedFd>)>,
 }
 
 /// Whether a log is open.

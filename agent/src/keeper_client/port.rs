@@ -35,7 +35,7 @@ pub struct KeeperPort {
 
 /// The newest drain file of each log, while it is open.
 #[derive(Debug, Default)]
-struct Drains {
+pub struct Drains {
     files: HashMap<(String, Channel), (Moment, Arc<OwnedFd>)>,
     last: Moment,
 }
@@ -210,6 +210,18 @@ impl KeeperPort {
         *lock(&self.connection) = Some(connection.0);
     }
 
+    /// The same, after what `first` sends ahead of everything. Until all that is there no file becomes the newest
+    /// one of its log: it would be told to nobody, and the keeper would drain into the former one.
+    pub fn install_after(
+        &self,
+        connection: NewConnection,
+        first: impl FnOnce(&NewConnection, &Drains),
+    ) {
+        let drains = lock(&self.drains);
+        first(&connection, &drains);
+        self.install(connection);
+    }
+
     /// There is no keeper until the next [`KeeperPort::install`].
     pub fn disconnect(&self) {
         self.has_room();
@@ -222,6 +234,12 @@ impl KeeperPort {
 }
 
 impl Drains {
+    /// The file of a log; nothing while it is not open.
+    pub fn of(&self, key: &str, channel: Channel) -> Option<BorrowedFd<'_>> {
+        let known = self.files.get(&(key.to_owned(), channel));
+        known.map(|(_, file)| file.as_fd())
+    }
+
     fn know(&mut self, key: &str, channel: Channel, file: OwnedFd) {
         self.last.0 += 1;
         let known = (self.last, Arc::new(file));

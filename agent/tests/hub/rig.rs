@@ -35,6 +35,7 @@ pub(crate) struct Rig {
 pub(crate) struct Agent {
     pub(crate) hub: HubHandle,
     pub(crate) task: JoinHandle<Shutdown>,
+    pub(crate) capture: Capture,
     client: JoinHandle<()>,
     port: KeeperPort,
 }
@@ -134,11 +135,12 @@ impl Rig {
             purge: None,
             desired: Default::default(),
         };
-        let (hub, handle) = Hub::new(settings, inputs, port.clone(), capture);
+        let (hub, handle) = Hub::new(settings, inputs, port.clone(), capture.clone());
         let (task, client) = (tokio::spawn(hub.run()), tokio::spawn(client.run()));
         Ok(Agent {
             hub: handle,
             task,
+            capture,
             client,
             port,
         })
