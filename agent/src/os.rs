@@ -2,7 +2,7 @@
 //!
 //! * [`daemon`]: going into the background
 //! * [`memory`]: how the allocator keeps memory
-//! * [`pidfd`]: signalling a process by its descriptor
+//! * [`pidfd`]: signalling a process by its descriptor, and how it has ended
 //! * [`readiness`]: waiting in the runtime for a descriptor
 //! * [`session`]: starting a process outside our session
 

@@ -1,4 +1,4 @@
-//! Programs whose keeper has died: what the next one is given.
+//! Programs whose keeper has died: what the next one is given, and what is shown while there is none.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,10 +11,11 @@ mod disk;
 mod rig;
 
 use disk::Disk;
-use rig::{Rig, eventually, within};
+use rig::{Rig, eventually, kill, within};
 use rsv_agent::capture::LogSpec;
 use rsv_agent::keeper_client::{self, KeeperInput};
-use rsv_proto::wire::{Outcome, ProcessState};
+use rsv_proto::wire::{Outcome, ProcessState, exit_status};
+use rsv_supervise::Autorestart;
 use rustix::process::Signal;
 
 /// Whether the keeper holds the standard output of the one program that it has. The agent has gone.
@@ -76,4 +77,33 @@ async fn the_next_keeper_gets_pipes_whose_log_cannot_be_opened() {
     assert_eq!(answered.outcome(), Outcome::Done);
     agent.kill().await;
     assert!(keeper_has_the_pipe(&rig).await);
+}
+
+#[tokio::test]
+async fn a_program_that_ends_while_no_keeper_comes_is_not_shown_as_running() {
+    let mut rig = Rig::with_keeper();
+    let mut back = rig.program("back", "exec sleep 1000");
+    back.policy.autorestart = Autorestart::Always;
+    let mut app = rig.program("app", "exec sleep 1000");
+    app.policy.autorestart = Autorestart::Never;
+    let agent = rig.agent(vec![app, back]).await;
+    let app = agent.until_state("app", ProcessState::Running).await;
+    let back = agent.until_state("back", ProcessState::Running).await;
+    rig.kill_keeper();
+    kill(app.pid.unwrap(), Signal::KILL);
+    kill(back.pid.unwrap(), Signal::KILL);
+    let shown = agent.until_state("app", ProcessState::Exited).await;
+    let told = shown.exit.unwrap().kind;
+    // A kernel before 6.15 tells nobody but the parent.
+    assert!(
+        told.is_none() || told == Some(exit_status::Kind::Signal(9)),
+        "{told:?}"
+    );
+    let waits = agent.until("back", |shown| shown.pid.is_none()).await;
+    assert_eq!(waits.state(), ProcessState::Starting);
+    rig.start_keeper();
+    let again = agent.until_state("back", ProcessState::Running).await;
+    assert_ne!(again.pid, back.pid);
+    assert_eq!(agent.shown("app").await.state(), ProcessState::Exited);
+    agent.stop().await;
 }

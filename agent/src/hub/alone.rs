@@ -1,10 +1,11 @@
 //! While there is no keeper, and none comes: what is asked of programs that we hold is done by ourselves.
 //!
 //! The next keeper would do it better: it knows what else belongs to a program, and how a process has
-//! ended. So it is waited for, for a while. Then a stop signals by the descriptor that names the process,
-//! and its end is seen by that; what it has started outside its process group is not reached.
+//! ended on any kernel. So it is waited for, for a while. Then a stop signals by the descriptor that names the
+//! process, and the end of any process is seen by that, lest a dead one be shown as running for as long as no
+//! keeper comes; what a program has started outside its process group is not reached.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ impl Core {
         sent.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0)
     }
 
-    /// Sees whether a stop is over.
+    /// Sees whether a process has ended, or a start that was given up is over.
     fn see_end(&mut self, key: &Key, now: Tick) {
         let Some(slot) = self.slots.get(key) else {
             return;
@@ -102,17 +103,34 @@ impl Core {
                 let why = "stopped before it was spawned".to_owned();
                 self.spawn_refused(key, attempt.get(), why);
             }
-            Phase::Stopping { attempt, .. } => {
+            _ => {
                 let process = slot.process.as_ref();
+                let process = process.filter(|process| process.held.run == slot.run());
                 let pidfd = process.and_then(|process| process.pidfd.as_ref());
-                if pidfd.is_some_and(|pidfd| has_ended(pidfd.as_fd())) {
-                    let exit = Exit::Unknown;
-                    let at = now;
-                    let exited = Observation::Exited { attempt, exit, at };
+                if let Some(pidfd) = pidfd.filter(|pidfd| has_ended(pidfd.as_fd())) {
+                    let (attempt, exit) = (slot.phase.attempt(), exit_of(pidfd.as_fd()));
+                    let exited = Observation::Exited {
+                        attempt,
+                        exit,
+                        at: now,
+                    };
                     self.feed(key, Event::Observed(exited));
                 }
             }
-            _ => {}
         }
+    }
+}
+
+/// How the process of a descriptor has ended, where the kernel tells that to others than its parent.
+fn exit_of(pidfd: BorrowedFd<'_>) -> Exit {
+    let Some(status) = pidfd::wait_status(pidfd) else {
+        return Exit::Unknown;
+    };
+    match status & 0x7f {
+        0 => u8::try_from((status >> 8) & 0xff).map_or(Exit::Unknown, Exit::Code),
+        signal => Exit::Signal {
+            signal,
+            core: status & 0x80 != 0,
+        },
     }
 }
