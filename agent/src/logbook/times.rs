@@ -13,12 +13,15 @@ const APART: u64 = 1000;
 /// Marks of so long ago may be this part of that apart.
 const FINENESS: u64 = 16;
 
-/// The most marks of one log, in 8 KiB; above that, some are dropped.
-const MOST: usize = 512;
+/// The most marks of one log, as many as a place has room for; above that, some are dropped.
+const MOST: usize = 506;
 
-/// What a kept file begins with.
-const MAGIC: [u8; 8] = *b"rsvtime\x01";
-const HEADER: usize = 24;
+/// The size of each of the two places of a kept file.
+pub(crate) const PLACE: u64 = 8192;
+
+/// What a place that was written begins with. The id, the turn and the number of marks follow.
+const MAGIC: [u8; 8] = *b"rsvtime\x02";
+const HEADER: usize = 40;
 const MARK: usize = 16;
 
 /// Everything below a number had come in by a moment.
@@ -47,6 +50,15 @@ pub(crate) struct Times {
     pub(crate) is_recalled: bool,
     /// Something was noted that is not kept.
     pub(crate) is_new: bool,
+    /// How often it was kept.
+    turn: u64,
+}
+
+/// What was kept of a log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    turn: u64,
+    pub(crate) marks: Vec<Mark>,
 }
 
 impl Mark {
@@ -96,11 +108,12 @@ impl Times {
     }
 
     /// Takes in what a former agent has kept, of which nothing may be above what is known here or `end`.
-    pub(crate) fn recall(&mut self, kept: &[Mark], end: u64) {
+    pub(crate) fn recall(&mut self, kept: &Kept, end: u64) {
         self.is_recalled = true;
+        self.turn = kept.turn;
         let first = self.all().next().unwrap_or(Mark { end, at: u64::MAX });
         let is_older = |mark: &&Mark| mark.end <= first.end.min(end) && mark.at <= first.at;
-        let older = kept.iter().filter(is_older);
+        let older = kept.marks.iter().filter(is_older);
         let known = std::mem::take(&mut self.marks);
         self.marks = older.copied().chain(known).collect();
         if self.marks.len() > MOST
@@ -110,18 +123,22 @@ impl Times {
         }
     }
 
-    /// For a file.
-    pub(crate) fn encode(&self, log_id: &Uuid) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + (self.marks.len() + 1) * MARK + 8);
+    /// For a file: which turn it is, and what goes to the place whose turn it is.
+    pub(crate) fn encode(&mut self, log_id: &Uuid) -> (u64, Vec<u8>) {
+        self.turn += 1;
+        let count = self.all().count();
+        let mut bytes = Vec::with_capacity(HEADER + count * MARK + 8);
         bytes.extend(MAGIC);
         bytes.extend(log_id.as_bytes());
+        bytes.extend(self.turn.to_le_bytes());
+        bytes.extend((count as u64).to_le_bytes());
         for mark in self.all() {
             bytes.extend(mark.end.to_le_bytes());
             bytes.extend(mark.at.to_le_bytes());
         }
         let check = check(&bytes);
         bytes.extend(check.to_le_bytes());
-        bytes
+        (self.turn, bytes)
     }
 
     fn all(&self) -> impl Iterator<Item = Mark> {
@@ -159,22 +176,41 @@ impl Times {
     }
 }
 
-/// The marks of a kept file, if it is of this log and whole.
-pub(crate) fn decode(bytes: &[u8], log_id: &Uuid) -> Option<Vec<Mark>> {
-    let (body, kept) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
-    let (header, marks) = body.split_at_checked(HEADER)?;
-    let is_ours = header[..8] == MAGIC && header[8..] == *log_id.as_bytes();
-    if !is_ours || kept != check(body).to_le_bytes() || marks.len() > (MOST + 2) * MARK {
+/// What was kept last in a file, of what is of this log and whole.
+pub(crate) fn decode(bytes: &[u8], log_id: &Uuid) -> Option<Kept> {
+    let places = bytes.chunks(usize::try_from(PLACE).ok()?);
+    let whole = places.filter_map(|place| decode_place(place, log_id));
+    whole.max_by_key(|kept| kept.turn)
+}
+
+/// Behind what was written last there may be the rest of what was there before.
+fn decode_place(place: &[u8], log_id: &Uuid) -> Option<Kept> {
+    let (header, _) = place.split_at_checked(HEADER)?;
+    if header[..8] != MAGIC || header[8..24] != *log_id.as_bytes() {
+        return None;
+    }
+    let count = usize::try_from(word(&header[32..])?).ok()?;
+    let end = HEADER + count.min(MOST + 1) * MARK;
+    let (body, rest) = place.split_at_checked(end)?;
+    if word(rest)? != check(body) {
         return None;
     }
     let mark = |bytes: &[u8]| {
-        let (end, at) = bytes.split_at_checked(8)?;
-        Some(Mark {
-            end: u64::from_le_bytes(end.try_into().ok()?),
-            at: u64::from_le_bytes(at.try_into().ok()?),
-        })
+        let (end, at) = (word(bytes)?, word(&bytes[8..])?);
+        Some(Mark { end, at })
     };
-    marks.chunks(MARK).map(mark).collect()
+    Some(Kept {
+        turn: word(&header[24..])?,
+        marks: body[HEADER..]
+            .chunks(MARK)
+            .map(mark)
+            .collect::<Option<_>>()?,
+    })
+}
+
+/// The number at the beginning.
+fn word(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.first_chunk()?))
 }
 
 /// FNV-1a: it has to find torn and foreign files, not forged ones.
@@ -221,10 +257,10 @@ mod tests {
     #[test]
     fn what_was_kept_comes_back_but_for_what_cannot_be_true_any_more() {
         let id = Uuid::from_u128(3);
-        let former = noted(&[(10, 1000), (20, 5000), (30, 9000)]);
-        let kept = former.encode(&id);
+        let mut former = noted(&[(10, 1000), (20, 5000), (30, 9000)]);
+        let (_, kept) = former.encode(&id);
         let marks = decode(&kept, &id).unwrap();
-        assert_eq!(marks.len(), 3);
+        assert_eq!(marks.marks.len(), 3);
         assert_eq!(decode(&kept, &Uuid::from_u128(4)), None);
         for at in 0..kept.len() {
             let mut torn = kept.clone();
@@ -237,6 +273,47 @@ mod tests {
         assert_eq!(times.since(at(6000)), Since::From(20));
         // The file was cut short meanwhile: of what is above its end nothing is known.
         assert_eq!(times.since(at(10_000)), Since::From(20));
+    }
+
+    #[test]
+    fn a_place_that_a_kill_has_left_half_written_leaves_what_was_kept_before() {
+        let (id, place) = (Uuid::from_u128(3), usize::try_from(PLACE).unwrap());
+        let mut times = noted(&[(10, 1000)]);
+        let mut file = vec![0; 2 * place];
+        let keep = |times: &mut Times, file: &mut Vec<u8>| {
+            let (turn, bytes) = times.encode(&id);
+            let from = if turn % 2 == 0 { 0 } else { place };
+            file[from..from + bytes.len()].copy_from_slice(&bytes);
+            from
+        };
+        keep(&mut times, &mut file);
+        times.note(Mark::new(20, at(5000)));
+        keep(&mut times, &mut file);
+        times.note(Mark::new(30, at(9000)));
+        let third = keep(&mut times, &mut file);
+        let marks = |file: &[u8]| decode(file, &id).unwrap().marks.len();
+        assert_eq!(marks(&file), 3);
+        file[third + HEADER + 2 * MARK] ^= 1;
+        assert_eq!(marks(&file), 2);
+        // The next agent goes on with the place that is not whole.
+        let mut next = Times::default();
+        next.recall(&decode(&file, &id).unwrap(), 30);
+        next.note(Mark::new(40, at(20_000)));
+        assert_eq!(keep(&mut next, &mut file), third);
+        assert_eq!(marks(&file), 3);
+    }
+
+    #[test]
+    fn the_most_marks_have_room_in_a_place() {
+        let mut times = Times::default();
+        for n in 0..=MOST as u64 {
+            times.note(Mark::new(n, at(n * 1000)));
+        }
+        assert_eq!(times.marks.len(), MOST);
+        let (_, bytes) = times.encode(&Uuid::from_u128(3));
+        assert!(bytes.len() as u64 <= PLACE);
+        let kept = decode(&bytes, &Uuid::from_u128(3)).unwrap();
+        assert_eq!(kept.marks.len(), MOST + 1);
     }
 
     #[test]
