@@ -294,8 +294,10 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone, is_wide: bool) 
                 ];
                 if is_wide {
                     cells.extend(wide::cells(program, now));
+                    cells.push(Cell::new(wide::words(program, now)));
+                } else {
+                    cells.push(Cell::new(words(program, now)));
                 }
-                cells.push(Cell::new(words(program, now)));
                 table.row(cells);
             }
         }
@@ -304,7 +306,7 @@ fn table(hosts: &[HostStatus], now: SystemTime, zone: &TimeZone, is_wide: bool) 
 }
 
 /// Supervisor's description, what keeps the output from its log, and whether it is of yesterday.
-fn words(program: &ProcessStatus, now: SystemTime) -> String {
+pub(super) fn words(program: &ProcessStatus, now: SystemTime) -> String {
     let mut said = vec![description(program, now)];
     if !program.log_trouble.is_empty() {
         said.push(format!("log: {}", program.log_trouble));

@@ -42,7 +42,11 @@ pub(super) async fn status(invocation: &mut Invocation, args: StatusArgs) -> Res
         invocation.ui.warning(&notice);
     }
     let mut host = merged(hosts);
-    let warnings = [outdated_words(&host.programs), deaf_words(&host.programs)];
+    let warnings = [
+        outdated_words(&host.programs),
+        deaf_words(&host.programs),
+        logless_words(&host.programs),
+    ];
     for warning in warnings.into_iter().flatten() {
         invocation.ui.warning(&warning);
     }
@@ -119,6 +123,26 @@ fn deaf_words(programs: &[ProcessStatus]) -> Option<String> {
     };
     Some(format!(
         "{who} not keep to the event listener protocol; 'rsv maintail' says how"
+    ))
+}
+
+/// What to say when output does not get to where it should: such a program may wait with its next word, while all
+/// else about it looks well.
+fn logless_words(programs: &[ProcessStatus]) -> Option<String> {
+    let logless: Vec<_> = programs
+        .iter()
+        .filter(|program| !program.log_trouble.is_empty())
+        .collect();
+    let (first, others) = logless.split_first()?;
+    let name = |program: &ProcessStatus| display_name(&program.group, &program.name);
+    let whose = match others.len() {
+        0 => name(first),
+        1 => format!("{} and {}", name(first), name(others[0])),
+        more => format!("{} and {more} others", name(first)),
+    };
+    Some(format!(
+        "output of {whose} does not get to where it should: {}",
+        first.log_trouble
     ))
 }
 
@@ -211,7 +235,7 @@ fn wide_table(processes: &[&ProcessStatus], now: SystemTime) -> Table {
         if has_listeners {
             cells.push(wide::listener_cell(process));
         }
-        cells.push(Cell::new(words(process, now)));
+        cells.push(Cell::new(wide::words(process, now)));
         table.row(cells);
     }
     table
@@ -272,6 +296,22 @@ mod tests {
             pid: up.then_some(4242),
             started_at: up.then(|| to_wire(now() - Duration::from_secs(61))),
             ..Default::default()
+        }
+    }
+
+    #[test]
+    fn whose_output_gets_nowhere_is_named_with_the_reason() {
+        let program = |name: &str, log_trouble: &str| ProcessStatus {
+            log_trouble: log_trouble.into(),
+            ..process(name, name, ProcessState::Running)
+        };
+        let mut programs = vec![program("fine", "")];
+        assert_eq!(logless_words(&programs), None);
+        for (name, whose) in [("a", "a"), ("b", "a and b"), ("c", "a and 2 others")] {
+            programs.push(program(name, "no room"));
+            let words = logless_words(&programs).unwrap();
+            let expected = format!("output of {whose} does not get to where it should: no room");
+            assert_eq!(words, expected);
         }
     }
 

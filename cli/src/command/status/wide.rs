@@ -8,7 +8,7 @@ use rsv_proto::{
     wire::{HostStatus, ProcessState, ProcessStatus},
 };
 
-use super::{is_reachable, report::stage_word};
+use super::{fleet, is_reachable, report::stage_word};
 use crate::table::Cell;
 
 /// The heads of the columns.
@@ -32,6 +32,16 @@ pub(super) fn cells(process: &ProcessStatus, now: SystemTime) -> Vec<Cell> {
         or_none(process.exit.as_ref().map(exit_words)),
         Cell::new(process.restarts.to_string()),
     ]
+}
+
+/// What a process is about, with all that is to be known of its output.
+pub(super) fn words(process: &ProcessStatus, now: SystemTime) -> String {
+    let words = fleet::words(process, now);
+    match (process.log_dropped_bytes, words.is_empty()) {
+        (0, _) => words,
+        (dropped, true) => format!("{dropped} bytes of output dropped"),
+        (dropped, false) => format!("{words}; {dropped} bytes of output dropped"),
+    }
 }
 
 /// How a process fares as an event listener.
@@ -100,6 +110,23 @@ mod tests {
         7    0:01:01  terminated by SIGKILL  2
         -    -        -                      0
         ");
+    }
+
+    #[test]
+    fn what_becomes_of_the_output_is_shown() {
+        let mut process = ProcessStatus {
+            state: ProcessState::Running.into(),
+            pid: Some(7),
+            ..Default::default()
+        };
+        let fine = words(&process, UNIX_EPOCH);
+        process.log_trouble = "no room".into();
+        process.log_dropped_bytes = 5;
+        let shown = words(&process, UNIX_EPOCH);
+        assert_eq!(
+            shown,
+            format!("{fine}; log: no room; 5 bytes of output dropped")
+        );
     }
 
     #[test]
