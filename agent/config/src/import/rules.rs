@@ -72,7 +72,7 @@ const fn differs(
 /// All rules.
 pub(super) const RULES: &[Rule] = &[
     Rule {
-        topic: "an inet server without a password on other than loopback",
+        topic: "an inet server without a password, or with an empty one, on other than loopback",
         hint: "set username and password, or port=127.0.0.1:PORT, or rsv_insecure=true to have it so",
         severity: Severity::Refused,
         applies: |look| look.when("port", look.is_open_to_the_network()),
