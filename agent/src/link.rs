@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 use rsv_proto::{dial, digest::DigestMirror, telemetry::ClientCalls, tls};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
@@ -47,6 +48,9 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// How often it looks all the same.
 const SELDOM: Duration = Duration::from_secs(600);
+
+/// How long the end of the agent waits until what became of the last commands is on the disk.
+const NOTING: Duration = Duration::from_secs(2);
 
 /// What the agent tells of itself.
 #[derive(Debug, Clone, Default)]
@@ -139,6 +143,10 @@ pub fn start(options: LinkOptions) -> LinkHandle {
         let mut leave = Leave(told);
         if let Some(identity) = link.joined(&mut leave, &join_command).await {
             link.dial(identity, &mut leave).await;
+        }
+        // Also when there was nobody to tell: of what is not noted as done the next agent would do more.
+        if timeout(NOTING, link.commands.settled()).await.is_err() {
+            warn!("what became of the last commands could not be noted in time");
         }
     });
     LinkHandle { leave, task }

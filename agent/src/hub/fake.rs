@@ -1,10 +1,12 @@
 //! A hub for the tests of its callers: it owns no machine, answers every ask at once, and publishes
 //! what it is told to.
 
+use std::sync::Arc;
+
 use rsv_proto::process::display_name;
 use rsv_proto::select::ProgramPattern;
 use rsv_proto::wire::{self, Outcome, Refusal, TargetResult};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::handle::{ActOn, Ask, HubHandle, Key, Resolved, Snapshot};
 use crate::journal::Journal;
@@ -18,6 +20,8 @@ pub(crate) struct FakeHub {
     pub(crate) journal: Journal,
     /// Each action, as it came.
     pub(crate) acts: mpsc::Receiver<ActOn>,
+    /// Told: what is stuck ends without a result.
+    pub(crate) release: Arc<Notify>,
 }
 
 /// Starts a hub with these programs, each a group of its own. An action on `stuck` has no result.
@@ -34,16 +38,25 @@ pub(crate) fn start(epoch: u64, programs: &[&str]) -> FakeHub {
         })
         .collect();
     let shared = journal.clone();
+    let release = Arc::new(Notify::new());
+    let released = Arc::clone(&release);
     tokio::spawn(async move {
         let mut stuck = Vec::new();
-        while let Some(ask) = inbox.recv().await {
-            answer(ask, &keys, &shared, &told, &mut stuck);
+        loop {
+            tokio::select! {
+                ask = inbox.recv() => match ask {
+                    Some(ask) => answer(ask, &keys, &shared, &told, &mut stuck),
+                    None => return,
+                },
+                () = released.notified() => stuck.clear(),
+            }
         }
     });
     FakeHub {
         handle,
         journal,
         acts,
+        release,
     }
 }
 

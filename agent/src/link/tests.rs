@@ -363,6 +363,24 @@ async fn leaving_tells_the_last_changes_and_says_goodbye() {
 }
 
 #[tokio::test]
+async fn leaving_without_a_session_waits_until_what_ran_is_noted() {
+    let (_authority, mut controller, mut host, first) = attached().await;
+    first.say(command("c1", "stuck", 30)).await;
+    soon(host.hub.acts.recv()).await.unwrap();
+    drop(first);
+    // It has dialled again, and is not let in.
+    let second = session(&mut controller).await;
+    let mut leaving = tokio::spawn(host.link.leave("shutting down"));
+    drop(second);
+    let left = timeout(Duration::from_millis(300), &mut leaving).await;
+    assert!(left.is_err(), "what runs has not ended");
+    host.hub.release.notify_one();
+    soon(leaving).await.unwrap();
+    let notes = std::fs::read_to_string(host.directory.path().join("commands")).unwrap();
+    assert!(notes.contains("done"), "{notes}");
+}
+
+#[tokio::test]
 async fn a_log_is_served_on_a_connection_of_its_own() {
     let (_authority, mut controller, _host, session) = attached().await;
     let request = wire::TailRequest {
