@@ -537,6 +537,19 @@ async fn a_disabled_program_is_stopped_and_refused_and_comes_up_when_it_is_enabl
 }
 
 #[tokio::test]
+async fn what_is_enabled_while_it_is_being_stopped_is_started_after_that() {
+    let (_rig, agent, mut keeper) = pair(vec![sleeper("app")]).await;
+    let run = keeper.spawn().await.run;
+    keeper.spawned(&run, 1001);
+    agent.until_state("app", ProcessState::Running).await;
+    agent.hub.desire(desired(1, Some("app"))).await.unwrap();
+    assert_eq!(keeper.signal().await.signal, TERM);
+    agent.hub.desire(desired(2, None)).await.unwrap();
+    keeper.exited(&run, 0);
+    assert_eq!(within(keeper.spawn()).await.run.attempt, 2);
+}
+
+#[tokio::test]
 async fn enabling_does_not_start_what_does_not_start_by_itself() {
     let (_rig, agent, mut keeper) = pair(vec![manual("app"), sleeper("side")]).await;
     keeper.spawn().await;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use rsv_proto::select::ProgramPattern;
 use rsv_proto::wire::{self, action::Verb};
-use rsv_supervise::{Ask, Autorestart, Event, Phase, Policy, Retries};
+use rsv_supervise::{Ask, Autorestart, Event, Phase, Policy, Retries, State};
 
 use super::handle::{ActOn, Key, Resolved};
 use super::verdicts::Refused;
@@ -99,6 +99,14 @@ pub fn first_start(policy: &Policy, phase: &Phase) -> Option<Event> {
         false => Event::Asked(Ask::Start),
     };
     (policy.autostart && phase.is_at_rest()).then_some(event)
+}
+
+/// How a program comes up that the fleet lets go, if it is to. One that is still on its way down is started
+/// when it is there: nothing else would do it then.
+pub fn let_go(policy: &Policy, phase: &Phase) -> Option<Event> {
+    let is_going_down = policy.autostart && phase.state() == State::Stopping;
+    let afterwards = is_going_down.then_some(Event::Asked(Ask::Start));
+    first_start(policy, phase).or(afterwards)
 }
 
 /// How a program makes room for another one of its name.

@@ -43,7 +43,18 @@ impl Core {
         if is_held {
             self.put_down(key);
         } else if is_configured && matches!(self.course, Course::Serving) {
-            self.start_new(key);
+            self.let_go(key);
+        }
+    }
+
+    fn let_go(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let may_start = slot.program.launch.is_ok();
+        let event = decide::let_go(&slot.program.policy, &slot.phase);
+        if let Some(event) = event.filter(|_| may_start) {
+            self.feed(key, event);
         }
     }
 

@@ -393,7 +393,11 @@ impl Programs {
         if is_held {
             self.put_down(yard, key);
         } else if is_configured && !self.is_ending {
-            self.start_new(yard, key);
+            let slot = self.slots.get(key);
+            let event = slot.and_then(|slot| decide::let_go(&slot.policy, &slot.phase));
+            if let Some(event) = event {
+                self.feed(yard, key, event);
+            }
         }
     }
 
