@@ -16,7 +16,7 @@ use rsv_proto::wire::{
 };
 
 use super::{
-    agent::{AgentEvent, ToDesk},
+    agent::{Agent, AgentEvent, ToDesk},
     desk::Sequel,
     flaw::Flaw,
     host::Host,
@@ -124,7 +124,7 @@ impl Host {
             stage.send_up(connection, None);
             stage.cut_silently(connection);
         }
-        if let Some(record) = self.agent.take().and_then(|agent| agent.half_written())
+        if let Some(record) = self.agent.take().and_then(Agent::half_written)
             && stage.dice.chance(500)
         {
             self.disk.commands.push(record);

@@ -42,10 +42,10 @@ pub(super) enum Report {
 /// What happens below the keeper.
 #[derive(Debug, Clone)]
 pub(super) enum KeeperEvent {
-    /// The process of this attempt ends.
-    Ends(Key, Attempt, Exit),
-    /// The process of this attempt has had its time to end.
-    Kill(Key, Attempt),
+    /// The process with this number ends. Attempts begin anew with the keeper, and would not name it.
+    Ends(Key, u32, Exit),
+    /// The process with this number has had its time to end.
+    Kill(Key, u32),
 }
 
 /// A process, living or not taken note of.
@@ -145,11 +145,11 @@ impl Keeper {
         }
         let runs = self.runs.iter().flat_map(|(key, runs)| {
             let alive = runs.iter().filter(|run| run.ended.is_none());
-            alive.map(|run| (key.clone(), run.attempt))
+            alive.map(|run| (key.clone(), run.attempt, run.pid))
         });
-        for (key, attempt) in runs.collect::<Vec<_>>() {
+        for (key, attempt, pid) in runs.collect::<Vec<_>>() {
             self.signal(stage, post, (&key, attempt), TERM);
-            let event = KeeperEvent::Kill(key, attempt);
+            let event = KeeperEvent::Kill(key, pid);
             let event = Event::Keeper(post.host, post.boot, event);
             stage.schedule.after(GRACE, event);
         }
@@ -192,7 +192,7 @@ impl Keeper {
                     core: false,
                 },
             };
-            plan_end(stage, post, life, key, attempt, exit);
+            plan_end(stage, post, life, key, pid, exit);
         }
     }
 
@@ -217,10 +217,10 @@ impl Keeper {
         };
         if signal == KILL {
             let pause = stage.dice.millis(1, 20);
-            plan_end(stage, post, pause, key, attempt, exit);
+            plan_end(stage, post, pause, key, run.pid, exit);
         } else if !std::mem::replace(&mut run.is_told_to_stop, true) && !stage.dice.chance(100) {
             let pause = stage.dice.millis(5, 1500);
-            plan_end(stage, post, pause, key, attempt, exit);
+            plan_end(stage, post, pause, key, run.pid, exit);
         }
     }
 
@@ -232,20 +232,24 @@ impl Keeper {
     }
 
     pub(super) fn handle(&mut self, stage: &mut Stage, post: Post, event: KeeperEvent) {
-        let (key, attempt, exit) = match event {
-            KeeperEvent::Ends(key, attempt, exit) => (key, attempt, exit),
-            KeeperEvent::Kill(key, attempt) => {
-                return self.signal(stage, post, (&key, attempt), KILL);
-            }
+        let (key, number, exit) = match event {
+            KeeperEvent::Ends(key, pid, exit) => (key, pid, Some(exit)),
+            KeeperEvent::Kill(key, pid) => (key, pid, None),
         };
         let now = stage.schedule.now();
         let runs = self.runs.get_mut(&key).into_iter().flatten();
-        let is_it = |run: &&mut Run| run.attempt == attempt && run.ended.is_none();
+        let is_it = |run: &&mut Run| run.pid == number && run.ended.is_none();
         let Some(run) = runs.into_iter().find(is_it) else {
             return;
         };
-        run.ended = Some((exit, now));
-        self.report(stage, post, Report::Exited(key, attempt, exit, now));
+        let attempt = run.attempt;
+        match exit {
+            None => self.signal(stage, post, (&key, attempt), KILL),
+            Some(exit) => {
+                run.ended = Some((exit, now));
+                self.report(stage, post, Report::Exited(key, attempt, exit, now));
+            }
+        }
     }
 
     /// What an agent finds that comes new: each program's note, and what has become of its process.
@@ -287,15 +291,8 @@ impl Keeper {
     }
 }
 
-fn plan_end(
-    stage: &mut Stage,
-    post: Post,
-    pause: Duration,
-    key: &Key,
-    attempt: Attempt,
-    exit: Exit,
-) {
-    let event = KeeperEvent::Ends(key.clone(), attempt, exit);
+fn plan_end(stage: &mut Stage, post: Post, pause: Duration, key: &Key, pid: u32, exit: Exit) {
+    let event = KeeperEvent::Ends(key.clone(), pid, exit);
     stage
         .schedule
         .after(pause, Event::Keeper(post.host, post.boot, event));
