@@ -111,6 +111,17 @@ pub enum RolloutError {
     /// A stopped program does not run.
     #[error("gate `{0}` cannot be passed by a program that was stopped; accepted for a stop: none")]
     StoppedCannotRun(&'static str),
+    /// It is answered for in the words of its agent.
+    #[error(
+        "gate `{gate}` looks at programs that are named, and a {deed} is of all that there is; accepted for \
+         a {deed}: none"
+    )]
+    NamesNoPrograms {
+        /// The gate.
+        gate: &'static str,
+        /// The verb.
+        deed: &'static str,
+    },
     /// Nothing would bring them up again.
     #[error(
         "a stop of `{program}` on {targets} hosts keeps {targets} of them down, at most {limit} may be; \
@@ -242,6 +253,10 @@ impl Rollout {
         if deed == Deed::Stop && self.gate != Gate::None {
             return Err(RolloutError::StoppedCannotRun(self.gate.word()));
         }
+        if matches!(deed, Deed::Reload | Deed::Shutdown) && self.gate != Gate::None {
+            let (gate, deed) = (self.gate.word(), deed.word());
+            return Err(RolloutError::NamesNoPrograms { gate, deed });
+        }
         Ok(())
     }
 
@@ -333,6 +348,10 @@ mod tests {
             assert_eq!(rollback(deed).check(deed).is_ok(), is_fine, "{deed:?}");
         }
         let running = Rollout::at_once(Deed::Start);
-        assert!(running.check(Deed::Stop).is_err());
+        for deed in [Deed::Stop, Deed::Reload, Deed::Shutdown] {
+            assert!(running.check(deed).is_err(), "{deed:?}");
+            assert_eq!(Rollout::at_once(deed).check(deed), Ok(()), "{deed:?}");
+        }
+        assert_eq!(running.check(Deed::Update), Ok(()));
     }
 }
