@@ -9,6 +9,7 @@ use std::{
 };
 
 use rsv_proto::{
+    name::HostName,
     time::to_wire,
     wire::{Desired, DisabledProgram, Hold},
 };
@@ -55,6 +56,17 @@ pub enum Change {
     Resume,
 }
 
+/// A change for one host.
+#[derive(Debug, Clone)]
+pub struct HostChange {
+    /// Which host.
+    pub host: HostName,
+    /// What changes.
+    pub change: Change,
+    /// The number of what the host keeps to; 0: it has never said.
+    pub obeyed: u64,
+}
+
 /// More programs than may be disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MAX_DISABLED} programs of one host would be disabled")]
@@ -69,9 +81,10 @@ impl HostDesired {
         }
     }
 
-    /// Carries a change out. `least` keeps the number above those of a store that was put back. What is
-    /// wanted already keeps its reason, and who wanted it first.
-    pub fn change(&mut self, change: Change, least: u64) -> Result<(), TooMany> {
+    /// Carries a change out. `least` keeps the number above those of a store that was put back, and so does
+    /// `obeyed`, the number of what the host keeps to: one that keeps to a later word than is known here has to
+    /// be told, even if nothing changes here. What is wanted already keeps its reason, and who wanted it first.
+    pub fn change(&mut self, change: Change, least: u64, obeyed: u64) -> Result<(), TooMany> {
         let mut next = self.clone();
         match change {
             Change::Enable(programs) => programs.iter().for_each(|p| next.enable(p)),
@@ -89,8 +102,9 @@ impl HostDesired {
         if next.disabled.values().map(BTreeMap::len).sum::<usize>() > MAX_DISABLED {
             return Err(TooMany);
         }
-        if next != *self {
-            next.generation = self.generation.saturating_add(1).max(least);
+        let latest = self.generation.max(obeyed);
+        if next != *self || latest > self.generation {
+            next.generation = latest.saturating_add(1).max(least);
             *self = next;
         }
         Ok(())
@@ -187,7 +201,7 @@ mod tests {
             (Change::Resume, 103, None),
             (Change::Resume, 103, None),
         ] {
-            desired.change(change.clone(), 100).unwrap();
+            desired.change(change.clone(), 100, 0).unwrap();
             let hold = desired.hold("app", "app").map(|hold| hold.reason);
             let found = (desired.generation, hold.as_deref());
             assert_eq!(found, (generation, reason), "{change:?}");
@@ -196,11 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_keeps_to_a_later_word_than_is_known_is_told_what_is_so_already() {
+        let mut desired = HostDesired::default();
+        let enable = Change::Enable(app());
+        for (obeyed, generation) in [(0, 0), (200, 201), (201, 201), (150, 201)] {
+            desired.change(enable.clone(), 100, obeyed).unwrap();
+            assert_eq!(desired.generation, generation, "{obeyed}");
+        }
+    }
+
+    #[test]
     fn a_host_has_a_bound_of_disabled_programs() {
         let mut desired = HostDesired::default();
         let many = (0..=MAX_DISABLED).map(|n| ("g".to_owned(), n.to_string()));
         let change = Change::Disable(many.collect(), wanted(""));
-        assert_eq!(desired.change(change, 1), Err(TooMany));
+        assert_eq!(desired.change(change, 1, 0), Err(TooMany));
         assert_eq!(desired, HostDesired::default());
     }
 }

@@ -10,7 +10,7 @@ use rsv_proto::name::HostName;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    desired::{Change, HostDesired},
+    desired::{HostChange, HostDesired},
     host::{Enrolment, LastKnown},
     operation::{Fact, Record},
     standing::{self, Former, TooManyLabels, Trust},
@@ -181,7 +181,7 @@ pub trait Store: Send + Sync + 'static {
     /// Carries changes out, all or none; gives what is then wanted of each of the hosts.
     fn change_desired(
         &self,
-        changes: Vec<(HostName, Change)>,
+        changes: Vec<HostChange>,
         now: SystemTime,
     ) -> Result<Vec<(HostName, HostDesired)>, DesireError>;
     /// What was last known of hosts, as far as it can be read.

@@ -20,7 +20,7 @@ use super::{
     view::{Wanted as Patterns, check_patterns},
 };
 use crate::{
-    desired::{Change, Program, Wanted},
+    desired::{Change, HostChange, Program, Wanted},
     host::{HostView, is_connected},
     hub::SubmitError,
     token::seconds,
@@ -62,7 +62,11 @@ pub(super) async fn set(
     for host in &found.hosts {
         let (change, targets) = of_host(host, wish, &patterns.on_host(&host.name), &wanted);
         results.extend(targets);
-        changes.extend(change.map(|change| (host.name.clone(), change)));
+        changes.extend(change.map(|change| HostChange {
+            host: host.name.clone(),
+            change,
+            obeyed: host.obeyed.unwrap_or_default(),
+        }));
     }
     if !request.dry_run && !changes.is_empty() {
         let silent = carry_out(shared, actor, wish, changes, now).await?;
@@ -85,7 +89,7 @@ async fn carry_out(
     shared: &Shared,
     actor: &str,
     wish: Wish,
-    changes: Vec<(HostName, Change)>,
+    changes: Vec<HostChange>,
     now: SystemTime,
 ) -> Result<BTreeSet<String>, Status> {
     let n_hosts = changes.len();

@@ -10,7 +10,7 @@ use super::{
     embedded::{decode, used},
 };
 use crate::{
-    desired::{Change, HostDesired, TooMany},
+    desired::{HostChange, HostDesired, TooMany},
     token::seconds,
 };
 
@@ -54,14 +54,19 @@ pub(super) fn all(database: &Database) -> Result<Vec<(HostName, HostDesired)>, S
 /// Carries changes out, all of them or none; gives what is then wanted of each of the hosts.
 pub(super) fn change(
     database: &Database,
-    changes: Vec<(HostName, Change)>,
+    changes: Vec<HostChange>,
     now: SystemTime,
 ) -> Result<Vec<(HostName, HostDesired)>, DesireError> {
     let transaction = database.begin_write().map_err(used)?;
     let mut changed = Vec::with_capacity(changes.len());
     {
         let mut table = transaction.open_table(DESIRED).map_err(used)?;
-        for (host, change) in changes {
+        for asked in changes {
+            let HostChange {
+                host,
+                change,
+                obeyed,
+            } = asked;
             let key = host.as_str();
             let known = table.get(key).map_err(used)?;
             let mut desired: HostDesired = match &known {
@@ -69,7 +74,7 @@ pub(super) fn change(
                 None => HostDesired::default(),
             };
             drop(known);
-            desired.change(change, seconds(now))?;
+            desired.change(change, seconds(now), obeyed)?;
             let bytes = serde_json::to_vec(&desired).map_err(used)?;
             table.insert(key, bytes.as_slice()).map_err(used)?;
             changed.push((host, desired));
@@ -82,7 +87,10 @@ pub(super) fn change(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Embedded, Store as _};
+    use crate::{
+        desired::Change,
+        store::{Embedded, Store as _},
+    };
 
     #[test]
     fn what_is_wanted_is_remembered_over_a_restart() {
@@ -96,14 +104,19 @@ mod tests {
             since: 7,
         };
         let programs = vec![("app".to_owned(), "app".to_owned())];
-        let disable = vec![(host.clone(), Change::Disable(programs.clone(), wanted))];
+        let asked = |change| HostChange {
+            host: host.clone(),
+            change,
+            obeyed: 0,
+        };
+        let disable = vec![asked(Change::Disable(programs.clone(), wanted))];
         let first = {
             let store = Embedded::open(&path).unwrap();
             store.change_desired(disable, now).unwrap()
         };
         let store = Embedded::open(&path).unwrap();
         assert_eq!(store.desired().unwrap(), first);
-        let enable = vec![(host, Change::Enable(programs))];
+        let enable = vec![asked(Change::Enable(programs))];
         let then = store
             .change_desired(enable, SystemTime::UNIX_EPOCH)
             .unwrap();

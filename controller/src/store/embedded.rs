@@ -15,7 +15,7 @@ use super::{
     former::{self, FORMER, welcome},
 };
 use crate::{
-    desired::{Change, HostDesired},
+    desired::{HostChange, HostDesired},
     host::LastKnown,
     operation::{Fact, Record},
     standing::{self, Former},
@@ -253,7 +253,7 @@ impl Store for Embedded {
 
     fn change_desired(
         &self,
-        changes: Vec<(HostName, Change)>,
+        changes: Vec<HostChange>,
         now: SystemTime,
     ) -> Result<Vec<(HostName, HostDesired)>, DesireError> {
         super::desired::change(&self.database, changes, now)

@@ -153,7 +153,7 @@ fn prune(tables: &mut Tables<'_>, now: SystemTime) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::{
-        desired::{Change as Wish, Wanted},
+        desired::{Change as Wish, HostChange, Wanted},
         host::LastKnown,
         standing::{Change, Revoked},
         store::{Claim, Embedded, Store as _},
@@ -234,7 +234,11 @@ mod tests {
                 actor: "operator/ann".into(),
                 since: 7,
             };
-            let drain = vec![(web01(), Wish::Drain(wanted))];
+            let drain = vec![HostChange {
+                host: web01(),
+                change: Wish::Drain(wanted),
+                obeyed: 0,
+            }];
             let drained = store.change_desired(drain, now).unwrap();
             store.note_known(&[(web01(), seen(now))], None).unwrap();
             let removed = store.remove_hosts(&[web01(), "none".parse().unwrap()], now);

@@ -87,7 +87,7 @@ impl Store {
     /// Carries a change out, as the store does.
     pub(super) fn change(&mut self, host: &HostName, change: Change) -> HostDesired {
         let desired = self.desired.entry(host.clone()).or_default();
-        let changed = desired.change(change, 1);
+        let changed = desired.change(change, 1, 0);
         changed.expect("a few programs are not too many");
         desired.clone()
     }
