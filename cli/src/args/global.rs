@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 
 use super::{Limit, parse_duration, parse_limit};
 
@@ -91,7 +91,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = CARE)]
     pub(crate) wait: Option<Duration>,
     /// Repeating an action with the same key joins the first one
-    #[arg(long, global = true, value_name = "KEY", help_heading = CARE)]
+    #[arg(long, global = true, value_name = "KEY", value_parser = NonEmptyStringValueParser::new(), help_heading = CARE)]
     pub(crate) id: Option<String>,
 
     /// table; wide: more columns; name: names alone; json: one object with a `schema`; jsonl: one a

@@ -171,7 +171,8 @@ fn parse_share(text: &str) -> Result<Share, String> {
     Ok(Share { size: Some(size) })
 }
 
-/// What can be asked about operations.
+/// What can be asked about operations. What names one has an id of its own: `id` is that of the key that every
+/// verb takes, and clap would give its value to both.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OpVerb {
     /// List operations, the newest first
@@ -186,37 +187,37 @@ pub(crate) enum OpVerb {
     /// Show one operation, and what came of each target
     Show {
         /// Its id, or the beginning of it
-        #[arg(value_name = "OPERATION")]
+        #[arg(id = "operation", value_name = "OPERATION")]
         id: String,
     },
     /// Follow an operation to its end
     Watch {
         /// Its id, or the beginning of it
-        #[arg(value_name = "OPERATION")]
+        #[arg(id = "operation", value_name = "OPERATION")]
         id: String,
     },
     /// Ask no further host until it is resumed
     Pause {
         /// Its id, or the beginning of it
-        #[arg(value_name = "OPERATION")]
+        #[arg(id = "operation", value_name = "OPERATION")]
         id: String,
     },
     /// Go on with what was paused
     Resume {
         /// Its id, or the beginning of it
-        #[arg(value_name = "OPERATION")]
+        #[arg(id = "operation", value_name = "OPERATION")]
         id: String,
     },
     /// Ask no further host at all; what is under way is finished
     Cancel {
         /// Its id, or the beginning of it
-        #[arg(value_name = "OPERATION")]
+        #[arg(id = "operation", value_name = "OPERATION")]
         id: String,
     },
     /// Try again, as a new operation, what did not end well
     Retry {
         /// Its id, or the beginning of it
-        #[arg(value_name = "OPERATION")]
+        #[arg(id = "operation", value_name = "OPERATION")]
         id: String,
         /// Only what was tried: not what was never attempted
         #[arg(long)]

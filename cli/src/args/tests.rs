@@ -16,6 +16,23 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
+fn no_argument_of_a_verb_takes_the_place_of_a_flag_of_every_verb() {
+    fn check(command: &Command, globals: &[String]) {
+        for verb in command.get_subcommands() {
+            let own = verb.get_arguments().map(|arg| arg.get_id().as_str());
+            let taken = own.into_iter().find(|id| globals.iter().any(|g| g == id));
+            assert_eq!(taken, None, "{}", verb.get_name());
+            check(verb, globals);
+        }
+    }
+    let grammar = Arguments::grammar();
+    let globals = grammar.get_arguments().filter(|arg| arg.is_global_set());
+    let globals: Vec<String> = globals.map(|arg| arg.get_id().to_string()).collect();
+    assert!(globals.iter().any(|id| id == "id"));
+    check(&grammar, &globals);
+}
+
+#[test]
 fn global_flags_may_stand_anywhere() {
     for line in [
         "rsv -A -o json host ls",

@@ -144,6 +144,11 @@ async fn operations_are_listed_watched_and_controlled() {
     let ran = controller.rsv("op retry 01JDG7M2 --failed").await;
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(controller.fake.retries()[0].failed_only);
+    let ran = controller.rsv("op retry 01JDG7M2 --id again").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let keys = controller.fake.retries().into_iter();
+    let keys: Vec<_> = keys.map(|retry| retry.idempotency_key).collect();
+    assert_eq!(keys, ["", "again"]);
     let ran = controller.rsv("op show nothing").await;
     assert_eq!(ran.code, 15, "{}", ran.err);
     assert!(
