@@ -73,8 +73,8 @@ pub trait World {
     fn unreachable(&self, host: &HostName) -> Option<String>;
     /// What is seen of a program.
     fn condition(&self, host: &HostName, program: &Program) -> Condition;
-    /// The hosts on which other operations are acting on a program.
-    fn acted_on(&self, program: &Program) -> Vec<HostName>;
+    /// The hosts on which other operations are acting on a program, each with the operation.
+    fn acted_on(&self, program: &Program) -> Vec<(HostName, String)>;
 }
 
 /// What can happen to an operation.
@@ -369,6 +369,12 @@ impl Operation {
     /// Why some host waits although it could be asked; absent: none does.
     pub fn held(&self) -> Option<&str> {
         self.held.as_deref()
+    }
+
+    /// What all of it waits for while too much is down: why no host is asked, although nothing of its own is
+    /// under way. Absent: it is not held back, or its own hosts are what is in the way.
+    pub fn waits_for(&self) -> Option<&str> {
+        self.held().filter(|_| !self.is_acting())
     }
 
     /// The programs of a host; absent: not known, or not of this operation.

@@ -121,6 +121,29 @@ async fn a_rollout_is_told_batch_by_batch_and_exits_12_when_it_is_aborted() {
 }
 
 #[tokio::test]
+async fn who_holds_an_operation_back_is_said_once() {
+    let waits = |why: &str| {
+        AnEvent::Progress(Progress {
+            what: Some(Told::Waits(why.to_owned())),
+        })
+    };
+    let why = "operation 01JDG7M1 is acting on app, which may be down on 1 at most";
+    let controller = Controller::with(Answers {
+        reached: reached(&["web01"]),
+        results: vec![("app", done("web01"))],
+        story: vec![waits(why), waits(""), waits(why), waits("")],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller
+        .rsv("-H web* restart app --at-most-k-down 1")
+        .await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.err.matches("waits:").count(), 1, "{}", ran.err);
+    assert!(ran.err.contains(&format!("waits: {why}\n")), "{}", ran.err);
+}
+
+#[tokio::test]
 async fn operations_are_listed_watched_and_controlled() {
     let controller = Controller::with(Answers {
         reached: reached(&["web01"]),

@@ -281,6 +281,8 @@ pub struct Page {
     pub told: Vec<Told>,
     /// There is no more at this moment.
     pub is_all: bool,
+    /// Why no host is asked at this moment, although nothing of the operation is under way.
+    pub waits_for: Option<String>,
     /// Absent: there will be more.
     pub end: Option<End>,
 }

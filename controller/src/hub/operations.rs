@@ -346,6 +346,7 @@ impl Operations {
             return;
         };
         let was = entry.operation.phase().clone();
+        let waited_for = entry.operation.waits_for().map(str::to_owned);
         let sight = Sight {
             fleet,
             entries: &self.entries,
@@ -367,6 +368,9 @@ impl Operations {
         for host in asks {
             let command = entry.command(&host, self.term);
             self.pending.after(After::Command(host, Box::new(command)));
+        }
+        if entry.operation.waits_for() != waited_for.as_deref() {
+            entry.tell_readers();
         }
         let is_new_phase = *entry.operation.phase() != was;
         if is_new_phase {

@@ -51,7 +51,8 @@ struct Fleet {
     unseen: BTreeSet<HostName>,
     /// How often its program was started anew by itself.
     starts: BTreeMap<HostName, u32>,
-    others: Vec<HostName>,
+    /// Where other operations are acting.
+    others: Vec<(HostName, String)>,
 }
 
 impl World for Fleet {
@@ -69,7 +70,7 @@ impl World for Fleet {
             .map_or(Condition::Up(Some(start)), |word| Condition::Down(word))
     }
 
-    fn acted_on(&self, _program: &Program) -> Vec<HostName> {
+    fn acted_on(&self, _program: &Program) -> Vec<(HostName, String)> {
         self.others.clone()
     }
 }

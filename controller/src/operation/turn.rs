@@ -1,6 +1,6 @@
 //! Whose turn it is: batches, the failure budget, and how much may be down at one time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rsv_proto::{name::HostName, wire::Outcome};
 
@@ -19,8 +19,8 @@ struct Room {
 /// Where a program is down, or may be.
 struct Down {
     hosts: BTreeSet<HostName>,
-    /// Another operation is acting on it somewhere.
-    is_acted_on: bool,
+    /// Those of them on which another operation is acting on it, and which.
+    others: BTreeMap<HostName, String>,
 }
 
 /// What came of a host's turn.
@@ -166,7 +166,7 @@ impl Operation {
     }
 
     /// Whether anything is under way that is expected to end soon.
-    fn is_acting(&self) -> bool {
+    pub(super) fn is_acting(&self) -> bool {
         let mut flying = self.flying.iter().filter_map(|host| self.parts.get(host));
         flying.any(|share| !share.is_late)
     }
@@ -269,27 +269,56 @@ impl Room {
 }
 
 impl Down {
-    fn of(others: Vec<HostName>) -> Self {
+    fn of(others: Vec<(HostName, String)>) -> Self {
         Self {
-            is_acted_on: !others.is_empty(),
-            hosts: others.into_iter().collect(),
+            hosts: others.iter().map(|(host, _)| host.clone()).collect(),
+            others: others.into_iter().collect(),
         }
     }
 
+    /// Says who is in the way. Of another operation it is not said on which hosts it is at this moment: that
+    /// changes all the time.
     fn held(&self, program: &Program, limit: usize) -> Held {
-        let mut named: Vec<&str> = self.hosts.iter().map(HostName::as_str).collect();
-        let more = named.len().saturating_sub(NAMED);
-        named.truncate(NAMED);
-        let more = match more {
-            0 => String::new(),
-            more => format!(" and {more} more"),
+        let operations: BTreeSet<&str> = self.others.values().map(String::as_str).collect();
+        let is_by_itself = |host: &&HostName| !self.others.contains_key(*host);
+        let down = self.hosts.iter().filter(is_by_itself);
+        let down = named(down.map(HostName::as_str).collect());
+        let operations = match operations.len() {
+            0 => None,
+            1 => Some(format!(
+                "operation {} is",
+                named(operations.into_iter().collect())
+            )),
+            _ => Some(format!(
+                "operations {} are",
+                named(operations.into_iter().collect())
+            )),
+        };
+        let reason = match operations {
+            None => format!(
+                "{program} is not known to be RUNNING on {down}, and may be down on {limit} at most"
+            ),
+            Some(by) if down.is_empty() => {
+                format!("{by} acting on {program}, which may be down on {limit} at most")
+            }
+            Some(by) => format!(
+                "{by} acting on {program}, which is not known to be RUNNING on {down} either, and may be \
+                 down on {limit} at most"
+            ),
         };
         Held {
-            reason: format!(
-                "{program} is not known to be RUNNING on {}{more}, and may be down on {limit} at most",
-                named.join(", ")
-            ),
-            is_acted_on: self.is_acted_on,
+            reason,
+            is_acted_on: !self.others.is_empty(),
         }
+    }
+}
+
+/// The first ones, and how many more there are.
+fn named(mut names: Vec<&str>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    match more {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }

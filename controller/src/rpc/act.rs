@@ -207,6 +207,7 @@ async fn tell(
     };
     let news = submitted.news.take();
     let mut told = submitted.told;
+    let mut waited_for = None;
     let id = submitted.id.clone();
     if !say(accepted(submitted, reading.joined)).await || reading.detached {
         return Ok(());
@@ -242,6 +243,13 @@ async fn tell(
         }
         if !page.is_all {
             continue;
+        }
+        if page.waits_for != waited_for {
+            waited_for = page.waits_for;
+            let what = What::Waits(waited_for.clone().unwrap_or_default());
+            if !say(Event::Progress(Progress { what: Some(what) })).await {
+                return Ok(());
+            }
         }
         if !reading.to_the_end {
             return Ok(());

@@ -36,6 +36,8 @@ pub(in crate::command) struct Report {
     batches: u32,
     budget: u32,
     is_in_batch: bool,
+    /// Why no host is asked, as it was said last.
+    waits: String,
     /// Why no further host is asked, as long as the line of its batch is to come.
     stopping: Option<String>,
     end: Option<End>,
@@ -78,7 +80,8 @@ impl Report {
                 };
                 self.late.insert(late.host.clone(), known);
             }
-            Some(What::Paused(_) | What::Resumed(_) | What::Stopping(_)) | None => {}
+            Some(What::Paused(_) | What::Resumed(_) | What::Stopping(_) | What::Waits(_))
+            | None => {}
         }
     }
 
@@ -233,6 +236,12 @@ fn told(invocation: &mut Invocation, report: &mut Report, step: &Progress) {
                 "  {words}; `rsv op resume {id}` goes on, `rsv op cancel {id}` ends it"
             ));
         }
+        // Once: it may go on and be held back by the same many times.
+        Some(What::Waits(reason)) if !reason.is_empty() && *reason != report.waits => {
+            report.waits.clone_from(reason);
+            let words = format!("  waits: {}", printable(reason));
+            invocation.ui.note(&words);
+        }
         Some(What::Resumed(who)) => invocation
             .ui
             .note(&format!("  resumed by {}", printable(who))),
@@ -245,7 +254,8 @@ fn told(invocation: &mut Invocation, report: &mut Report, step: &Progress) {
                 false => invocation.ui.note(&format!("  {words}")),
             }
         }
-        Some(What::BatchEnded(_) | What::BatchBegun(_) | What::Late(_)) | None => {}
+        Some(What::BatchEnded(_) | What::BatchBegun(_) | What::Late(_) | What::Waits(_)) | None => {
+        }
     }
     progress(invocation, report);
 }

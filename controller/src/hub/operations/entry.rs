@@ -81,6 +81,11 @@ impl Entry {
     /// It is written down up to there: the readers may have that.
     pub(super) fn written(&mut self, durable: Durable) {
         self.durable = durable;
+        self.tell_readers();
+    }
+
+    /// There is something new to be read.
+    pub(super) fn tell_readers(&self) {
         self.news.send_modify(|version| *version += 1);
     }
 

@@ -71,9 +71,11 @@ impl Operations {
         let told: Vec<_> = rest.iter().take(PAGE).cloned().collect();
         let is_all = told.len() == rest.len();
         let end = entry.finished().filter(|_| is_all);
+        let waits_for = entry.operation.waits_for().filter(|_| is_all);
         Some(Page {
             told,
             is_all,
+            waits_for: waits_for.map(str::to_owned),
             end: end.map(|elapsed| {
                 let (state, reason) = state(entry.operation.phase());
                 End {

@@ -37,11 +37,12 @@ impl World for Sight<'_> {
         }
     }
 
-    fn acted_on(&self, program: &Program) -> Vec<HostName> {
+    fn acted_on(&self, program: &Program) -> Vec<(HostName, String)> {
         let active = self.active.iter().filter_map(|id| self.entries.get(id));
-        active
-            .flat_map(|entry| entry.operation.acting_on(program))
-            .cloned()
-            .collect()
+        let acting = active.flat_map(|entry| {
+            let hosts = entry.operation.acting_on(program);
+            hosts.map(|host| (host.clone(), entry.id().to_owned()))
+        });
+        acting.collect()
     }
 }

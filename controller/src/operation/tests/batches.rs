@@ -128,13 +128,40 @@ fn no_more_than_k_are_down_whoever_took_them_down() {
     assert!(story.operation.is_held());
     story.answer("a", Outcome::Done);
     assert_eq!(story.asked(), "b");
-    story.fleet.others.push(name("x"));
+    story.fleet.others.push((name("x"), "OTHER".into()));
     story.answer("b", Outcome::Done);
     assert_eq!(story.asked(), "", "another operation is acting on x");
     story.fleet.others.clear();
     story.feed(Input::Changed(name("x")));
     assert_eq!(story.asked(), "c");
     assert!(!story.operation.is_held());
+}
+
+#[test]
+fn who_is_held_back_says_by_whom_unless_its_own_hosts_are_in_the_way() {
+    let guarded = Rollout {
+        at_most_down: NonZeroU32::new(2),
+        on_fail: OnFail::Continue,
+        ..rollout(4)
+    };
+    let fleet = Fleet {
+        others: vec![(name("x"), "OTHER".into()), (name("y"), "OTHER".into())],
+        ..Fleet::default()
+    };
+    let mut story = Story::begin_in(fleet, plan(&["a", "b", "c"], guarded));
+    assert_eq!(story.asked(), "");
+    let why = "operation OTHER is acting on app, which may be down on 2 at most";
+    assert_eq!(story.operation.waits_for(), Some(why));
+    story.fleet.others.pop();
+    story.fleet.down.insert(name("c"), "FATAL");
+    story.feed(Input::Changed(name("c")));
+    assert_eq!(story.asked(), "c", "it is down already and takes no room");
+    assert!(story.operation.is_held());
+    assert_eq!(story.operation.waits_for(), None, "c is under way");
+    story.answer("c", Outcome::Failed);
+    let why = "operation OTHER is acting on app, which is not known to be RUNNING on c either, and may be \
+               down on 2 at most";
+    assert_eq!(story.operation.held(), Some(why));
 }
 
 #[test]
