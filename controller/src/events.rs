@@ -1,7 +1,8 @@
 //! What has happened in the fleet, in one order: the latest events, for every reader at its own pace.
 //!
-//! Pure. Invariants: numbers grow by one, and a controller that starts later begins above those of one
-//! that started earlier; what is kept is bounded, and a reader of more is told how many it cannot have.
+//! Pure but for [`journal`], which keeps them for the next run. Invariants: numbers grow, by one within a run,
+//! and a controller that starts later begins above those of one that started earlier; what is kept is bounded,
+//! and a reader of more is told that there was more.
 
 use std::{
     collections::VecDeque,
@@ -14,6 +15,10 @@ use rsv_proto::{
     time::to_wire,
     wire::{Event, event::What},
 };
+
+mod journal;
+
+pub use journal::{Journal, Pen};
 
 /// Events that are kept, at some 500 bytes each: an hour of a busy fleet, and 8 MB.
 const CAPACITY: usize = 16_384;
@@ -33,6 +38,7 @@ const PAGE: usize = 256;
 pub struct Events {
     ring: VecDeque<Arc<Event>>,
     next: u64,
+    pen: Pen,
 }
 
 /// Some events.
@@ -47,13 +53,15 @@ pub struct EventPage {
 }
 
 impl Events {
-    /// No events yet, for a controller that starts now.
-    pub fn new(now: SystemTime) -> Self {
+    /// Those that earlier runs have told, for a controller that starts now. Each new one is left to the pen.
+    pub fn new(now: SystemTime, told: Vec<Event>, pen: Pen) -> Self {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let behind = told.last().map_or(0, |last| last.seq.saturating_add(1));
         Self {
-            ring: VecDeque::new(),
-            next: millis.saturating_mul(PER_MILLISECOND),
+            ring: told.into_iter().map(Arc::new).collect(),
+            next: millis.saturating_mul(PER_MILLISECOND).max(behind),
+            pen,
         }
     }
 
@@ -62,12 +70,14 @@ impl Events {
         if self.ring.len() == CAPACITY {
             self.ring.pop_front();
         }
-        self.ring.push_back(Arc::new(Event {
+        let event = Arc::new(Event {
             seq: self.next,
             at: Some(to_wire(now)),
             host: host.map(ToString::to_string).unwrap_or_default(),
             what: Some(what),
-        }));
+        });
+        self.pen.put(&event);
+        self.ring.push_back(event);
         self.next += 1;
     }
 
@@ -84,14 +94,26 @@ impl Events {
     /// A page that begins with this number. One that lies ahead of all is of a controller with another
     /// clock: it begins with what comes next.
     pub fn page(&self, from: u64) -> EventPage {
-        let oldest = self.oldest();
-        let start = from.clamp(oldest, self.next);
-        let skipped = usize::try_from(start - oldest).unwrap_or(usize::MAX);
-        let events: Vec<_> = self.ring.iter().skip(skipped).take(PAGE).cloned().collect();
+        let start = self.ring.partition_point(|event| event.seq < from);
+        let events: Vec<_> = self.ring.range(start..).take(PAGE).cloned().collect();
+        let last = events.last().or(self.ring.back());
         EventPage {
-            next: start + events.len() as u64,
-            lost: oldest.saturating_sub(from).min(MANY),
+            next: last.map_or(self.next, |last| last.seq + 1),
+            lost: self.lost(from, start),
             events,
+        }
+    }
+
+    /// How many events between this number and the one at this place of the ring cannot be had. Between the
+    /// last of one run and the first of the next there are none: only who has seen more than is kept of a run
+    /// has lost some.
+    fn lost(&self, from: u64, start: usize) -> u64 {
+        let before = start.checked_sub(1).and_then(|at| self.ring.get(at));
+        match before {
+            Some(before) if from > before.seq.saturating_add(1) => MANY,
+            Some(_) => 0,
+            None if from > self.oldest() => MANY,
+            None => (self.oldest() - from).min(MANY),
         }
     }
 }
@@ -105,12 +127,26 @@ mod tests {
     use super::*;
 
     fn some(n: usize) -> Events {
-        let mut events = Events::new(UNIX_EPOCH + Duration::from_secs(1000));
+        let mut events = started(1000, Vec::new());
+        happen(&mut events, n);
+        events
+    }
+
+    fn started(second: u64, told: Vec<Event>) -> Events {
+        let now = UNIX_EPOCH + Duration::from_secs(second);
+        Events::new(now, told, Pen::new().0)
+    }
+
+    fn happen(events: &mut Events, n: usize) {
         for _ in 0..n {
             let host = "web01".parse().unwrap();
             events.push(UNIX_EPOCH, Some(&host), What::Link(HostChanged::default()));
         }
-        events
+    }
+
+    fn kept(events: &Events) -> Vec<Event> {
+        let ring = events.ring.iter();
+        ring.map(|event| Event::clone(event)).collect()
     }
 
     fn numbers(page: &EventPage) -> Vec<u64> {
@@ -148,9 +184,53 @@ mod tests {
     #[test]
     fn a_later_controller_numbers_above_an_earlier_one() {
         let busy = some(CAPACITY);
-        let later = Events::new(UNIX_EPOCH + Duration::from_millis(1_000_000 + 20));
+        let later = Events::new(
+            UNIX_EPOCH + Duration::from_millis(1_000_000 + 20),
+            Vec::new(),
+            Pen::new().0,
+        );
         assert!(later.next() > busy.next());
-        let largest = UNIX_EPOCH + Duration::from_secs(4_380_000_000);
-        assert!(Events::new(largest).next() < 1 << 53, "exact in JSON");
+        assert!(
+            started(4_380_000_000, Vec::new()).next() < 1 << 53,
+            "exact in JSON"
+        );
+    }
+
+    #[test]
+    fn a_reader_goes_on_over_a_restart_without_a_loss() {
+        let before = some(3);
+        let seen = before.oldest() + 1;
+        for second in [2000, 1] {
+            let mut after = started(second, kept(&before));
+            happen(&mut after, 2);
+            let page = after.page(seen);
+            assert_eq!(
+                (page.events.len(), page.lost),
+                (4, 0),
+                "also by a clock that was set back"
+            );
+            assert!(numbers(&page).is_sorted_by(|a, b| a < b));
+            let page = after.page(before.next());
+            assert_eq!((page.events.len(), page.lost), (2, 0));
+        }
+    }
+
+    #[test]
+    fn who_has_seen_more_than_was_kept_over_a_restart_is_told() {
+        let before = some(3);
+        let mut told = kept(&before);
+        told.pop();
+        let mut after = started(2000, told);
+        let page = after.page(before.next());
+        assert_eq!((page.events.len(), page.lost), (0, MANY));
+        assert_eq!(after.page(page.next).lost, 0, "once");
+        happen(&mut after, 1);
+        let page = after.page(page.next);
+        assert_eq!((page.events.len(), page.lost), (1, 0));
+        assert_eq!(
+            after.page(after.next() + 1).lost,
+            MANY,
+            "of another controller"
+        );
     }
 }

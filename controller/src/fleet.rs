@@ -15,8 +15,8 @@ use rsv_proto::{
     name::HostName,
     time::{from_wire, to_wire},
     wire::{
-        AgentHeartbeat, Command, CommandResult, ControllerHeartbeat, Dismiss, Hello, OpenLog,
-        ResultAck, Resync, Welcome, agent_message::Message as Word,
+        AgentHeartbeat, Command, CommandResult, ControllerHeartbeat, Dismiss, Event, Hello,
+        OpenLog, ResultAck, Resync, Welcome, agent_message::Message as Word,
         controller_message::Message as Order, event::What,
     },
 };
@@ -190,6 +190,18 @@ impl Fleet {
         for (host, last) in known {
             if let Some(host) = self.hosts.get_mut(&host) {
                 host.recall(last);
+            }
+        }
+    }
+
+    /// Takes in what had happened to the programs of hosts after they were noted, and was told.
+    pub fn recall_events(&mut self, told: &[Event]) {
+        for event in told {
+            let host = event.host.parse::<HostName>().ok();
+            let host = host.and_then(|name| self.hosts.get_mut(&name));
+            let at = event.at.as_ref().and_then(from_wire);
+            if let (Some(host), Some(at), Some(what)) = (host, at, &event.what) {
+                host.recall_event(at, what);
             }
         }
     }

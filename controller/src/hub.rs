@@ -22,7 +22,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::{
     clock::Clock,
-    events::Events,
+    events::{Events, Pen},
     fleet::{Change, Fleet, Input, NotConnected, Refused},
     host::{Host, SessionId},
     moment::Moment,
@@ -84,6 +84,10 @@ pub struct Memory {
     pub term: u64,
     /// Operations with what has become of them.
     pub operations: Vec<(Record, Vec<Fact>)>,
+    /// Events that were told, in order.
+    pub told: Vec<rsv_proto::wire::Event>,
+    /// Takes events.
+    pub pen: Pen,
     /// Takes epochs.
     pub epochs: mpsc::Sender<(HostName, u64)>,
     /// Takes what is known of hosts: another batch after each is done.
@@ -116,7 +120,7 @@ pub enum Event {
 impl Hub {
     /// A hub that takes up what an earlier run of the controller left.
     pub fn new(now: Moment, fleet: Fleet, memory: Memory) -> Self {
-        let events = Events::new(now.wall);
+        let events = Events::new(now.wall, memory.told, memory.pen);
         let mut hub = Self {
             newest: watch::Sender::new(events.next()),
             bars: watch::Sender::new(Arc::new(fleet.bars())),

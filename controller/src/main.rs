@@ -189,7 +189,7 @@ fn hint(error: &ServeError) -> Option<&'static str> {
         ServeError::Ca(_) | ServeError::Tls(_) => {
             Some("restore the state directory from a backup, or make a new fleet with `init`")
         }
-        ServeError::Socket(_) | ServeError::Server(_) => None,
+        ServeError::Socket(_) | ServeError::Thread(_) | ServeError::Server(_) => None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | session (one each) | the reading end of a session | the stream ends, or the hub drops the session |
 //! | writer | the batch of steps of operations that is being written | the hub has ended |
 //! | recorder | epochs that are to be remembered | the hub has ended |
+//! | events (a thread) | the files of events | the hub has ended |
 //! | keeper of notes | the batch of what is known of hosts that is being written | the hub has ended |
 //! | renewal | the controller's own certificate | the controller stops |
 //! | acceptor, handshake | the socket; a connection until TLS is complete | the controller stops |
@@ -25,7 +26,7 @@ use rsv_proto::{
     name::HostName,
     tls::{Credentials, TlsError, server_config},
     wire::{
-        admin_server::AdminServer, agent_link_server::AgentLinkServer,
+        Event, admin_server::AdminServer, agent_link_server::AgentLinkServer,
         enrollment_server::EnrollmentServer, fleet_server::FleetServer,
     },
 };
@@ -45,6 +46,7 @@ use crate::{
     clock::Clock,
     credentials,
     desired::HostDesired,
+    events::{Journal, Pen},
     files::FileError,
     fleet::Fleet,
     host::LastKnown,
@@ -109,6 +111,9 @@ pub enum ServeError {
     /// The socket.
     #[error("cannot use the listening socket")]
     Socket(#[source] io::Error),
+    /// The thread that writes events down.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The server broke.
     #[error("cannot serve")]
     Server(#[source] tonic::transport::Error),
@@ -126,6 +131,8 @@ pub struct Controller {
     former: Vec<(HostName, Former)>,
     term: u64,
     operations: Vec<(Record, Vec<Fact>)>,
+    journal: Journal,
+    told: Vec<Event>,
     credentials: Credentials,
 }
 
@@ -142,6 +149,8 @@ impl Controller {
         let desired = store.desired()?;
         let known = store.known()?;
         let former = store.former()?;
+        // After the store, which nobody else has then.
+        let (journal, told) = Journal::open(state)?;
         let hosts = records
             .into_iter()
             .map(|(name, record)| (name, record.enrolment()));
@@ -152,6 +161,8 @@ impl Controller {
             former,
             term,
             operations,
+            journal,
+            told,
             authority: Arc::new(authority),
             archive: Archive::new(store),
             credentials,
@@ -178,6 +189,9 @@ impl Controller {
         fleet.restore(self.desired);
         fleet.restore_former(self.former);
         fleet.recall(self.known);
+        fleet.recall_events(&self.told);
+        let (pen, lines) = Pen::new();
+        let chronicling = self.journal.start(lines).map_err(ServeError::Thread)?;
         // One batch is under way at a time, and another one only at the end.
         let (known, to_note) = mpsc::channel(1);
         let noting = tokio::spawn(note(self.archive.clone(), to_note));
@@ -188,6 +202,8 @@ impl Controller {
         let memory = Memory {
             term: self.term,
             operations: self.operations,
+            told: self.told,
+            pen,
             epochs,
             known,
             steps,
@@ -221,7 +237,14 @@ impl Controller {
         };
         // All end when nobody holds the hub any more: then all is written, and the store closed.
         drop((hub, shared, watched));
-        let writing = async { (recorder.await, writer.await, noting.await) };
+        let writing = async {
+            (
+                recorder.await,
+                writer.await,
+                noting.await,
+                chronicling.await,
+            )
+        };
         let _late = tokio::time::timeout(CLOSE, writing).await;
         served
     }

@@ -22,7 +22,7 @@ struct Watcher {
 impl Watcher {
     fn start(fleet: &Fleet) -> Self {
         let mut child = fleet
-            .command(["-A", "-o", "json", "events", "-f", "--lines", "10"])
+            .command(["-A", "-o", "json", "events", "-f", "--lines", "100"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -44,12 +44,17 @@ impl Watcher {
         }
     }
 
+    /// Takes what has come.
+    fn take(&mut self) {
+        let lines = self.lines.try_iter();
+        let events = lines.map(|line| serde_json::from_str(&line).expect("an object a line"));
+        self.seen.extend(events);
+    }
+
     /// Waits until an event has this host, this state, and this state before.
     fn wait(&mut self, host: &str, from: Option<&str>, state: &str) {
         eventually(&format!("{host} {from:?} -> {state}"), || {
-            let lines = self.lines.try_iter();
-            let events = lines.map(|line| serde_json::from_str(&line).expect("an object a line"));
-            self.seen.extend(events);
+            self.take();
             let is_it = |event: &Value| {
                 event["host"] == host && event["from"].as_str() == from && event["state"] == state
             };
@@ -70,6 +75,10 @@ impl Drop for Watcher {
 fn a_crash_is_told_and_watchers_go_on_over_the_death_of_the_controller() {
     let mut fleet = Fleet::start(&["web01", "web02"], PROGRAMS);
     eventually("app runs", || fleet.host("web01").state("app") == "RUNNING");
+    // One that ends in order has noted its hosts.
+    fleet.controller().terminate();
+    fleet.start_controller();
+    fleet.wait_connected(2);
     let mut watcher = Watcher::start(&fleet);
     watcher.wait("web01", None, "connected");
     let pid = fleet.host("web01").pid("app");
@@ -82,8 +91,20 @@ fn a_crash_is_told_and_watchers_go_on_over_the_death_of_the_controller() {
     watcher.wait("web01", Some("STARTING"), "RUNNING");
 
     fleet.controller().kill();
+    // What happens meanwhile is told afterwards, and what was told before is still there.
+    let pid = fleet.host("web01").pid("app");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("app runs");
+    eventually("app runs again", || {
+        let host = fleet.host("web01");
+        host.state("app") == "RUNNING" && host.pid("app") != pid
+    });
     fleet.start_controller();
     fleet.wait_connected(2);
+    watcher.wait("web01", Some("RUNNING"), "RUNNING");
     fleet.rsv(["-H", "web02", "stop", "app"]).expect_code(0);
     watcher.wait("web02", Some("STOPPING"), "STOPPED");
     let numbers: Vec<u64> = watcher
@@ -92,6 +113,14 @@ fn a_crash_is_told_and_watchers_go_on_over_the_death_of_the_controller() {
         .filter_map(|e| e["seq"].as_u64())
         .collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+
+    eventually("all that was told is kept, each once", || {
+        watcher.take();
+        let kept = fleet.rsv(["-A", "-o", "json", "events"]).stdout;
+        let kept = kept.lines();
+        let kept = kept.map(|line| serde_json::from_str(line).expect("an object a line"));
+        kept.collect::<Vec<Value>>() == watcher.seen
+    });
 
     let stopped = fleet
         .rsv(["-A", "events", "--type", "stopped", "app"])

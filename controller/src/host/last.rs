@@ -2,7 +2,7 @@
 //! the host is heard again.
 //!
 //! Pure. Invariant: what was recalled is never taken for the truth of a session: that begins with a
-//! snapshot of its own.
+//! snapshot of its own, and what differs from what was recalled has happened meanwhile.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,13 @@ use std::{
     time::SystemTime,
 };
 
-use rsv_proto::{digest::Digest, wire::Configured};
+use rsv_proto::{
+    digest::Digest,
+    wire::{
+        Configured,
+        event::{ProcessChanged, What},
+    },
+};
 
 use super::{
     Host, Link, MAX_LABELS, MAX_PROGRAMS, Programs,
@@ -122,6 +128,27 @@ impl Host {
         });
     }
 
+    /// Takes in what had happened to a program of it, at a moment after it was noted.
+    pub fn recall_event(&mut self, at: SystemTime, what: &What) {
+        let known = self.knowledge.as_mut();
+        let Some(known) = known.filter(|known| known.is_recalled && at >= known.as_of) else {
+            return;
+        };
+        let programs = Arc::make_mut(&mut known.programs);
+        let replaced = match what {
+            What::Changed(ProcessChanged { now: Some(now), .. }) if is_possible(now) => {
+                known.digest.add(now);
+                programs.insert((now.group.clone(), now.name.clone()), now.clone())
+            }
+            What::Removed(gone) => programs.remove(&(gone.group.clone(), gone.name.clone())),
+            _ => return,
+        };
+        if let Some(replaced) = replaced {
+            known.digest.remove(&replaced);
+        }
+        known.as_of = at;
+    }
+
     /// What is to be noted of it; absent: nothing has been heard from it, or the same is noted already. It
     /// counts as noted from now on.
     pub fn take_unnoted(&mut self) -> Option<LastKnown> {
@@ -167,7 +194,9 @@ impl Host {
 mod tests {
     use std::time::Duration;
 
-    use rsv_proto::wire::{Hello, HostState, ProcessState, ProcessStatus, SnapshotChunk};
+    use rsv_proto::wire::{
+        Hello, HostState, ProcessState, ProcessStatus, SnapshotChunk, event::ProcessRemoved,
+    };
     use uuid::Uuid;
 
     use super::{
@@ -203,19 +232,29 @@ mod tests {
         host.attach(now(), SessionId(Uuid::from_u128(1)), &hello, 0)
     }
 
-    fn tell(host: &mut Host, state: ProcessState) -> Verdict {
-        let app = ProcessStatus {
+    fn app(state: ProcessState) -> ProcessStatus {
+        ProcessStatus {
             group: "app".into(),
             name: "app".into(),
             state: state.into(),
             ..ProcessStatus::default()
-        };
+        }
+    }
+
+    fn changed(from: ProcessState, to: ProcessState) -> What {
+        What::Changed(ProcessChanged {
+            from: from.into(),
+            now: Some(app(to)),
+        })
+    }
+
+    fn tell(host: &mut Host, state: ProcessState) -> Verdict {
         host.snapshot(
             now(),
             SnapshotChunk {
                 epoch: 1,
                 seq: 7,
-                programs: vec![app],
+                programs: vec![app(state)],
                 last: true,
                 digest: None,
             },
@@ -248,14 +287,41 @@ mod tests {
     }
 
     #[test]
-    fn its_session_begins_with_a_snapshot_and_what_differs_is_no_news() {
+    fn its_session_begins_with_a_snapshot_and_what_differs_has_happened_meanwhile() {
         let mut host = recalled();
         assert_eq!(greet(&mut host), None);
         assert!(!host.is_live());
         let news = tell(&mut host, ProcessState::Stopped);
-        assert_eq!(news, Verdict::Whole(Vec::new()));
+        let stopped = changed(ProcessState::Running, ProcessState::Stopped);
+        assert_eq!(news, Verdict::Whole(vec![stopped]));
         host.detach("lost");
         assert_eq!(greet(&mut host), Some(7), "what it said itself is built on");
+    }
+
+    #[test]
+    fn what_was_told_after_it_was_noted_is_known_and_is_no_news_again() {
+        let second = Duration::from_secs(1);
+        let mut host = recalled();
+        let stopped = changed(ProcessState::Running, ProcessState::Stopped);
+        host.recall_event(now().wall + second, &stopped);
+        let early = changed(ProcessState::Starting, ProcessState::Running);
+        host.recall_event(now().wall, &early);
+        assert_eq!(host.programs().unwrap().len(), 1);
+        greet(&mut host);
+        let news = tell(&mut host, ProcessState::Stopped);
+        assert_eq!(news, Verdict::Whole(Vec::new()));
+        let removed = What::Removed(ProcessRemoved {
+            group: "app".into(),
+            name: "app".into(),
+        });
+        host.recall_event(now().wall + 2 * second, &removed);
+        assert_eq!(host.programs().unwrap().len(), 1, "it is live");
+        let mut host = recalled();
+        host.recall_event(now().wall + second, &removed);
+        greet(&mut host);
+        let news = tell(&mut host, ProcessState::Running);
+        let new = changed(ProcessState::Unspecified, ProcessState::Running);
+        assert_eq!(news, Verdict::Whole(vec![new]));
     }
 
     #[test]

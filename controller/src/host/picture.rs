@@ -61,7 +61,7 @@ pub(super) struct Knowledge {
     pub(super) programs: Arc<Programs>,
     /// Of `programs`, moved on with them.
     pub(super) digest: Digest,
-    /// An earlier run of the controller knew it: it is shown, and nothing is built on it.
+    /// An earlier run of the controller knew it: it is shown, and no session goes on from it.
     pub(super) is_recalled: bool,
 }
 
@@ -102,12 +102,10 @@ impl Host {
             return Verdict::Resync("the snapshot is not what its digest says".into());
         }
         session.sync = Sync::Live;
-        // The first word of a host's programs is no news of them.
-        let news = self
-            .knowledge
-            .as_ref()
-            .filter(|old| !old.is_recalled)
-            .map(|old| differences(&old.programs, &programs));
+        // The first word of a host's programs is no news of them; what an earlier run of the controller has
+        // told was one.
+        let old = self.knowledge.as_ref();
+        let news = old.map(|old| differences(&old.programs, &programs));
         self.knowledge = Some(Knowledge {
             instance: session.instance.clone(),
             epoch: session.epoch,

@@ -48,6 +48,8 @@ impl Driven {
         let memory = Memory {
             term: 1,
             operations: Vec::new(),
+            told: Vec::new(),
+            pen: Pen::new().0,
             epochs,
             known: to_note,
             steps: to_write,

@@ -8,6 +8,7 @@ use std::{
 
 use rsv_controller::{
     desired::{Change, HostDesired},
+    events::Pen,
     fleet::Fleet,
     host::{Enrolment, LastKnown, SessionId},
     hub::{Ask, Attach, Event as HubEvent, FromAgent, Hub, Memory, Noted, ORDERS},
@@ -174,6 +175,8 @@ impl Controller {
         let memory = Memory {
             term: self.store.term,
             operations: self.store.operations(),
+            told: Vec::new(),
+            pen: Pen::new().0,
             epochs,
             known,
             steps,
