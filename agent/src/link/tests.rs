@@ -405,3 +405,22 @@ async fn a_log_is_served_on_a_connection_of_its_own() {
     ends.sort();
     assert_eq!(ends, ["app", "nobody"]);
 }
+
+#[tokio::test]
+async fn more_logs_than_a_connection_carries_are_served_at_once() {
+    let (_authority, mut controller, _host, session) = attached().await;
+    let n_logs = fake::CALLS + 20;
+    for n in 0..n_logs {
+        let open = wire::OpenLog {
+            stream: format!("s{n}"),
+            request: Some(wire::TailRequest::default()),
+            ..Default::default()
+        };
+        session.say(Said::OpenLog(open)).await;
+    }
+    let mut open = Vec::new();
+    for n in 0..n_logs {
+        let log = timeout(Duration::from_secs(10), controller.logs.recv()).await;
+        open.push(log.unwrap_or_else(|_| panic!("only {n} came")));
+    }
+}

@@ -26,6 +26,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::identity::HostIdentity;
 
+/// The most calls at one time on one connection, as a controller has it.
+pub(super) const CALLS: u32 = 200;
+
 /// A fleet's root, which signs everything itself.
 pub(super) struct Authority {
     certificate: rustls_pki_types::CertificateDer<'static>,
@@ -177,6 +180,7 @@ impl Controller {
                 }
             };
             let serve = tonic::transport::Server::builder()
+                .max_concurrent_streams(CALLS)
                 .add_service(AgentLinkServer::new(service))
                 .serve_with_incoming(ReceiverStream::new(connections));
             tokio::select! {
