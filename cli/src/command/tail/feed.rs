@@ -36,6 +36,9 @@ const OUT_OF_REACH: Duration = Duration::from_secs(600);
 /// Pieces that wait to be shown; when full the calls wait, and with them the other side.
 const PIECES: usize = 8;
 
+/// Calls that share a connection: a controller serves up to 200 on one.
+const SHARING: usize = 100;
+
 type Pieces = mpsc::Sender<Result<TailResponse, Failure>>;
 
 /// Pieces of output as they come. Dropping it ends its calls.
@@ -58,11 +61,12 @@ impl Feed {
         }
     }
 
-    /// Of one call for each source, of which each goes on by itself while its host comes back.
-    pub(super) fn of_each(server: &Carrier, asked: Vec<Call>) -> Self {
+    /// Of one call for each source, of which each goes on by itself while its host comes back. The calls
+    /// share these connections, of which there are [`connections`].
+    pub(super) fn of_each(servers: &[Carrier], asked: Vec<Call>) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES);
         let mut calls = JoinSet::new();
-        for call in asked {
+        for (call, server) in asked.into_iter().zip(servers.iter().cycle()) {
             let (server, sender) = (server.clone(), sender.clone());
             match call {
                 Call::One(request) => calls.spawn(follow(server, request, sender)),
@@ -79,6 +83,11 @@ impl Feed {
     pub(super) async fn next(&mut self) -> Option<Result<TailResponse, Failure>> {
         self.pieces.recv().await
     }
+}
+
+/// How many connections so many calls need.
+pub(super) fn connections(calls: usize) -> usize {
+    calls.div_ceil(SHARING).max(1)
 }
 
 /// Passes on what a host has, whatever that is when it comes.
@@ -164,4 +173,16 @@ fn patience(end: &End) -> Duration {
 
 fn broke_off() -> Failure {
     Failure::new(Exit::NoAnswer, "the output broke off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_have_as_many_connections_as_they_need() {
+        for (calls, wanted) in [(0, 1), (1, 1), (100, 1), (101, 2), (1000, 10)] {
+            assert_eq!(connections(calls), wanted, "{calls}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use super::{
     begins::Begins,
     bookmark::Bookmark,
     display::Display,
-    feed::{Feed, LONGEST_PAUSE, PAUSE},
+    feed::{Feed, LONGEST_PAUSE, PAUSE, connections},
     is_clean,
     order::Order,
     places::{Call, Known, Places, Source},
@@ -104,7 +104,7 @@ pub(super) async fn show(
         begins: Begins::new(request.since.is_some()),
         ..Shown::default()
     };
-    let mut feed = begun(&server, request, &mut shown).await?;
+    let mut feed = begun(invocation, server, &asked, &mut shown).await?;
     let mut since = Instant::now();
     loop {
         let read = shown.all(invocation, display, &mut feed).await;
@@ -133,13 +133,15 @@ pub(super) async fn show(
 /// The first call or calls: one for everything, or one for each source when some of them go on where an
 /// earlier run has ended.
 async fn begun(
-    server: &Carrier,
-    request: &TailRequest,
+    invocation: &mut Invocation,
+    server: Carrier,
+    asked: &Asked,
     shown: &mut Shown,
 ) -> Result<Feed, Failure> {
+    let request = &asked.request;
     let earlier = shown.bookmark.as_ref().map(Bookmark::places);
     if let Some(earlier) = earlier.filter(|places| !places.is_empty()) {
-        let known = look(server, request).await?;
+        let known = look(&server, request).await?;
         shown.places.restore(earlier, &known);
         if !shown.places.is_empty() {
             let calls = shown.places.resume(request, &known);
@@ -154,7 +156,7 @@ async fn begun(
                 );
                 return Err(Failure::usage(text).hint("--max-streams N, up to 1000"));
             }
-            return Ok(Feed::of_each(server, calls));
+            return of_each(invocation, asked.via, server, calls).await;
         }
     }
     let events = server.tail(request.clone()).await?;
@@ -333,10 +335,7 @@ async fn resumed(
     asked: &Asked,
     places: &Places,
 ) -> Result<Feed, Failure> {
-    let server = match asked.via {
-        Via::Agent => invocation.agent().await.map_err(Failure::from)?.carrier,
-        Via::Controller => invocation.controller().await?.into(),
-    };
+    let server = reach(invocation, asked.via).await?;
     in_time(server.version()).await?;
     if asked.request.channel() == Channel::MainLog {
         // It has no places: what is written from now on.
@@ -354,7 +353,28 @@ async fn resumed(
             places.resume(&asked.request, &known)
         }
     };
-    Ok(Feed::of_each(&server, requests))
+    of_each(invocation, asked.via, server, requests).await
+}
+
+/// A feed of these calls, with as many connections as they need.
+async fn of_each(
+    invocation: &mut Invocation,
+    via: Via,
+    server: Carrier,
+    calls: Vec<Call>,
+) -> Result<Feed, Failure> {
+    let mut servers = vec![server];
+    while servers.len() < connections(calls.len()) {
+        servers.push(reach(invocation, via).await?);
+    }
+    Ok(Feed::of_each(&servers, calls))
+}
+
+async fn reach(invocation: &mut Invocation, via: Via) -> Result<Carrier, Failure> {
+    match via {
+        Via::Agent => Ok(invocation.agent().await.map_err(Failure::from)?.carrier),
+        Via::Controller => Ok(invocation.controller().await?.into()),
+    }
 }
 
 /// What the server knows of the programs that are followed. A controller that has just started
