@@ -49,6 +49,16 @@ const STATES: [(ProcessState, &str); 8] = [
     (ProcessState::Unknown, "UNKNOWN"),
 ];
 
+/// Why processes are started again.
+const RESTARTS: [&str; 2] = ["exit", "command"];
+
+/// How most processes end.
+const ENDS: [(&str, Option<i64>); 3] = [
+    ("expected", Some(0)),
+    ("unexpected", Some(1)),
+    ("signal", None),
+];
+
 /// Counters of what happens.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -90,6 +100,19 @@ impl Metrics {
         }
     }
 
+    /// Makes the series of what may happen to a process, at 0: one that began with the first restart would not
+    /// show it as a growth.
+    fn begin(&self, key: (&str, &str)) {
+        for reason in RESTARTS {
+            let mut attributes = names(key.0, key.1);
+            attributes.push(KeyValue::new("rsv.restart.reason", reason));
+            self.restarts.add(0, &attributes);
+        }
+        for (kind, code) in ENDS {
+            self.exits.add(0, &end_attributes(key, kind, code));
+        }
+    }
+
     /// A process has changed its state, in which it had been for so long; absent: not known.
     pub(crate) fn note(&self, key: &Key, change: &Change, spent: Option<Duration>) {
         if let Some((spent, (turn, outcome))) = spent.zip(turn(change)) {
@@ -107,9 +130,7 @@ impl Metrics {
             self.restarts.add(1, &attributes);
         }
         if let Some((kind, code)) = exit(&change.reason) {
-            let mut attributes = names(&key.group, &key.name);
-            attributes.push(KeyValue::new("rsv.exit.kind", kind));
-            attributes.extend(code.map(|code| KeyValue::new("process.exit.code", code)));
+            let attributes = end_attributes((&key.group, &key.name), kind, code);
             self.exits.add(1, &attributes);
         }
     }
@@ -179,11 +200,18 @@ pub fn watch(hub: &HubHandle, listeners: &Listeners, roster: &RosterHandle) {
 fn watch_states(looks: &Arc<Looks>) {
     let meter = meter();
     let (states, uptimes) = (Arc::clone(looks), Arc::clone(looks));
+    let counters = Metrics::new();
     meter
         .i64_observable_up_down_counter("rsv.process.state")
         .with_unit("{process}")
         .with_description("1 for the state that a process is in, 0 for the others.")
-        .with_callback(move |observer| observe_states(&states.now(), observer))
+        .with_callback(move |observer| {
+            let seen = states.now();
+            for (program, _) in seen.iter() {
+                counters.begin((&program.group, &program.name));
+            }
+            observe_states(&seen, observer);
+        })
         .build();
     meter
         .f64_observable_gauge("process.uptime")
@@ -308,6 +336,13 @@ fn names(group: &str, name: &str) -> Vec<KeyValue> {
         KeyValue::new("rsv.group.name", group.to_owned()),
         KeyValue::new("rsv.process.name", name.to_owned()),
     ]
+}
+
+fn end_attributes(key: (&str, &str), kind: &'static str, code: Option<i64>) -> Vec<KeyValue> {
+    let mut attributes = names(key.0, key.1);
+    attributes.push(KeyValue::new("rsv.exit.kind", kind));
+    attributes.extend(code.map(|code| KeyValue::new("process.exit.code", code)));
+    attributes
 }
 
 /// What takes its time.

@@ -107,14 +107,18 @@ fn states_are_measured(measured: &Measured<'_>) {
 
 /// A crash, a restart by command, and a program that ends by itself.
 fn ends_and_restarts_are_counted(fleet: &mut Fleet, measured: &Measured<'_>) {
-    let pid = Pid::from_raw(fleet.host("web01").pid("app"));
-    kill(pid, Signal::SIGKILL).expect("it can be killed");
     let restarts = |reason| {
         let attributes = with(("rsv.restart.reason", reason));
         measured.value("rsv.process.restarts", &attributes)
     };
-    eventually("the crash is counted", || restarts("exit") == Some(1.0));
     let killed = with(("rsv.exit.kind", "signal"));
+    eventually("a series begins before there is anything to count", || {
+        let end = measured.value("rsv.process.exits", &killed);
+        [restarts("exit"), restarts("command"), end] == [Some(0.0); 3]
+    });
+    let pid = Pid::from_raw(fleet.host("web01").pid("app"));
+    kill(pid, Signal::SIGKILL).expect("it can be killed");
+    eventually("the crash is counted", || restarts("exit") == Some(1.0));
     eventually("its end is counted", || {
         measured.value("rsv.process.exits", &killed) == Some(1.0)
     });
