@@ -63,7 +63,7 @@ use crate::spec::{AutoLogs, Program};
 use alone::Alone;
 use gear::Gear;
 use handle::Ask;
-pub use handle::{ActOn, HubGone, HubHandle, Key, NoStdin, Resolved, Shutdown, Snapshot};
+pub use handle::{ActOn, HubGone, HubHandle, Key, NoStdin, Resolved, Shutdown, Snapshot, UnderWay};
 use logs::{LogInput, Logs, Wanted};
 use outbox::Outbox;
 pub use reconfigure::ProgramChange;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fake::FakeKeeper;
 use rig::{Agent, Rig, program, said, within};
 use rsv_agent::desired::Desired;
-use rsv_agent::hub::{ActOn, Shutdown};
+use rsv_agent::hub::{ActOn, Shutdown, UnderWay};
 use rsv_agent::spec::Program;
 use rsv_keeper::message::{Note, Refused, Report, Request, Stage};
 use rsv_proto::wire::{self, Outcome, ProcessState, Refusal, Step, action::Verb};
@@ -46,8 +46,7 @@ async fn begin(
     let request = ActOn {
         programs: vec![name.to_owned()],
         action,
-        exactly: Vec::new(),
-        actor: String::new(),
+        ..ActOn::default()
     };
     agent.hub.act(request).await.expect("the hub is there")
 }
@@ -234,6 +233,31 @@ async fn a_restart_of_what_cannot_start_again_stops_it_and_says_so() {
         format!("can't find command '{}'", binary.display())
     );
     assert_eq!(agent.shown("app").await.state(), ProcessState::Stopped);
+}
+
+#[tokio::test]
+async fn a_start_of_the_fleet_waits_for_one_that_is_under_way() {
+    let (_rig, agent, mut keeper) = pair(vec![manual("app")]).await;
+    let mut first = begin(&agent, "app", start()).await;
+    let run = keeper.spawn().await.run;
+    let fleet = ActOn {
+        programs: vec!["app".to_owned()],
+        action: wire::Action {
+            verb: Some(start()),
+        },
+        under_way: UnderWay::Awaited,
+        ..ActOn::default()
+    };
+    let mut second = agent.hub.act(fleet).await.unwrap();
+    // As Supervisor answers; the hub has come to the other one before.
+    let told = agent.start("app").await;
+    let already = || (Outcome::Done, Refusal::AlreadyStarted, vec![]);
+    assert_eq!(said(&told), already());
+    assert!(second.try_recv().is_err(), "it is not up yet");
+    keeper.spawned(&run, 1001);
+    let done = within(first.recv()).await.unwrap();
+    assert_eq!(done.outcome(), Outcome::Done);
+    assert_eq!(said(&within(second.recv()).await.unwrap()), already());
 }
 
 #[tokio::test]

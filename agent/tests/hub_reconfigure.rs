@@ -193,8 +193,7 @@ async fn a_change_while_the_stop_is_under_way_does_not_start_what_was_stopped() 
     let request = rsv_agent::hub::ActOn {
         programs: vec!["app".into()],
         action: rsv_proto::wire::Action { verb: Some(stop) },
-        exactly: Vec::new(),
-        actor: String::new(),
+        ..rsv_agent::hub::ActOn::default()
     };
     let mut stopped = agent.hub.act(request).await.unwrap();
     keeper.signal().await;

@@ -110,8 +110,7 @@ async fn a_stop_that_was_asked_for_is_carried_on_by_the_next_agent() {
     let request = rsv_agent::hub::ActOn {
         programs: vec!["deaf".into()],
         action: wire::Action { verb: Some(stop) },
-        exactly: Vec::new(),
-        actor: String::new(),
+        ..rsv_agent::hub::ActOn::default()
     };
     drop(agent.hub.act(request).await.unwrap());
     agent.until_state("deaf", ProcessState::Stopping).await;

@@ -20,7 +20,7 @@ use tracing::info;
 
 use super::supervision::{Answer, Configured, Denied, End, Reread, Supervision};
 use crate::capture::Capture;
-use crate::hub::{ActOn, HubGone, HubHandle, Key, NoStdin};
+use crate::hub::{ActOn, HubGone, HubHandle, Key, NoStdin, UnderWay};
 use crate::listeners::Listeners;
 use crate::local::DaemonAsk;
 use crate::logbook::{Follow, TailItem, TailStart};
@@ -117,6 +117,7 @@ impl Supervision for Live {
             action: wire::Action { verb: Some(verb) },
             exactly: Vec::new(),
             actor: "a client of Supervisor's interface".to_owned(),
+            under_way: UnderWay::Told,
         };
         async { Ok(self.hub.act(request).await?) }.boxed()
     }

@@ -11,7 +11,7 @@ use wire::action::Verb;
 
 use super::decide::Deed;
 use super::gear::SentSignal;
-use super::handle::{ActOn, Ask, Key, NoStdin, Resolved, Snapshot};
+use super::handle::{ActOn, Ask, Key, NoStdin, Resolved, Snapshot, UnderWay};
 use super::stopping::Course;
 use super::verdicts::Refused;
 use super::{Core, decide, verdicts};
@@ -83,7 +83,8 @@ impl Core {
         };
         if matches!(self.course, Course::Serving) && self.slots.get(key).is_some_and(|s| is_up(s)) {
             let (results, _) = mpsc::channel(1);
-            self.act_on(key, Some(Verb::Restart(wire::RestartAction {})), &results);
+            let verb = Some(Verb::Restart(wire::RestartAction {}));
+            self.act_on(key, verb, UnderWay::Told, &results);
         }
     }
 
@@ -164,12 +165,12 @@ impl Core {
         let (host, actor, n_targets) = (&self.gear.host, &request.actor, keys.len());
         tracing::debug!(host, actor, n_targets, ?verb, "asked to act");
         for key in keys {
-            self.act_on(&key, verb, &results);
+            self.act_on(&key, verb, request.under_way, &results);
         }
         receiver
     }
 
-    fn act_on(&mut self, key: &Key, verb: Option<Verb>, results: &Results) {
+    fn act_on(&mut self, key: &Key, verb: Option<Verb>, under_way: UnderWay, results: &Results) {
         if !matches!(self.course, Course::Serving) {
             let refusal = wire::Refusal::ShuttingDown;
             return verdicts::send(results, verdicts::failed(key.to_string(), refusal, ""));
@@ -181,11 +182,16 @@ impl Core {
             let error = self.obstacle(key)?;
             Some((error.refusal(), error.to_string()))
         };
-        match decide::deed(verb, &slot.phase, obstacle) {
+        match decide::deed(verb, under_way, &slot.phase, obstacle) {
             Deed::Refuse((refusal, detail)) => {
                 verdicts::send(results, verdicts::failed(key.to_string(), refusal, detail));
             }
             Deed::Ask(ask, then_refuse) => self.ask_machine(key, ask, results, then_refuse),
+            Deed::Join => {
+                if let Some(slot) = self.slots.get_mut(key) {
+                    slot.waiters.join(results.clone());
+                }
+            }
             Deed::Signal(signal) => self.send_signal(key, signal, results),
         }
     }

@@ -11,7 +11,7 @@ use rsv_proto::select::ProgramPattern;
 use rsv_proto::wire::{self, action::Verb};
 use rsv_supervise::{Ask, Autorestart, Event, Phase, Policy, Retries, State};
 
-use super::handle::{ActOn, Key, Resolved};
+use super::handle::{ActOn, Key, Resolved, UnderWay};
 use super::verdicts::Refused;
 use crate::desired::Desired;
 
@@ -25,16 +25,24 @@ pub enum Deed {
     Refuse(Refused),
     /// Its machine is asked; when that is done, the rest may be refused.
     Ask(Ask, Option<Refused>),
+    /// A start is under way: whoever acts waits for what becomes of it.
+    Join,
     /// Its process gets a signal.
     Signal(i32),
 }
 
 /// Decides about an action on a program in this phase. `obstacle` says why it cannot be started now.
-pub fn deed(verb: Option<Verb>, phase: &Phase, obstacle: impl FnOnce() -> Option<Refused>) -> Deed {
+pub fn deed(
+    verb: Option<Verb>,
+    under_way: UnderWay,
+    phase: &Phase,
+    obstacle: impl FnOnce() -> Option<Refused>,
+) -> Deed {
     match verb {
         // As in Supervisor the command is looked at first, even if the program runs.
         Some(Verb::Start(_)) => match obstacle() {
             Some(refused) => Deed::Refuse(refused),
+            None if under_way == UnderWay::Awaited && is_on_its_way(phase) => Deed::Join,
             None => Deed::Ask(Ask::Start, None),
         },
         Some(Verb::Stop(_)) => Deed::Ask(Ask::Stop, None),
@@ -55,6 +63,10 @@ pub fn deed(verb: Option<Verb>, phase: &Phase, obstacle: impl FnOnce() -> Option
             "the action is not known here".to_owned(),
         )),
     }
+}
+
+fn is_on_its_way(phase: &Phase) -> bool {
+    matches!(phase.state(), State::Starting | State::Backoff)
 }
 
 /// A program that runs and cannot be started again is stopped all the same, as a stop and a start would
@@ -196,7 +208,7 @@ fn refusal_of(pattern: &ProgramPattern) -> wire::Refusal {
 
 #[cfg(test)]
 mod tests {
-    use rsv_supervise::{Attempt, Strain, Tick};
+    use rsv_supervise::{Attempt, Strain, Tick, step};
 
     use super::*;
 
@@ -224,8 +236,33 @@ mod tests {
             (restart, Phase::default(), true, refuse()),
             (stop, running(), true, Deed::Ask(Ask::Stop, None)),
         ] {
-            let found = deed(Some(verb), &phase, || why().filter(|_| is_held));
+            let held = || why().filter(|_| is_held);
+            let found = deed(Some(verb), UnderWay::Told, &phase, held);
             assert_eq!(found, expected, "{verb:?} {phase:?} {is_held}");
+        }
+    }
+
+    #[test]
+    fn a_start_of_what_is_on_its_way_up_waits_for_it_on_the_fleet_alone() {
+        let starting = || {
+            let (phase, _) = step(
+                Phase::default(),
+                &Policy::default(),
+                Tick::ZERO,
+                Event::Asked(Ask::Start),
+            );
+            phase
+        };
+        let start = Some(Verb::Start(wire::StartAction {}));
+        let ask = || Deed::Ask(Ask::Start, None);
+        for (under_way, phase, expected) in [
+            (UnderWay::Told, starting(), ask()),
+            (UnderWay::Awaited, starting(), Deed::Join),
+            (UnderWay::Awaited, running(), ask()),
+            (UnderWay::Awaited, Phase::default(), ask()),
+        ] {
+            let found = deed(start, under_way, &phase, || None);
+            assert_eq!(found, expected, "{under_way:?} {phase:?}");
         }
     }
 
@@ -241,7 +278,7 @@ mod tests {
                 Ok(signal) => Deed::Signal(signal),
                 Err(refusal) => Deed::Refuse((refusal, String::new())),
             };
-            assert_eq!(deed(Some(verb), &phase, || None), expected);
+            assert_eq!(deed(Some(verb), UnderWay::Told, &phase, || None), expected);
         }
     }
 

@@ -54,6 +54,18 @@ pub struct ActOn {
     pub exactly: Vec<String>,
     /// Who asks, such as `operator/admin`; empty: the local socket's user. Only for the log.
     pub actor: String,
+    /// How a start of what is on its way up already is answered.
+    pub under_way: UnderWay,
+}
+
+/// How a start of what is on its way up already is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnderWay {
+    /// At once: it has been started already, as Supervisor says.
+    #[default]
+    Told,
+    /// When it is up, or has failed: on the fleet what is done is RUNNING.
+    Awaited,
 }
 
 /// Every process, as it was after one change of the journal.

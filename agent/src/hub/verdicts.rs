@@ -58,6 +58,15 @@ impl<A> Waiters<A> {
         }
     }
 
+    /// Lets whoever asks for a start wait for the one that is under way.
+    pub fn join(&mut self, asker: A) {
+        self.0.push(Waiter {
+            wait: Wait::joining(),
+            asker,
+            then_refuse: None,
+        });
+    }
+
     /// Answers whoever waits for what a step has brought about.
     pub fn settle(&mut self, key: &Key, effects: &[Effect]) -> Answers<A> {
         let mut answers = Vec::new();

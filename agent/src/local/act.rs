@@ -18,7 +18,7 @@ use tonic::Status;
 use tracing::Instrument as _;
 
 use super::service::ended;
-use crate::hub::{ActOn, HubHandle, Resolved};
+use crate::hub::{ActOn, HubHandle, Resolved, UnderWay};
 use crate::link::action_span;
 
 /// How long an idempotency key is remembered.
@@ -109,6 +109,7 @@ async fn run(
             action,
             exactly: Vec::new(),
             actor: String::new(),
+            under_way: UnderWay::Told,
         };
         let Ok(mut results) = hub.act(request).await else {
             return;

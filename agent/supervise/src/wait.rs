@@ -16,6 +16,8 @@ pub struct Wait {
     stopped: bool,
     #[serde(default)]
     was_stopping: bool,
+    #[serde(default)]
+    was_starting: bool,
 }
 
 /// What an ask came to at the moment it was made.
@@ -92,7 +94,19 @@ impl Wait {
                 ask,
                 stopped: false,
                 was_stopping: ask == Ask::Stop && is_ending_in_rest(phase),
+                was_starting: false,
             }),
+        }
+    }
+
+    /// Waits for what becomes of a start that is under way, for somebody who asks for the same and wants
+    /// to know more than that. The machine has nothing to be asked then.
+    pub const fn joining() -> Self {
+        Self {
+            ask: Ask::Start,
+            stopped: false,
+            was_stopping: false,
+            was_starting: true,
         }
     }
 
@@ -142,6 +156,9 @@ impl Wait {
 
     fn settle_start(&self, change: &Change) -> Option<Verdict> {
         match change.to {
+            Entered::Running { .. } if self.was_starting => {
+                Some(self.refused(Refusal::AlreadyStarted))
+            }
             Entered::Running { .. } => {
                 let mut steps = self.steps();
                 steps.push(Step::Started);

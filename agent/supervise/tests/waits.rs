@@ -35,6 +35,13 @@ impl Machine {
         id
     }
 
+    fn join(&mut self) -> usize {
+        let id = self.verdicts.len();
+        self.verdicts.push(None);
+        self.waits.push((id, Wait::joining()));
+        id
+    }
+
     fn step(&mut self, event: Event) {
         let now = Tick::from_millis(self.now);
         let (phase, effects) = step(std::mem::take(&mut self.phase), &self.policy, now, event);
@@ -160,6 +167,33 @@ fn a_start_of_what_runs_or_tries_to_is_already_started() {
     machine.refused();
     let start = machine.ask(Ask::Start);
     machine.assert_refused(start, &[], Refusal::AlreadyStarted);
+}
+
+#[test]
+fn who_joins_a_start_that_is_under_way_is_answered_with_its_end() {
+    let mut machine = Machine::default();
+    let first = machine.ask(Ask::Start);
+    let second = machine.join();
+    machine.spawned();
+    machine.assert_pending(second);
+    machine.pass();
+    machine.assert_done(first, &[Step::Started]);
+    machine.assert_refused(second, &[], Refusal::AlreadyStarted);
+
+    let mut machine = Machine::default();
+    machine.ask(Ask::Start);
+    let second = machine.join();
+    machine.spawned();
+    machine.exited();
+    let why = "Exited too quickly (process log may have details)";
+    machine.assert_refused(second, &[], spawn_error(why));
+
+    let mut machine = Machine::default();
+    machine.ask(Ask::Start);
+    let second = machine.join();
+    machine.spawned();
+    machine.ask(Ask::Stop);
+    machine.assert_refused(second, &[], Refusal::Superseded);
 }
 
 #[test]

@@ -253,8 +253,7 @@ impl Agent {
         let request = ActOn {
             programs,
             action,
-            exactly: Vec::new(),
-            actor: String::new(),
+            ..ActOn::default()
         };
         let mut receiver = self.hub.act(request).await.unwrap();
         within(async {

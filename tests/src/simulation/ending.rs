@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use rsv_agent::{
-    hub::ActOn,
+    hub::{ActOn, UnderWay},
     link::commands::{
         ending::{arrived, is_ending, is_reloaded, shut_down},
         ledger::Begun,
@@ -155,6 +155,7 @@ impl Host {
             },
             exactly: names.clone(),
             actor: String::new(),
+            under_way: UnderWay::Awaited,
         };
         let acts: Vec<ActOn> = Some(&coming)
             .filter(|c| !c.is_empty())

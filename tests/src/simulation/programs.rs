@@ -313,18 +313,12 @@ impl Programs {
             resolved.keys.reverse();
         }
         for key in resolved.keys {
-            self.act_on(yard, &key, verb, asker);
+            self.act_on(yard, &key, request, asker);
         }
         n
     }
 
-    fn act_on(
-        &mut self,
-        yard: &mut Yard<'_>,
-        key: &Key,
-        verb: Option<wire::action::Verb>,
-        asker: &Asker,
-    ) {
+    fn act_on(&mut self, yard: &mut Yard<'_>, key: &Key, request: &ActOn, asker: &Asker) {
         if self.is_ending {
             let result = failed(key.to_string(), wire::Refusal::ShuttingDown, "");
             return yard.answers.push((asker.clone(), result));
@@ -332,6 +326,7 @@ impl Programs {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
+        let verb = request.action.verb;
         let (hold, is_configured) = (slot.hold.as_ref(), slot.is_configured);
         let obstacle = || {
             let gone = || SpawnError::Configuration("it is no longer configured".to_owned());
@@ -342,7 +337,7 @@ impl Programs {
             Some((error.refusal(), error.to_string()))
         };
         let asker = asker.clone();
-        match decide::deed(verb, &slot.phase, obstacle) {
+        match decide::deed(verb, request.under_way, &slot.phase, obstacle) {
             Deed::Refuse((refusal, detail)) => {
                 let result = failed(key.to_string(), refusal, detail);
                 yard.answers.push((asker, result));
@@ -355,6 +350,7 @@ impl Programs {
                     self.feed(yard, key, Event::Asked(ask));
                 }
             }
+            Deed::Join => slot.waiters.join(asker),
             Deed::Signal(_) => {
                 yard.stage.witness.sent(yard.post.host, key, &asker);
                 if yard.stage.flaw == Some(Flaw::DoubleSignal) {

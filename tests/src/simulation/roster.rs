@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rsv_agent::{
-    hub::{ActOn, Key, decide},
+    hub::{ActOn, Key, UnderWay, decide},
     link::commands::{
         configuration::{Deed, group_result, merge, one_each, or_nothing, pids, settle},
         ending::is_ending,
@@ -346,6 +346,7 @@ impl Host {
             },
             exactly: on_their_way,
             actor: String::new(),
+            under_way: UnderWay::Awaited,
         };
         let mut number = 0;
         self.with_programs(stage, |programs: &mut Programs, yard| {

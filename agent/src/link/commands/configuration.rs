@@ -16,7 +16,7 @@ use rsv_proto::{
 
 use super::{ending, run::collected};
 use crate::{
-    hub::{ActOn, HubHandle},
+    hub::{ActOn, HubHandle, UnderWay},
     link::Owners,
     local,
     roster::{Keep, ReadError, Reread, Standing, planned, refused_section},
@@ -291,6 +291,7 @@ pub(super) async fn started(
         },
         exactly: names,
         actor,
+        under_way: UnderWay::Awaited,
     };
     match hub.act(request).await {
         Ok(results) => collected(results).await,

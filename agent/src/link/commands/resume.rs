@@ -26,7 +26,7 @@ use super::{
     run::{self, collected, within_limits},
 };
 use crate::{
-    hub::{ActOn, HubGone},
+    hub::{ActOn, HubGone, UnderWay},
     link::{Owners, clock::tick, commands::late, session::Order},
 };
 
@@ -225,6 +225,7 @@ impl Resumption {
                 action,
                 exactly: names,
                 actor: order.command.actor.clone(),
+                under_way: UnderWay::Awaited,
             });
         }
     }

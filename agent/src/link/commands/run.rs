@@ -8,7 +8,7 @@ use tracing::{Instrument as _, Span, info, info_span};
 
 use super::configuration::{self, Deed};
 use super::one_result;
-use crate::hub::{ActOn, HubHandle};
+use crate::hub::{ActOn, HubHandle, UnderWay};
 use crate::link::Owners;
 
 /// Begins a command; returns when the hub has it, so that commands begin in the order in which they
@@ -65,6 +65,7 @@ pub fn request(command: &wire::Command) -> ActOn {
         action: command.action.unwrap_or_default(),
         exactly: exactly(command),
         actor: command.actor.clone(),
+        under_way: UnderWay::Awaited,
     }
 }
 
