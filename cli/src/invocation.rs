@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rsv_proto::{
-    dial::dial,
+    dial::dial_within,
+    limits::CONNECT_TIMEOUT,
     select::{HostSelector, LabelExpression},
     time::duration_to_wire,
     tls::client_config,
@@ -111,8 +112,9 @@ impl Invocation {
             None => context.controllers,
         };
         let mut first = None;
+        let limit = self.global.timeout.unwrap_or(CONNECT_TIMEOUT);
         for address in &addresses {
-            match dial(address, config.clone()).await {
+            match dial_within(address, config.clone(), limit).await {
                 Ok(channel) => {
                     let name = format!("controller `{address}`");
                     self.ui

@@ -33,8 +33,16 @@ pub enum DialError {
         source: io::Error,
     },
     /// Too slow.
-    #[error("{address} does not answer within {} s", .after.as_secs())]
+    #[error("{address} does not answer within {} s", .after.as_secs_f64())]
     Timeout {
+        /// Where.
+        address: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// Something takes the connection and says nothing.
+    #[error("{address} takes connections and does not answer within {} s", .after.as_secs_f64())]
+    Silent {
         /// Where.
         address: String,
         /// The limit.
@@ -79,6 +87,10 @@ impl DialError {
                 _ => Some("check the address and the network"),
             },
             Self::Timeout { .. } => Some("a firewall may drop the packets"),
+            Self::Silent { .. } => {
+                Some("what listens there is stopped or hangs, or is no controller")
+            }
+            Self::Tls { source, .. } if is_not_tls(source) => Some(IS_CONTROLLER),
             Self::Tls { .. } => Some(
                 "check that both belong to the same fleet, their clocks, and that the certificate has not ended",
             ),
@@ -92,22 +104,49 @@ impl DialError {
                 }
                 _ => None,
             },
-            Self::Protocol { .. } => Some("is this the port of a controller?"),
+            Self::Protocol { .. } => Some(IS_CONTROLLER),
         }
     }
 }
 
+const IS_CONTROLLER: &str = "is this the port of a controller?";
+
+/// Whether what was read is no TLS at all.
+fn is_not_tls(error: &io::Error) -> bool {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
+}
+
 /// Connects to `HOST:PORT` and shows the configuration's certificate.
 pub async fn dial(address: &str, config: Arc<ClientConfig>) -> Result<Channel, DialError> {
+    dial_within(address, config, CONNECT_TIMEOUT).await
+}
+
+/// As [`dial`], and not longer than this.
+pub async fn dial_within(
+    address: &str,
+    config: Arc<ClientConfig>,
+    limit: Duration,
+) -> Result<Channel, DialError> {
+    let after = limit.min(CONNECT_TIMEOUT);
+    let deadline = tokio::time::Instant::now() + after;
     let (host, _port) =
         split_address(address).ok_or_else(|| DialError::Address(address.to_owned()))?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| DialError::Address(address.to_owned()))?;
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect(address, name, config))
+    let tcp = tokio::time::timeout_at(deadline, connect(address))
         .await
         .map_err(|_| DialError::Timeout {
             address: address.to_owned(),
-            after: CONNECT_TIMEOUT,
+            after,
+        })??;
+    let stream = tokio::time::timeout_at(deadline, secure(address, name, config, tcp))
+        .await
+        .map_err(|_| DialError::Silent {
+            address: address.to_owned(),
+            after,
         })??;
     channel(address, stream).await
 }
@@ -123,11 +162,7 @@ pub async fn dial_unix(path: &Path) -> Result<Channel, DialError> {
     channel(&path.display().to_string(), stream).await
 }
 
-async fn connect(
-    address: &str,
-    name: ServerName<'static>,
-    config: Arc<ClientConfig>,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
+async fn connect(address: &str) -> Result<TcpStream, DialError> {
     let tcp = TcpStream::connect(address)
         .await
         .map_err(|source| DialError::Connect {
@@ -138,6 +173,15 @@ async fn connect(
         address: address.to_owned(),
         source,
     })?;
+    Ok(tcp)
+}
+
+async fn secure(
+    address: &str,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    tcp: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
     tokio_rustls::TlsConnector::from(config)
         .connect(name, tcp)
         .await

@@ -74,7 +74,10 @@ pub(super) fn cause(error: &DialError) -> Option<String> {
             Some(io_words(source))
         }
         DialError::Tls { source, .. } => Some(tls_words(source)),
-        DialError::Address(_) | DialError::Timeout { .. } | DialError::Protocol { .. } => None,
+        DialError::Address(_)
+        | DialError::Timeout { .. }
+        | DialError::Silent { .. }
+        | DialError::Protocol { .. } => None,
     }
 }
 
