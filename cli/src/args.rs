@@ -507,6 +507,15 @@ pub(crate) struct TokenCreate {
     pub(crate) labels: Vec<(String, String)>,
 }
 
+/// Reads the name of a context, which stands in a section's header.
+fn parse_context_name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_@".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("a name is letters, digits, `.`, `-`, `_` and `@`".to_owned()),
+    }
+}
+
 /// What can be done with contexts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextVerb {
@@ -515,6 +524,9 @@ pub(crate) enum ContextVerb {
         /// The context file
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Install it under this name, such as where a context of another fleet has its own
+        #[arg(long = "as", value_name = "NAME", value_parser = parse_context_name)]
+        name: Option<String>,
     },
     /// List the installed contexts
     #[command(visible_alias = "list")]

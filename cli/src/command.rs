@@ -88,7 +88,7 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
             TokenVerb::Create(args) => token::create(invocation, args).await,
         },
         Verb::Ctx { verb } => match verb {
-            ContextVerb::Import { file } => ctx::import(invocation, &file),
+            ContextVerb::Import { file, name } => ctx::import(invocation, &file, name),
             ContextVerb::Ls => ctx::list(invocation),
             ContextVerb::Use { name } => ctx::choose(invocation, &name),
         },

@@ -116,8 +116,8 @@ Examples:
   rsv -o wide status             also pid, uptime, latest exit, restarts
   rsv -H 'web*' -o json status   for scripts
 
-Exit codes: 0 all up; 3 something is STOPPED, EXITED, FATAL or UNKNOWN; 4 unknown program or host, or
-nothing answered; on the fleet also 11: all shown is up, but some hosts are unreachable.";
+Exit codes: 0 all up; 3 something is STOPPED, EXITED, FATAL or UNKNOWN; 4 unknown program or host,
+or nothing answered; on the fleet also 11: all shown is up, but some hosts are unreachable.";
 
 pub(super) const START: &str = "\
 Answers when the programs are RUNNING, or have failed.
@@ -405,6 +405,7 @@ certificate and key. It is taken from --context, then RSV_CONTEXT, then the inst
 
 Examples:
   rsv ctx import admin.context     install it, readable by you alone
+  rsv ctx import admin.context --as prod     that of another fleet beside it
   rsv ctx ls
   rsv ctx use admin
   RSV_CONTEXT=admin.context rsv host ls     use a file as it is";

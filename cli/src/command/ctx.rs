@@ -14,14 +14,27 @@ use crate::{
     ui::{BAD, GOOD, printable},
 };
 
-/// Installs every context of a file.
-pub(super) fn import(invocation: &mut Invocation, file: &Path) -> Result<Exit, Failure> {
-    let contexts = read_contexts(file, &mut invocation.ui)?;
-    if contexts.is_empty() {
-        return Err(holds_none(file));
+/// Installs every context of a file, or its only one under another name.
+pub(super) fn import(
+    invocation: &mut Invocation,
+    file: &Path,
+    name: Option<String>,
+) -> Result<Exit, Failure> {
+    let mut contexts = read_contexts(file, &mut invocation.ui)?;
+    match (contexts.as_mut_slice(), name) {
+        ([], _) => return Err(holds_none(file)),
+        ([only], Some(name)) => only.name = name,
+        (_, Some(_)) => {
+            let text = format!("`{}` holds several contexts", file.display());
+            return Err(Failure::usage(text).hint("--as gives a name to a single one"));
+        }
+        (_, None) => {}
     }
     let mut installed = Installed::read(&mut invocation.ui)?;
     for context in &contexts {
+        if !invocation.global.yes {
+            is_of_no_other_fleet(&installed, context)?;
+        }
         installed = installed.install(context)?;
     }
     installed.write()?;
@@ -50,6 +63,34 @@ pub(super) fn import(invocation: &mut Invocation, file: &Path) -> Result<Exit, F
     let path = installed.path().display().to_string();
     invocation.ui.detail(&format!("kept in {path}"));
     Ok(Exit::Done)
+}
+
+/// Refuses to put a context in the place of one of another fleet: every fleet's first is called the same,
+/// and what is meant for one fleet would reach the other.
+fn is_of_no_other_fleet(installed: &Installed, context: &Context) -> Result<(), Failure> {
+    match installed.get(&context.name) {
+        Ok(Some(former)) if !is_same_fleet(&former, context) => {
+            let name = printable(&context.name).into_owned();
+            let at = former.controllers.join(", ");
+            let text = format!("a context `{name}` is installed, for another fleet, at {at}");
+            let hint = "--as NAME installs this one beside it; --yes replaces that one";
+            Err(Failure::usage(text).hint(hint))
+        }
+        // One that cannot be used is no loss.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The names of fleets decide: a root may be another one after a while.
+fn is_same_fleet(one: &Context, other: &Context) -> bool {
+    let name = |context: &Context| {
+        let identity = Identity::from_leaf(context.credentials.chain.first()?);
+        Some(identity.ok()?.trust_domain)
+    };
+    match (name(one), name(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.credentials.root == other.credentials.root,
+    }
 }
 
 /// Lists the installed contexts.

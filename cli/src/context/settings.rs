@@ -3,6 +3,9 @@
 /// The keys of section `[rsv]`.
 const KEYS: [&str; 2] = ["context", CONFIRM_ABOVE];
 
+/// The keys of a context.
+const OF_CONTEXT: [&str; 4] = ["controller", "ca", "cert", "key"];
+
 /// The number of hosts above which every action is confirmed.
 pub(super) const CONFIRM_ABOVE: &str = "confirm_above";
 
@@ -38,7 +41,7 @@ fn of_section(name: Option<&str>) -> Option<String> {
     }
 }
 
-/// What is in a context is said by whoever uses it.
+/// What the values of a context are worth is said by whoever uses it.
 fn of_key(section: Option<&str>, line: &str) -> Option<String> {
     let Some((key, value)) = line.split_once('=') else {
         let is_ours = section.is_none_or(|section| section == "rsv");
@@ -51,6 +54,8 @@ fn of_key(section: Option<&str>, line: &str) -> Option<String> {
         Some("rsv") if key == CONFIRM_ABOVE && value.parse::<usize>().is_err() => Some(format!(
             "[rsv] {CONFIRM_ABOVE} = {value} is not a number of hosts"
         )),
+        Some("rsv") => None,
+        Some(name) if !OF_CONTEXT.contains(&key) => Some(format!("[{name}] has no key `{key}`")),
         Some(_) => None,
     }
 }
@@ -79,6 +84,11 @@ mod tests {
             ),
             ("garbage\n", 1, "not a `key = value` line"),
             ("confirm_above = 3\n", 1, "`confirm_above` is in no section"),
+            (
+                "[context:a]\nkey = x\n\nconfirm_above = 3\n",
+                4,
+                "[context:a] has no key `confirm_above`",
+            ),
             ("[rsw]\nx = 1\n", 1, "section [rsw] is not known"),
             ("[rsv\n", 1, "a section's name without its `]`"),
         ] {

@@ -77,6 +77,43 @@ async fn one_of_several_contexts_is_chosen() {
 }
 
 #[tokio::test]
+async fn a_context_of_another_fleet_takes_no_other_ones_place() {
+    let (first, second) = (
+        Controller::with(Answers::default()).await,
+        Controller::with(Answers::default()).await,
+    );
+    let home = first.path();
+    fs::copy(
+        second.path().join("admin.context"),
+        home.join("other.context"),
+    )
+    .unwrap();
+    plain(&home, "ctx import admin.context").await;
+    let config = home.join(".config/rsv/config");
+    let before = fs::read_to_string(&config).unwrap();
+    let ran = plain(&home, "ctx import other.context").await;
+    assert_eq!(ran.result(), ("", 2), "{}", ran.err);
+    let words = format!("for another fleet, at {}", first.address);
+    assert!(ran.err.contains(&words), "{}", ran.err);
+    assert_eq!(fs::read_to_string(&config).unwrap(), before);
+    for name in ["a]b", "", "a/b"] {
+        let words = ["ctx", "import", "other.context", "--as", name];
+        assert_eq!(run(rsv(&home), words).await.code, 2, "{name:?}");
+    }
+    for (line, out) in [
+        ("ctx import other.context --as prod", "prod: installed\n"),
+        (
+            "ctx import other.context --yes",
+            "admin: installed, in use\n",
+        ),
+    ] {
+        let ran = plain(&home, line).await;
+        assert_eq!(ran.result(), (out, 0), "{line}: {}", ran.err);
+    }
+    assert_eq!(plain(&home, "--context prod host ls").await.code, 0);
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_used_are_refused_with_a_hint() {
     let controller = Controller::with(Answers::default()).await;
     let home = controller.path();
