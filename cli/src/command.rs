@@ -38,6 +38,7 @@ use crate::{
     error::{Exit, Failure},
     invocation::{Invocation, Scope},
     shell,
+    ui::count,
 };
 
 pub(crate) use {op::control, open::is_server};
@@ -48,6 +49,9 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         && !invocation.ui.output().is_text()
     {
         return Err(for_people(&format!("`{}`", verb.name()), instead));
+    }
+    if is_read(&verb, invocation.global.dry_run) {
+        hold_to_expected(invocation).await?;
     }
     match verb {
         Verb::Status(args) => status::run(invocation, args).await,
@@ -97,6 +101,44 @@ pub(crate) async fn run(invocation: &mut Invocation, verb: Verb) -> Result<Exit,
         Verb::Man { directory } => man::run(invocation, &directory),
         Verb::Help { verb } => help::run(invocation, &verb),
         Verb::Unknown(words) => unknown(invocation, &words),
+    }
+}
+
+/// Whether a verb reads from hosts. What acts on them tells the controller how many are expected, which
+/// then does nothing to others.
+fn is_read(verb: &Verb, is_dry: bool) -> bool {
+    match verb {
+        Verb::Status(_) | Verb::Pid(_) | Verb::Version(_) | Verb::Avail(_) => true,
+        Verb::Tail(_) | Verb::Maintail(_) | Verb::Events(_) => true,
+        Verb::Wait(_) | Verb::Top(_) => true,
+        // Its plan.
+        Verb::Update(_) => is_dry,
+        _ => false,
+    }
+}
+
+/// Holds what only reads to the number of hosts that is expected.
+async fn hold_to_expected(invocation: &mut Invocation) -> Result<(), Failure> {
+    let Some(expected) = invocation.global.expect else {
+        return Ok(());
+    };
+    if let Scope::Fleet(hosts) = invocation.scope()? {
+        let found = invocation.controller().await?.hosts(hosts).await?.hosts;
+        as_expected(Some(expected), found.len())?;
+    }
+    Ok(())
+}
+
+/// Refuses another number of hosts than is expected.
+fn as_expected(expected: Option<u32>, found: usize) -> Result<(), Failure> {
+    match expected {
+        Some(expected) if u32::try_from(found) != Ok(expected) => {
+            let are = if found == 1 { "is" } else { "are" };
+            let selected = format!("{} {are} selected", count(found, "host"));
+            let text = format!("{selected}, {expected} were expected; nothing was done");
+            Err(Failure::new(Exit::Precondition, text))
+        }
+        _ => Ok(()),
     }
 }
 

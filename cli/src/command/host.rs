@@ -8,7 +8,7 @@ use rsv_proto::{
     wire::{Host, HostState, ListHostsResponse},
 };
 
-use super::status::tell_of_not_enrolled;
+use super::{as_expected, status::tell_of_not_enrolled};
 use crate::{
     args::{Form, HostArgs, Output},
     error::{Exit, Failure},
@@ -86,6 +86,7 @@ async fn known(invocation: &mut Invocation, args: HostArgs) -> Result<ListHostsR
     if listed.hosts.is_empty() && !invocation.global.host.is_empty() {
         return Err(no_hosts(&selection));
     }
+    as_expected(invocation.global.expect, listed.hosts.len())?;
     Ok(listed)
 }
 

@@ -385,6 +385,30 @@ async fn hosts_are_listed_for_people_and_scripts() {
 }
 
 #[tokio::test]
+async fn reads_keep_to_the_number_of_hosts_that_is_expected() {
+    let controller = Controller::with(Answers {
+        status: vec![host_status("web01", HostState::Connected, 0)],
+        hosts: vec![Host {
+            name: "web01".into(),
+            state: HostState::Connected.into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+    .await;
+    for verb in ["status", "version", "host ls", "tail app", "wait app"] {
+        let ran = controller.rsv(&format!("-A --expect 3 {verb}")).await;
+        assert_eq!(ran.result(), ("", 16), "{verb}: {}", ran.err);
+        let said = "rsv: 1 host is selected, 3 were expected; nothing was done\n";
+        assert_eq!(ran.err, said, "{verb}");
+    }
+    for verb in ["version", "host ls"] {
+        let ran = controller.rsv(&format!("-A --expect 1 {verb}")).await;
+        assert_eq!(ran.code, 0, "{verb}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
 async fn a_fleet_without_hosts_is_no_failure_of_the_list() {
     let controller = Controller::with(Answers::default()).await;
     let ran = controller.rsv("host ls").await;
