@@ -383,7 +383,7 @@ pub(crate) struct Version {
     pub(crate) host: Option<String>,
     /// Null when it is not known.
     pub(crate) version: Option<String>,
-    /// What all who use the agent should know; null when there is nothing, and on the fleet.
+    /// What all who use the agent should know, such as that it is away; null when there is nothing.
     pub(crate) notice: Option<String>,
 }
 

@@ -1,12 +1,12 @@
 //! `version`: of the agents, not of this command.
 
-use rsv_proto::wire::{HostSelection, ListHostsResponse};
+use rsv_proto::wire::{Host, HostSelection, HostState, ListHostsResponse};
 
 use super::status::tell_of_not_enrolled;
 use crate::{
     args::Output,
     error::{Exit, Failure},
-    fold::{fold_lines, render_lines},
+    fold::{fold_lines, folded, render_lines},
     invocation::{Invocation, Scope, no_hosts},
     json,
     ui::printable,
@@ -53,10 +53,19 @@ async fn fleet(invocation: &mut Invocation, selection: HostSelection) -> Result<
         return Err(no_hosts(&selection));
     }
     let version = |version: &str| json::text(version);
+    let away: Vec<String> = hosts
+        .iter()
+        .filter(|h| is_away(h))
+        .map(|h| h.name.clone())
+        .collect();
     match invocation.ui.output() {
         Output::Table => {
             let said = hosts.into_iter().map(|host| {
-                let words = version(&host.version).unwrap_or_else(|| "not known".to_owned());
+                let words = match version(&host.version) {
+                    Some(words) if is_away(&host) => format!("{words} when last seen"),
+                    Some(words) => words,
+                    None => "not known".to_owned(),
+                };
                 (host.name, words)
             });
             let fold = invocation.global.fold;
@@ -66,12 +75,30 @@ async fn fleet(invocation: &mut Invocation, selection: HostSelection) -> Result<
         Output::Json | Output::Jsonl => {
             let agents = hosts.into_iter().map(|host| json::Version {
                 version: version(&host.version),
-                notice: None,
+                notice: is_away(&host).then(|| AWAY.to_owned()),
                 host: Some(host.name),
             });
             let agents = agents.collect();
             json::print(&mut invocation.ui, &json::Versions::new(agents))?;
         }
     }
-    Ok(tell_of_not_enrolled(&mut invocation.ui, &missing))
+    if !away.is_empty() {
+        let words = format!("{}: {AWAY}", folded(&away));
+        invocation.ui.warning(&words);
+    }
+    let exit = tell_of_not_enrolled(&mut invocation.ui, &missing);
+    Ok(match exit {
+        Exit::Done if !away.is_empty() => Exit::SomeUnreachable,
+        exit => exit,
+    })
+}
+
+/// What is said of a host whose agent may be another one by now.
+const AWAY: &str = "unreachable, as it was when last seen";
+
+fn is_away(host: &Host) -> bool {
+    matches!(
+        host.state(),
+        HostState::Unreachable | HostState::Never | HostState::Revoked
+    )
 }

@@ -409,6 +409,32 @@ async fn reads_keep_to_the_number_of_hosts_that_is_expected() {
 }
 
 #[tokio::test]
+async fn the_version_of_a_host_that_is_away_is_what_it_was() {
+    let host = |name: &str, state: HostState| Host {
+        name: name.into(),
+        state: state.into(),
+        version: "1".into(),
+        ..Default::default()
+    };
+    let controller = Controller::with(Answers {
+        hosts: vec![
+            host("web01", HostState::Connected),
+            host("web02", HostState::Unreachable),
+        ],
+        ..Default::default()
+    })
+    .await;
+    let ran = controller.rsv("-A version").await;
+    let out = "web01  (1)  1\nweb02  (1)  1 when last seen\n";
+    assert_eq!(ran.result(), (out, 11), "{}", ran.err);
+    assert!(ran.err.contains("web02: unreachable"), "{}", ran.err);
+    let ran = controller.rsv("-A -o json version").await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(value["agents"][0]["notice"].is_null());
+    assert!(value["agents"][1]["notice"].is_string());
+}
+
+#[tokio::test]
 async fn a_fleet_without_hosts_is_no_failure_of_the_list() {
     let controller = Controller::with(Answers::default()).await;
     let ran = controller.rsv("host ls").await;
