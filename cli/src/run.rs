@@ -11,7 +11,7 @@ use crate::{
     error::{Exit, Failure},
     invocation::Invocation,
     shell, telemetry,
-    ui::typed_line,
+    ui::{Ui, typed_line},
 };
 
 /// Runs what the process was started with.
@@ -68,6 +68,7 @@ pub(crate) async fn within(invocation: &mut Invocation, verb: Verb) -> Exit {
 /// The end of a run that was interrupted. An operation belongs to the controller: whoever is there is
 /// asked what is to become of it, and a second interrupt leaves it alone.
 async fn interrupted(invocation: &mut Invocation) -> Exit {
+    invocation.ui.leave_question();
     if let Some(line) = invocation.left_by_interrupt.take() {
         let written = invocation.ui.line(line);
         return match written.and_then(|()| invocation.ui.flush()) {
@@ -81,10 +82,8 @@ async fn interrupted(invocation: &mut Invocation) -> Exit {
         .filter(|_| invocation.ui.can_ask());
     let decided = match &asked {
         Some(operation) => {
-            let words = format!("operation {operation}: [d]etach, [p]ause or [c]ancel? [d] ");
-            invocation.ui.say(&words);
             tokio::select! {
-                answer = typed_line() => control_of(&answer.unwrap_or_default()),
+                control = decision(&mut invocation.ui, operation) => control,
                 _ = tokio::signal::ctrl_c() => None,
             }
         }
@@ -103,11 +102,20 @@ async fn interrupted(invocation: &mut Invocation) -> Exit {
     Exit::Interrupted
 }
 
-fn control_of(answer: &str) -> Option<Control> {
-    match answer.trim() {
-        "p" | "pause" => Some(Control::Pause),
-        "c" | "cancel" => Some(Control::Cancel),
-        _ => None,
+/// What whoever is there decides: nothing leaves the operation alone. What is no answer is asked again,
+/// until there is nobody any more.
+async fn decision(ui: &mut Ui, operation: &str) -> Option<Control> {
+    loop {
+        ui.say(&format!(
+            "operation {operation}: [d]etach, [p]ause or [c]ancel? [d] "
+        ));
+        let answer = typed_line().await.unwrap_or_default();
+        match answer.trim().to_lowercase().as_str() {
+            "p" | "pause" => return Some(Control::Pause),
+            "c" | "cancel" => return Some(Control::Cancel),
+            "" | "d" | "detach" => return None,
+            _ => {}
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Ui {
     form: Form,
     output: Output,
     progress_shown: bool,
+    /// A question stands at the end of the last line.
+    question_open: bool,
 }
 
 impl Ui {
@@ -64,6 +66,7 @@ impl Ui {
             form: global.output,
             output: global.output.into(),
             progress_shown: false,
+            question_open: false,
         }
     }
 
@@ -194,8 +197,19 @@ impl Ui {
         self.clear_progress();
         write!(self.err, "{question} ")?;
         self.err.flush()?;
+        self.question_open = true;
         let answer = typed_line().await?;
+        self.question_open = !answer.ends_with('\n');
+        self.leave_question();
         Ok(answer.trim().to_owned())
+    }
+
+    /// Ends the line of a question that nobody has ended with an answer.
+    pub(crate) fn leave_question(&mut self) {
+        if std::mem::take(&mut self.question_open) {
+            // Nobody can be told that standard error is gone.
+            let _gone = writeln!(self.err);
+        }
     }
 
     /// A text in a style, if there is colour.

@@ -86,7 +86,7 @@ async fn run(
             return plan.show(invocation);
         }
         if is_grave(wish, &request.programs, reached.len(), invocation)? {
-            care::confirm(invocation, word(wish), &request.programs, reached.len()).await?;
+            care::confirm(invocation, word(wish), &request.programs, &reached).await?;
             request.expect_hosts = u32::try_from(reached.len()).ok();
         }
     }

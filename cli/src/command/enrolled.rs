@@ -86,7 +86,7 @@ async fn run(
         // A host that is revoked comes back only by joining again.
         let is_grave = matches!(asked, Asked::Revoke(_));
         if is_grave || reached.len() > care::confirm_above(invocation)? {
-            care::confirm(invocation, asked.word(), &[], reached.len()).await?;
+            care::confirm(invocation, asked.word(), &[], &reached).await?;
             expect = u32::try_from(reached.len()).ok();
         }
     }

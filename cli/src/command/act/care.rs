@@ -7,6 +7,7 @@ use super::Asked;
 use crate::{
     context::Installed,
     error::{Exit, Failure},
+    fold::folded,
     invocation::Invocation,
     ui::count,
 };
@@ -40,7 +41,7 @@ fn is_sweeping(asked: Asked, programs: &[String]) -> bool {
 
 /// Whether everything is meant, be it of some hosts.
 pub(in crate::command) fn name_all(programs: &[String]) -> bool {
-    let is_all = |operand: ProgramOperand| operand.program() == "all";
+    let is_all = |operand: ProgramOperand| matches!(operand.program(), "all" | "*" | "*:*");
     programs.iter().any(|text| text.parse().is_ok_and(is_all))
 }
 
@@ -76,15 +77,17 @@ fn most_hosts(hosts: &HostSelection) -> Option<usize> {
     }
 }
 
-/// Asks for the number of hosts. Without anybody to ask, nothing is done.
+/// Asks for the number of hosts, and says which they are. Without anybody to ask, nothing is done.
 pub(in crate::command) async fn confirm(
     invocation: &mut Invocation,
     word: &str,
     programs: &[String],
-    hosts: usize,
+    hosts: &[String],
 ) -> Result<(), Failure> {
     let words = [&[word.to_owned()][..], programs].concat().join(" ");
-    let what = format!("{words} on {}", count(hosts, "host"));
+    let named = named(hosts);
+    let hosts = hosts.len();
+    let what = format!("{words} on {} ({named})", count(hosts, "host"));
     if !invocation.ui.can_ask() {
         return Err(
             Failure::new(Exit::Declined, format!("{what} has to be confirmed"))
@@ -102,6 +105,17 @@ pub(in crate::command) async fn confirm(
     }
 }
 
+/// Hosts as one text, which does not push the question out of sight.
+fn named(hosts: &[String]) -> String {
+    const MOST: usize = 200;
+    let mut text = folded(hosts);
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,8 +127,22 @@ mod tests {
         assert!(is_grave(Asked::Stop, &all, 1, 20));
         assert!(!is_grave(Asked::Restart, &all, 20, 20));
         assert!(is_grave(Asked::Restart, &app, 21, 20));
-        let all_of_a_host = ["web1:all".to_owned()];
-        assert!(is_grave(Asked::Stop, &all_of_a_host, 1, 20));
+        for everything in ["web1:all", "*", "*:*"] {
+            let programs = [everything.to_owned()];
+            assert!(is_grave(Asked::Stop, &programs, 1, 20), "{everything}");
+        }
+        assert!(!is_grave(Asked::Stop, &["web*".to_owned()], 1, 20));
+    }
+
+    #[test]
+    fn the_hosts_of_a_question_are_named_as_far_as_there_is_room() {
+        let hosts = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(named(&hosts(&["web01", "web02", "db1"])), "db1,web[01-02]");
+        let letters = || 'a'..='z';
+        let pairs = letters().flat_map(|a| letters().map(move |b| format!("{a}{b}")));
+        let many: Vec<String> = pairs.collect();
+        let text = named(&many);
+        assert!(text.ends_with('…') && text.chars().count() == 201, "{text}");
     }
 
     #[test]

@@ -122,7 +122,12 @@ async fn with_care(
         return Err(no_hosts(&selection));
     }
     if care::is_grave(asked, &request.programs, hosts.len(), above) {
-        care::confirm(invocation, asked.word(), &request.programs, hosts.len()).await?;
+        // What is done to whole hosts names no programs of theirs.
+        let programs = match asked {
+            Asked::Reload | Asked::Shutdown | Asked::Reread => &[][..],
+            _ => &request.programs,
+        };
+        care::confirm(invocation, asked.word(), programs, &hosts).await?;
         request.expect_hosts = u32::try_from(hosts.len()).ok();
     }
     Ok(request)
