@@ -34,7 +34,8 @@ Example:
     /// Serve agents and operators, in the foreground
     #[command(after_help = "\
 TERM or INT ends it in order; a second one at once. Programs on the hosts are not touched by that.
-RUST_LOG chooses what is logged (default: info). OTEL_EXPORTER_OTLP_ENDPOINT turns traces on.
+RUST_LOG chooses what is logged (default: info). OTEL_EXPORTER_OTLP_ENDPOINT turns traces and
+metrics on.
 
 Examples:
   rsv-controller run -c /etc/rsv/controller.conf

@@ -180,13 +180,16 @@ fn raise_file_limit() {
     }
 }
 
+const OWNER: &str = "check that the state directory belongs to the user who runs the controller";
+
 fn hint(error: &ServeError) -> Option<&'static str> {
     match error {
         ServeError::Store(StoreError::InUse(_)) => Some("stop the other one first"),
-        ServeError::Store(_) | ServeError::File(_) => {
-            Some("check that the state directory belongs to the user who runs the controller")
+        ServeError::Store(StoreError::Open { source, .. }) if source.is::<io::Error>() => {
+            Some(OWNER)
         }
-        ServeError::Ca(_) | ServeError::Tls(_) => {
+        ServeError::File(_) => Some(OWNER),
+        ServeError::Store(_) | ServeError::Ca(_) | ServeError::Tls(_) => {
             Some("restore the state directory from a backup, or make a new fleet with `init`")
         }
         ServeError::Socket(_) | ServeError::Thread(_) | ServeError::Server(_) => None,

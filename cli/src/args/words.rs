@@ -175,7 +175,8 @@ with what came into the log since then: nothing of that is left out, and a littl
 may be with it; where the agent knows the times of a part alone, that is said. One program
 gives its bytes as they are; several give whole lines, each behind its host and program. Bytes
 that are lost to the reader are shown as a gap. With -f a host that is away, or goes away, is said
-and waited for, and its output goes on where it was. --include and --exclude look at whole lines of
+and waited for, and its output goes on where it was. What is followed is settled at the beginning:
+programs and hosts that are new after it are not. --include and --exclude look at whole lines of
 what is read. With --cursor the next run goes on behind what this one has shown; only after a kill
 may the last fifth of a second come twice.
 With -o json without -f there is one object for each log, or for each mebibyte of it.
