@@ -229,7 +229,7 @@ async fn a_dry_run_and_a_wrong_count_do_nothing() {
     assert!(
         status
             .message()
-            .starts_with("1 hosts are selected, 2 were expected")
+            .starts_with("1 host is selected, 2 were expected")
     );
     let nobody = Acting::submit(&fleet, restart(&["db*"]))
         .await

@@ -16,7 +16,7 @@ pub enum SubmitError {
     #[error(transparent)]
     Rollout(#[from] RolloutError),
     /// Another number of hosts than was expected.
-    #[error("{found} hosts are selected, {expected} were expected; nothing was done")]
+    #[error("{}, {expected} were expected; nothing was done", selected(*found))]
     Count {
         /// As selected.
         found: usize,
@@ -61,4 +61,11 @@ pub enum OperationError {
     /// It asks nobody any more.
     #[error("operation {0} is stopping already: it only waits for what is under way")]
     Stopping(String),
+}
+
+fn selected(hosts: usize) -> String {
+    match hosts {
+        1 => "1 host is selected".to_owned(),
+        _ => format!("{hosts} hosts are selected"),
+    }
 }
