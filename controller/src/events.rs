@@ -1,6 +1,6 @@
 //! What has happened in the fleet, in one order: the latest events, for every reader at its own pace.
 //!
-//! Pure but for [`journal`], which keeps them for the next run. Invariants: numbers grow, by one within a run,
+//! Pure but for `journal`, which keeps them for the next run. Invariants: numbers grow, by one within a run,
 //! and a controller that starts later begins above those of one that started earlier; what is kept is bounded,
 //! and a reader of more is told that there was more.
 
