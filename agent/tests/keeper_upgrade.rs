@@ -6,21 +6,22 @@ mod rig;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use rig::{Rig, eventually, is_alive};
 use rsv_agent::keeper_client::{KeeperBinary, KeeperOptions};
 use rsv_proto::wire::ProcessState;
 
-/// Puts a keeper with `extra` bytes at its end in the place of whatever is there.
+/// Puts a keeper with `extra` bytes at its end in the place of whatever is there. Another process writes it:
+/// one that is forked here meanwhile would hold it open for writing, and nothing could execute it.
 fn place(file: &Path, extra: usize) {
-    let mut content = std::fs::read(rig::keeper_binary()).unwrap();
-    content.resize(content.len() + extra, 0);
     let new = file.with_extension("new");
-    std::fs::write(&new, content).unwrap();
-    let permissions = std::fs::metadata(rig::keeper_binary())
-        .unwrap()
-        .permissions();
-    std::fs::set_permissions(&new, permissions).unwrap();
+    let written = Command::new("sh")
+        .args(["-c", "cp \"$1\" \"$2\" && truncate -s +\"$3\" \"$2\"", "sh"])
+        .args([&rig::keeper_binary(), &new])
+        .arg(extra.to_string())
+        .status();
+    assert!(written.unwrap().success());
     std::fs::rename(&new, file).unwrap();
 }
 
@@ -90,7 +91,7 @@ async fn a_keeper_that_somebody_else_starts_becomes_what_has_taken_its_files_pla
     let rig = Rig::new();
     let file = rig.path("rsv-keeper");
     place(&file, 0);
-    let mut keeper = std::process::Command::new(&file)
+    let mut keeper = Command::new(&file)
         .arg("--socket")
         .arg(rig.socket())
         .spawn()
