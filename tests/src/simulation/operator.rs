@@ -226,7 +226,7 @@ impl Operator {
                     }
                 }
                 Ok(Err(SubmitError::Operand(why))) => {
-                    stage.witness.refused(&what.id, &why.to_string());
+                    stage.witness.refused(&what.id, &why);
                 }
                 Ok(Err(_)) => {}
                 Err(oneshot::error::TryRecvError::Empty) => self.waiting.push((what, answer)),

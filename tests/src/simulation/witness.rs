@@ -220,8 +220,7 @@ impl Witness {
                 leave.commands.retain(|id| *id != result.id);
             }
         }
-        let verb = begun.command.action.and_then(|action| action.verb);
-        if !matches!(verb, Some(Verb::Stop(_))) {
+        if !stops(&begun.command) {
             return;
         }
         let number = begun.number;
@@ -384,10 +383,24 @@ impl Witness {
         }
     }
 
-    /// After a boot what is configured to start starts.
-    fn rebooted(&mut self, host: usize) {
+    /// A new agent starts what is configured to start, also what was stopped before. The stops that the
+    /// former one has not answered for are finished by the new one, which takes that down again.
+    fn begins_anew(&mut self, host: usize) {
         self.stopped.retain(|(of, _), _| *of != host);
         self.leave.retain(|(of, _), _| *of != host);
+        self.n_begun += 1;
+        let of_host = self.begun.range((host, String::new())..);
+        let of_host = of_host.take_while(|((of, _), _)| *of == host);
+        for (name, begun) in of_host.filter(|(_, begun)| begun.is_run && stops(&begun.command)) {
+            for program in &begun.programs {
+                let place = (host, program.clone());
+                if !self.answers.contains_key(name) {
+                    let leave = self.leave.entry(place.clone()).or_default();
+                    leave.commands.push(begun.command.id.clone());
+                }
+                self.brought_up.insert(place, self.n_begun);
+            }
+        }
     }
 
     /// A host's programs are in a new state.
@@ -420,6 +433,12 @@ impl Witness {
 fn brings_up(command: &Command) -> bool {
     let verb = command.action.and_then(|action| action.verb);
     matches!(verb, Some(Verb::Start(_) | Verb::Restart(_)))
+}
+
+/// Whether a command is to have its programs stopped.
+fn stops(command: &Command) -> bool {
+    let verb = command.action.and_then(|action| action.verb);
+    matches!(verb, Some(Verb::Stop(_)))
 }
 
 /// Whether a command ends processes.

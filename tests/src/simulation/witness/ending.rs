@@ -49,7 +49,7 @@ impl Witness {
                 .filter(|_| is_in_order)
                 .map(|command| (host, command)),
         );
-        self.rebooted(host);
+        self.begins_anew(host);
     }
 
     /// A host answers a command that was to end its agent.

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use rsv_agent::hub::Key;
+use rsv_controller::operands::OperandError;
 use rsv_proto::wire::{Command, TargetResult};
 
-use super::{super::meaning::Meaning, Witness};
+use super::{super::meaning::Meaning, Witness, configuration::PROGRAMS, key_of};
 
 impl Witness {
     /// Somebody asks for an operation that means this.
@@ -40,8 +41,13 @@ impl Witness {
         }
     }
 
-    /// An operation was refused because of what it names.
-    pub(in super::super) fn refused(&mut self, operation: &str, why: &str) {
+    /// An operation was refused because of what it names. Of a group nobody needs to know: it may have gone
+    /// from the files of all hosts that are selected.
+    pub(in super::super) fn refused(&mut self, operation: &str, why: &OperandError) {
+        let is_group = |name: &str| PROGRAMS.iter().any(|program| key_of(program).group == name);
+        if matches!(why, OperandError::Neither(_, name) if is_group(name)) {
+            return;
+        }
         let meaning = self.meanings.get(operation);
         if meaning.is_some_and(|meaning| !meaning.is_void) {
             self.breaks(|| format!("{operation} names what is selected, and is refused: {why}"));
