@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rsv_config::host::SystemHost;
 use rsv_config::{ClientView, ConfigErrors, Loaded, Overrides, client_view, search_paths};
 
+use super::privileges::own_uid;
 use super::signpost;
 use crate::roster::{Inputs, Read, Remembered, Source, holds_programs};
 
@@ -68,9 +69,8 @@ fn last_good(source: &Source, errors: &ConfigErrors) -> Option<(Loaded, String)>
 
 /// What another user has written can at most make us that user, who could have done all that by himself.
 fn is_trusted(owner: u32, loaded: &Loaded) -> bool {
-    let own = nix::unistd::geteuid().as_raw();
     let becomes = loaded.config.supervisord.user.as_ref();
-    owner == own || becomes.is_some_and(|user| user.uid == owner)
+    owner == own_uid() || becomes.is_some_and(|user| user.uid == owner)
 }
 
 /// Where its state may be: in the directory that a broken file still names, or that follows from what it

@@ -8,7 +8,7 @@ use std::path::Path;
 use rsv_config::{Config, HttpServer, Loaded, Locations};
 
 use super::leftover::Leftover;
-use super::privileges::{self, Unusable, own_dir};
+use super::privileges::{self, Unusable, own_dir, own_uid};
 use super::signpost::{self, Signpost};
 use super::{front, limits, logging};
 use crate::capacity;
@@ -132,7 +132,7 @@ fn private(config: &mut Config) -> Result<Option<String>, Failure> {
     }
     let pidfile = &config.supervisord.pidfile;
     let usual = Locations::of(None, pidfile);
-    let elsewhere = Locations::elsewhere(pidfile, nix::unistd::geteuid().as_raw());
+    let elsewhere = Locations::elsewhere(pidfile, own_uid());
     let found = config.locations.clone();
     let others = [usual.clone()].into_iter().chain(elsewhere);
     let others = others.filter(|place| *place != found);

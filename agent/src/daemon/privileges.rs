@@ -110,7 +110,8 @@ pub(super) fn owner(uid: u32) -> String {
     }
 }
 
-fn own_uid() -> u32 {
+/// The user whose rights this process has.
+pub(super) fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 

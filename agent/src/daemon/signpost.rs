@@ -13,7 +13,7 @@ use rsv_config::{Config, Locations, common_places};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::privileges::own_dir;
+use super::privileges::{own_dir, own_uid};
 use crate::roster::holds_programs;
 
 /// A signpost that stands.
@@ -90,10 +90,6 @@ fn texts(main_file: &Path) -> impl Iterator<Item = Text> {
 pub(super) fn is_own(directory: &Path) -> bool {
     fs::symlink_metadata(directory)
         .is_ok_and(|found| found.is_dir() && found.uid() == own_uid() && found.mode() & 0o077 == 0)
-}
-
-fn own_uid() -> u32 {
-    nix::unistd::geteuid().as_raw()
 }
 
 fn common() -> [PathBuf; 2] {
