@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
-use rsv_keeper::message::{Channel, Held, Note as HeldNote, Request};
+use rsv_keeper::message::{Held, Note as HeldNote, Request};
 use rsv_supervise::{Attempt, Found, Phase, State, adopt};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::observed::{exit_of, key_of};
 use super::record::Note;
-use super::slot::{Process, Slot};
+use super::slot::Slot;
 use super::{Adoption, Core, Key, clock};
 use crate::keeper_client::{Attached, HeldRun};
 use crate::listeners::Notice;
@@ -195,28 +194,13 @@ impl super::gear::Gear {
     /// Takes the descriptors of a held run: pipes go to the capture, whether the process lives or
     /// not; the rest belongs to the latest run.
     fn hold(&mut self, slot: &mut Slot, run: HeldRun) {
-        let HeldRun {
-            held,
-            pidfd,
-            stdin,
-            stdout,
-            stderr,
-        } = run;
-        let (stdout, stderr) = (stdout.map(Arc::new), stderr.map(Arc::new));
-        self.attach(slot, &held, Channel::Stdout, stdout.clone());
-        self.attach(slot, &held, Channel::Stderr, stderr.clone());
+        let process = self.take_in(slot, run);
         let known = slot
             .process
             .as_ref()
             .map_or(0, |process| process.held.run.attempt);
-        if held.exit.is_none() && held.run.attempt >= known {
-            slot.process = Some(Process {
-                held,
-                pidfd,
-                stdin,
-                stdout,
-                stderr,
-            });
+        if process.held.exit.is_none() && process.held.run.attempt >= known {
+            slot.process = Some(process);
         }
     }
 }

@@ -19,10 +19,13 @@ use super::clock::wall;
 use super::handle::Key;
 use super::logs::Logs;
 use super::outbox::Outbox;
-use super::slot::{LogState, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope};
+use super::slot::{
+    LogState, Process, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope,
+};
 use super::sockets::Sockets;
 use super::{wanted, words};
 use crate::journal::Journal;
+use crate::keeper_client::HeldRun;
 use crate::listeners::{Listeners, Notice};
 use crate::metrics::Metrics;
 use crate::os::memory;
@@ -374,8 +377,29 @@ impl Gear {
         }
     }
 
+    /// Takes a process with its descriptors; the capture reads its pipes from now on.
+    pub(super) fn take_in(&mut self, slot: &mut Slot, run: HeldRun) -> Process {
+        let HeldRun {
+            held,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+        } = run;
+        let (stdout, stderr) = (stdout.map(Arc::new), stderr.map(Arc::new));
+        self.attach(slot, &held, Channel::Stdout, stdout.clone());
+        self.attach(slot, &held, Channel::Stderr, stderr.clone());
+        Process {
+            held,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+        }
+    }
+
     /// Hands a pipe to the capture, or parks it until its log is open.
-    pub(super) fn attach(
+    fn attach(
         &mut self,
         slot: &mut Slot,
         held: &Held,

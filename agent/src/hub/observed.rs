@@ -10,7 +10,7 @@ use rsv_supervise::{Attempt, Event, Exit, Observation};
 
 use super::gear::SentSignal;
 use super::logs::LogInput;
-use super::slot::{LogState, Process, Readiness, SpawnStage};
+use super::slot::{LogState, Readiness, SpawnStage};
 use super::{Core, Key, clock, verdicts};
 use crate::capture::LogSpec;
 use crate::keeper_client::{HeldRun, KeeperInput};
@@ -45,13 +45,7 @@ impl Core {
     }
 
     pub(super) fn spawned(&mut self, run: HeldRun) {
-        let HeldRun {
-            held,
-            pidfd,
-            stdin,
-            stdout,
-            stderr,
-        } = run;
+        let held = &run.held;
         let Some(slot) = key_of(&held.run.key).and_then(|key| self.slots.get_mut(&key)) else {
             tracing::error!(
                 program = held.run.key,
@@ -60,11 +54,8 @@ impl Core {
             );
             return;
         };
-        let (stdout, stderr) = (stdout.map(Arc::new), stderr.map(Arc::new));
-        self.gear
-            .attach(slot, &held, Channel::Stdout, stdout.clone());
-        self.gear
-            .attach(slot, &held, Channel::Stderr, stderr.clone());
+        let process = self.gear.take_in(slot, run);
+        let held = &process.held;
         if held.run.attempt != slot.phase.attempt().get() {
             return;
         }
@@ -77,13 +68,7 @@ impl Core {
         let was_live = slot.is_live();
         slot.spawn = SpawnStage::Idle;
         self.gear.count(was_live, slot.is_live());
-        slot.process = Some(Process {
-            held,
-            pidfd,
-            stdin,
-            stdout,
-            stderr,
-        });
+        slot.process = Some(process);
         self.feed(&key, Event::Observed(observation));
     }
 
