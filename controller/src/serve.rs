@@ -172,24 +172,19 @@ impl Controller {
 
     /// Serves on a socket until `stop`; `ready` is called when callers are answered.
     pub async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         stop: CancellationToken,
         ready: impl FnOnce(std::net::SocketAddr),
     ) -> Result<(), ServeError> {
-        let mut settings = self.settings;
         let address = listener.local_addr().map_err(ServeError::Socket)?;
         // Port 0 lets the system choose: others are told its choice.
-        settings.port = address.port();
+        self.settings.port = address.port();
         let config = watch::Sender::new(server_config(&self.credentials)?);
         let shown = config.subscribe();
         let (epochs, to_record) = mpsc::channel(EPOCHS);
         let recorder = tokio::spawn(record(self.archive.clone(), to_record));
-        let mut fleet = Fleet::new(settings.address(), settings.heartbeat, self.hosts);
-        fleet.restore(self.desired);
-        fleet.restore_former(self.former);
-        fleet.recall(self.known);
-        fleet.recall_events(&self.told);
+        let fleet = self.fleet();
         let (pen, lines) = Pen::new();
         let chronicling = self.journal.start(lines).map_err(ServeError::Thread)?;
         // One batch is under way at a time, and another one only at the end.
@@ -209,6 +204,7 @@ impl Controller {
             steps,
         };
         let hub = Hub::start(Clock::start(), fleet, memory, written);
+        let settings = self.settings;
         let watched = Watched::start(hub.clone(), settings.heartbeat);
         let shared = Shared {
             hub: hub.clone(),
@@ -237,16 +233,20 @@ impl Controller {
         };
         // All end when nobody holds the hub any more: then all is written, and the store closed.
         drop((hub, shared, watched));
-        let writing = async {
-            (
-                recorder.await,
-                writer.await,
-                noting.await,
-                chronicling.await,
-            )
-        };
+        let writing = async { tokio::join!(recorder, writer, noting, chronicling) };
         let _late = tokio::time::timeout(CLOSE, writing).await;
         served
+    }
+
+    /// The fleet, with all that is known of it from earlier.
+    fn fleet(&mut self) -> Fleet {
+        let hosts = std::mem::take(&mut self.hosts);
+        let mut fleet = Fleet::new(self.settings.address(), self.settings.heartbeat, hosts);
+        fleet.restore(std::mem::take(&mut self.desired));
+        fleet.restore_former(std::mem::take(&mut self.former));
+        fleet.recall(std::mem::take(&mut self.known));
+        fleet.recall_events(&self.told);
+        fleet
     }
 }
 

@@ -154,13 +154,11 @@ async fn start(
         log: log.clone(),
         daemon: asking,
     };
-    let local = local::serve(listener, at_home, shared.for_local())
-        .map_err(|error| Failure::failed(format!("cannot serve the local socket: {error}")))?;
+    let local =
+        local::serve(listener, at_home, shared.for_local()).map_err(|error| no_local(&error))?;
     let front = Front::start(bound, unbound, &for_clients, shared.for_front())?;
-    let leftovers = [Some(socket), Leftover::pidfile(&config.supervisord.pidfile)];
     let link = start_link(&config, state, shared.for_link(), argv0);
-    let pid = std::process::id();
-    info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
+    tell_that_it_runs();
     Ok(Running {
         log,
         telemetry,
@@ -173,10 +171,21 @@ async fn start(
         front,
         asks,
         link,
-        leftovers: leftovers.into_iter().flatten().collect(),
+        leftovers: leftovers(socket, &config),
         signpost,
         lock,
     })
+}
+
+/// What an agent that has ended leaves behind.
+fn leftovers(socket: Leftover, config: &Config) -> Vec<Leftover> {
+    let pidfile = Leftover::pidfile(&config.supervisord.pidfile);
+    [Some(socket), pidfile].into_iter().flatten().collect()
+}
+
+fn tell_that_it_runs() {
+    let pid = std::process::id();
+    info!(target: SUPERVISOR, pid, "supervisord started with pid {pid}");
 }
 
 /// The hub, and what is made with it.
@@ -318,6 +327,10 @@ fn keeper_options(config: &Config, args: &DaemonArgs) -> KeeperOptions {
         options.binary = KeeperBinary::Foreign;
     }
     options
+}
+
+fn no_local(error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot serve the local socket: {error}"))
 }
 
 fn no_keeper(error: &KeeperError) -> Failure {

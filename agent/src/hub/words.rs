@@ -116,14 +116,9 @@ fn message(name: &str, change: &Change) -> Option<(Severity, String)> {
         (Entered::Stopped { ended: None }, _) => (Severity::Info, format!("stopped: {name}")),
         (Entered::Stopping { .. }, _) => (Severity::Info, format!("waiting for {name} to stop")),
         (Entered::Fatal, Reason::GaveUp(gave_up)) => {
-            let text = match gave_up {
-                GaveUp::Retries { .. } => "too many start retries too quickly".to_owned(),
-                GaveUp::Window { .. } => gave_up.spawn_error(),
-            };
-            (
-                Severity::Info,
-                format!("gave up: {name} entered FATAL state, {text}"),
-            )
+            let text = after_all(gave_up);
+            let text = format!("gave up: {name} entered FATAL state, {text}");
+            (Severity::Info, text)
         }
         (Entered::Fatal, _) => (
             Severity::Info,
@@ -141,6 +136,14 @@ fn message(name: &str, change: &Change) -> Option<(Severity, String)> {
             )
         }
     })
+}
+
+/// Why it is not tried again.
+fn after_all(gave_up: &GaveUp) -> String {
+    match gave_up {
+        GaveUp::Retries { .. } => "too many start retries too quickly".to_owned(),
+        GaveUp::Window { .. } => gave_up.spawn_error(),
+    }
 }
 
 #[cfg(test)]
