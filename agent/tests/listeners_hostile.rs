@@ -212,8 +212,15 @@ impl Driver<'_> {
         let log = fs::read_to_string(self.agent.directory.path().join("main.log")).unwrap();
         let mut lines: Vec<&str> = log.lines().filter(|l| l.contains(&self.name)).collect();
         let lines = lines.split_off(lines.len().saturating_sub(40)).join("\n");
+        // What was last said of anything else, such as the keeper.
+        let is_of_any = |line: &str| (0..STAGES.len()).any(|n| line.contains(&format!("h{n}")));
+        let mut others: Vec<&str> = log.lines().filter(|l| !is_of_any(l)).collect();
+        let others = others.split_off(others.len().saturating_sub(40)).join("\n");
         let info = self.agent.call("getProcessInfo", &[&self.name]);
-        format!("{} does not come back\n{info}\n{lines}", self.name)
+        format!(
+            "{} does not come back\n{info}\n{lines}\n{others}",
+            self.name
+        )
     }
 
     fn next_life(&mut self) -> String {
