@@ -1,7 +1,7 @@
 //! What the command line needs of a configuration: where the agent is, and `[supervisorctl]`.
 //!
-//! Programs are not looked at, so that a broken one does not take the command line away, and files
-//! that cannot matter are not parsed. `[supervisorctl]` is taken from the main file alone, as
+//! Programs are not looked at, so that a broken one does not take the command line away, and neither are
+//! files that cannot matter: most runs of the command line read this view, and most of a file is programs. `[supervisorctl]` is taken from the main file alone, as
 //! supervisorctl does; the agent's whereabouts may also stand in an included file.
 
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl ClientView {
 /// Reads the view of `file`. Only what cannot be read as INI, `[agent]`, the pidfile and
 /// `[supervisorctl]` can be refused.
 pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErrors> {
-    let mut tree = Tree::of_file(host, file).map_err(ConfigErrors::all)?;
+    let mut tree = Tree::of_file(host, file, WANTED).map_err(ConfigErrors::all)?;
     let mut errors = Vec::new();
     let supervisorctl = tree
         .section("supervisorctl")
@@ -95,10 +95,9 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
         plugin::plugins(scope, "ctlplugin", plugin::CTL_KEY).0
     });
     // A broken include is the agent's to report; the main file then has to do.
-    let matters: Wanted<'_> = &says_where;
-    let included = tree.include(host, matters, &mut Vec::new());
+    let included = tree.include(host, &mut Vec::new());
     if included.is_err() {
-        tree = Tree::of_file(host, file).map_err(ConfigErrors::all)?;
+        tree = Tree::of_file(host, file, WANTED).map_err(ConfigErrors::all)?;
     }
     let agent = agent::read(&tree, host, &Overrides::default(), &mut errors);
     let pidfile = pidfile(&tree, host, &mut errors);
@@ -113,6 +112,18 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
         supervisorctl,
         plugins: scope_plugins,
     })
+}
+
+const WANTED: Wanted = Wanted {
+    file: says_where,
+    section: is_of_the_daemon,
+};
+
+/// Whether a section is about the daemon or its clients, not about what is supervised.
+fn is_of_the_daemon(section: &str) -> bool {
+    let kind = section.split_once(':').map(|(kind, _)| kind);
+    let supervised = ["program", "group", "fcgi-program", "eventlistener"];
+    kind.is_none_or(|kind| !supervised.contains(&kind))
 }
 
 /// Whether an included file has a header without which it cannot say where the agent is.

@@ -67,8 +67,14 @@ pub enum DialectError {
 
 /// Reads one file's bytes.
 pub fn parse_bytes(bytes: &[u8]) -> Result<Document, DialectError> {
+    parse_sections(bytes, |_| true)
+}
+
+/// Reads one file's bytes and keeps the sections whose names are wanted. Every line has to be in the
+/// dialect all the same.
+pub fn parse_sections(bytes: &[u8], wanted: fn(&str) -> bool) -> Result<Document, DialectError> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => parse(text),
+        Ok(text) => sections_of(text, wanted),
         Err(error) => {
             let good = error.valid_up_to();
             Err(DialectError::NotUtf8 {
@@ -79,10 +85,17 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Document, DialectError> {
     }
 }
 
-/// Reads one file's text; a byte order mark at its start is skipped.
+/// Reads one file's text.
 pub fn parse(text: &str) -> Result<Document, DialectError> {
+    sections_of(text, |_| true)
+}
+
+/// A byte order mark at the start is skipped.
+fn sections_of(text: &str, wanted: fn(&str) -> bool) -> Result<Document, DialectError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    bridge::through_rust_ini(lines::read(text)?)
+    let mut document = lines::read(text)?;
+    document.sections.retain(|section| wanted(&section.name));
+    bridge::through_rust_ini(document)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::error::{ConfigError, ConfigErrors, Place, Warning, WarningKind};
 use crate::host::{Host, Remembered};
 use crate::load::{Strictness, load};
 use crate::overrides::Overrides;
-use crate::tree::{Tree, value_place};
+use crate::tree::{Tree, Wanted, value_place};
 use rules::{Look, RULES, UNKNOWN};
 
 pub use table::{Difference, differences};
@@ -74,8 +74,8 @@ impl Import {
 /// It cannot be read at all, so that there is nothing to look at.
 pub fn import(file: &Path, host: &dyn Host) -> Result<Import, ConfigErrors> {
     let host: &dyn Host = &Remembered::new(host);
-    let mut tree = Tree::of_file(host, file).map_err(ConfigErrors::all)?;
-    tree.include(host, &|_| true, &mut Vec::new())
+    let mut tree = Tree::of_file(host, file, Wanted::ALL).map_err(ConfigErrors::all)?;
+    tree.include(host, &mut Vec::new())
         .map_err(ConfigErrors::all)?;
     let mut findings = Vec::new();
     let size = match load(file, &Overrides::default(), Strictness::Lenient, host) {

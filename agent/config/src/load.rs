@@ -17,7 +17,7 @@ use crate::program::Scope;
 use crate::read::Reader;
 use crate::server;
 use crate::supervisord;
-use crate::tree::Tree;
+use crate::tree::{Tree, Wanted};
 use crate::unknown::unknown;
 
 /// A configuration that is in order, and what is odd about it.
@@ -46,7 +46,7 @@ pub fn load(
     strictness: Strictness,
     host: &dyn Host,
 ) -> Result<Loaded, ConfigErrors> {
-    let tree = Tree::of_file(host, file).map_err(ConfigErrors::all)?;
+    let tree = Tree::of_file(host, file, Wanted::ALL).map_err(ConfigErrors::all)?;
     from_tree(tree, file, overrides, strictness, host)
 }
 
@@ -58,7 +58,8 @@ pub fn load_str(
     strictness: Strictness,
     host: &dyn Host,
 ) -> Result<Loaded, ConfigErrors> {
-    let tree = Tree::of_bytes(host, file, text.as_bytes()).map_err(ConfigErrors::all)?;
+    let tree =
+        Tree::of_bytes(host, file, text.as_bytes(), Wanted::ALL).map_err(ConfigErrors::all)?;
     from_tree(tree, file, overrides, strictness, host)
 }
 
@@ -71,7 +72,7 @@ fn from_tree(
 ) -> Result<Loaded, ConfigErrors> {
     let host: &dyn Host = &Remembered::new(host);
     let mut warnings = Vec::new();
-    tree.include(host, &|_| true, &mut warnings)
+    tree.include(host, &mut warnings)
         .map_err(ConfigErrors::all)?;
     let mut errors = Vec::new();
     let daemon_section = tree.section("supervisord");

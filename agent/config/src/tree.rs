@@ -97,14 +97,33 @@ pub(crate) struct Tree {
     defaults: BTreeMap<String, RawValue>,
     /// The files that were included, in the order read.
     pub(crate) included: Vec<PathBuf>,
+    wanted: Wanted,
 }
 
-/// Which included files are worth reading.
-pub(crate) type Wanted<'a> = &'a dyn Fn(&[u8]) -> bool;
+/// What of a configuration is worth reading.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// An included file, by its bytes.
+    pub(crate) file: fn(&[u8]) -> bool,
+    /// A section, by its name.
+    pub(crate) section: fn(&str) -> bool,
+}
+
+impl Wanted {
+    /// Everything.
+    pub(crate) const ALL: Self = Self {
+        file: |_| true,
+        section: |_| true,
+    };
+}
 
 impl Tree {
     /// Reads `file` alone.
-    pub(crate) fn of_file(host: &dyn Host, file: &Path) -> Result<Self, Vec<ConfigError>> {
+    pub(crate) fn of_file(
+        host: &dyn Host,
+        file: &Path,
+        wanted: Wanted,
+    ) -> Result<Self, Vec<ConfigError>> {
         let bytes = host.read(file).map_err(|error| {
             let verb = if error.kind() == std::io::ErrorKind::NotFound {
                 "find"
@@ -114,7 +133,7 @@ impl Tree {
             let text = format!("could not {verb} config file {}", file.display());
             vec![ConfigError::new(text).hint(error.to_string())]
         })?;
-        Self::of_bytes(host, file, &bytes)
+        Self::of_bytes(host, file, &bytes, wanted)
     }
 
     /// Reads bytes as if they stood in `file`.
@@ -122,12 +141,14 @@ impl Tree {
         host: &dyn Host,
         file: &Path,
         bytes: &[u8],
+        wanted: Wanted,
     ) -> Result<Self, Vec<ConfigError>> {
         let mut tree = Self {
             sections: Vec::new(),
             index: HashMap::new(),
             defaults: BTreeMap::new(),
             included: Vec::new(),
+            wanted,
         };
         tree.merge(&Source::new(host, file), bytes)?;
         Ok(tree)
@@ -137,7 +158,6 @@ impl Tree {
     pub(crate) fn include(
         &mut self,
         host: &dyn Host,
-        wanted: Wanted<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), Vec<ConfigError>> {
         let Some(section) = self.section("include") else {
@@ -156,7 +176,7 @@ impl Tree {
         let base = here.clone();
         for pattern in patterns.split_whitespace() {
             let pattern = base.join(pattern).to_string_lossy().into_owned();
-            self.include_glob(host, &pattern, &place, wanted, warnings)?;
+            self.include_glob(host, &pattern, &place, warnings)?;
         }
         Ok(())
     }
@@ -166,7 +186,6 @@ impl Tree {
         host: &dyn Host,
         pattern: &str,
         place: &Place,
-        wanted: Wanted<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), Vec<ConfigError>> {
         let mut advise = |text: String| {
@@ -183,7 +202,7 @@ impl Tree {
         }
         for file in files {
             match host.read(&file) {
-                Ok(bytes) if wanted(&bytes) => {
+                Ok(bytes) if (self.wanted.file)(&bytes) => {
                     self.merge(&Source::new(host, &file), &bytes)?;
                     self.included.push(file);
                 }
@@ -198,7 +217,7 @@ impl Tree {
     }
 
     fn merge(&mut self, source: &Arc<Source>, bytes: &[u8]) -> Result<(), Vec<ConfigError>> {
-        let document = dialect::parse_bytes(bytes)
+        let document = dialect::parse_sections(bytes, self.wanted.section)
             .map_err(|error| unreadable::errors(&error, &source.file))?;
         self.merge_document(source, document);
         Ok(())
