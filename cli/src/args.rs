@@ -19,6 +19,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
     Arg, ArgMatches, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    error::ErrorKind,
 };
 
 pub(crate) use duration::{parse_duration, parse_span};
@@ -60,9 +61,23 @@ impl Arguments {
     /// The whole grammar.
     pub(crate) fn grammar() -> Command {
         let root = Self::command();
-        let is_added_up = |arg: &&Arg| ADDED_UP.contains(&arg.get_id().as_str());
-        let flags: Vec<Arg> = root.get_arguments().filter(is_added_up).cloned().collect();
+        let flags = added_up(&root);
         root.mut_subcommands(|verb| with_flags(verb, &flags))
+    }
+
+    /// The grammar with no other verbs than these words name; what it can read, it reads as the whole one
+    /// does. The flags that stand below every verb are nearly all of a grammar, and to build them for all
+    /// verbs costs a short run more than anything else it does.
+    fn grammar_of(words: &[OsString]) -> Command {
+        let root = Command::new("rsv")
+            .version(env!("CARGO_PKG_VERSION"))
+            .disable_help_subcommand(true);
+        let root = Global::augment_args(root);
+        let flags = added_up(&root);
+        let is_named = |verb: &&Command| words.iter().any(|word| word == verb.get_name());
+        let verbs = Verb::augment_subcommands(Command::new("verbs"));
+        let named = verbs.get_subcommands().filter(is_named).cloned();
+        root.subcommands(named.map(|verb| with_flags(verb, &flags)))
     }
 
     /// Reads a command line.
@@ -81,7 +96,16 @@ impl Arguments {
     }
 
     fn read_words(words: &[OsString]) -> Result<Self, clap::Error> {
-        let mut matches = Self::grammar().try_get_matches_from(words)?;
+        match Self::read_by(Self::grammar_of(words), words) {
+            Err(error) if error.kind() != ErrorKind::DisplayVersion => {
+                Self::read_by(Self::grammar(), words)
+            }
+            read => read,
+        }
+    }
+
+    fn read_by(grammar: Command, words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut matches = grammar.try_get_matches_from(words)?;
         let [host, exclude, label] = ADDED_UP.map(|flag| gather(&matches, flag));
         let by_hand = matches.clone();
         let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
@@ -101,6 +125,12 @@ impl Arguments {
         arguments.global.label = label;
         Ok(arguments)
     }
+}
+
+/// The flags of the root that add up.
+fn added_up(root: &Command) -> Vec<Arg> {
+    let is_added_up = |arg: &&Arg| ADDED_UP.contains(&arg.get_id().as_str());
+    root.get_arguments().filter(is_added_up).cloned().collect()
 }
 
 /// A verb and the verbs below it, each with these flags; where a verb has one of that name, it keeps it.

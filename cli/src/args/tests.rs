@@ -16,6 +16,41 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
+fn a_grammar_of_the_named_verbs_alone_reads_what_the_whole_one_does() {
+    let read = |grammar, words: &[OsString]| match Arguments::read_by(grammar, words) {
+        Ok(read) => format!("{read:?}"),
+        Err(error) => error.to_string(),
+    };
+    let whole = Arguments::grammar();
+    let verbs = whole.get_subcommands().map(Command::get_name);
+    let behind = [
+        "",
+        " app",
+        " ls",
+        " -H web* app -x a",
+        " -f app -o json",
+        " start stop",
+    ];
+    let behind = &behind;
+    let lines = verbs.flat_map(|verb| behind.map(|rest| format!("rsv -A {verb}{rest}")));
+    let mut read_by_both = 0;
+    for line in lines.chain(["rsv --version", "rsv -c FILE", "rsv"].map(String::from)) {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let slim = Arguments::grammar_of(&words);
+        assert!(slim.get_subcommands().count() <= 3, "{line}");
+        let is_read = match Arguments::read_by(slim.clone(), &words) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::DisplayVersion,
+        };
+        if is_read {
+            assert_eq!(read(slim, &words), read(whole.clone(), &words), "{line}");
+            read_by_both += 1;
+        }
+    }
+    assert!(read_by_both > 100, "{read_by_both}");
+}
+
+#[test]
 fn no_argument_of_a_verb_takes_the_place_of_a_flag_of_every_verb() {
     fn check(command: &Command, globals: &[String]) {
         for verb in command.get_subcommands() {
