@@ -225,6 +225,13 @@ fn the_command_line_finds_the_agent_whatever_the_programs_are() {
 }
 
 #[test]
+fn the_command_line_tells_of_a_line_that_does_not_belong_also_among_programs() {
+    let directory = directory(&[("s.conf", "[supervisord]\n[program:x]\ncommand\n")]);
+    let errors = client_view(&directory.path().join("s.conf"), &SystemHost::new()).unwrap_err();
+    assert_eq!(errors.first().fault().place.line, Some(3));
+}
+
+#[test]
 fn daemon_and_command_line_agree_on_the_locations() {
     let agent = "[agent]\nname=web01\ncontroller=c1:1, [::1]:2, c3\nlabels = role=web, dc=fra\n\
         state_dir=@/state\nsocket=@/a.sock\nkeeper_socket=@/k.sock\n";
