@@ -170,6 +170,8 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let make = || File::create_new(&new);
     let mut file = make().or_else(|_| fs::remove_file(&new).and_then(|()| make()))?;
     file.write_all(text.as_bytes())?;
+    // The name must not be there before the text is, also when the power fails.
+    file.sync_all()?;
     fs::rename(&new, path)
 }
 
