@@ -81,6 +81,9 @@ const EPOCHS: usize = 4096;
 /// The most epochs written at once.
 const EPOCH_BATCH: usize = 1000;
 
+/// How long to wait before epochs that could not be written are tried again.
+const EPOCH_RETRY: Duration = Duration::from_secs(5);
+
 /// How long calls may take to end when the controller stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -183,7 +186,12 @@ impl Controller {
         let config = watch::Sender::new(server_config(&self.credentials)?);
         let shown = config.subscribe();
         let (epochs, to_record) = mpsc::channel(EPOCHS);
-        let recorder = tokio::spawn(record(self.archive.clone(), to_record));
+        let archive = self.archive.clone();
+        let note_epochs = move |batch: Epochs| {
+            let archive = archive.clone();
+            async move { archive.with(move |store| store.note_epochs(&batch)).await }
+        };
+        let recorder = tokio::spawn(record(note_epochs, to_record, EPOCH_RETRY));
         let fleet = self.fleet();
         let (pen, lines) = Pen::new();
         let chronicling = self.journal.start(lines).map_err(ServeError::Thread)?;
@@ -359,15 +367,28 @@ impl Renewal {
     }
 }
 
-/// Writes epochs down, as many at once as have come meanwhile.
-async fn record(archive: Archive, mut epochs: mpsc::Receiver<(HostName, u64)>) {
+/// Epochs that are written at once.
+type Epochs = Arc<Vec<(HostName, u64)>>;
+
+/// Writes epochs down, as many at once as have come meanwhile, each until it is written;
+/// between two attempts there is a pause.
+async fn record<W>(
+    write: impl Fn(Epochs) -> W,
+    mut epochs: mpsc::Receiver<(HostName, u64)>,
+    pause: Duration,
+) where
+    W: Future<Output = Result<(), StoreError>>,
+{
     let mut batch = Vec::new();
     while epochs.recv_many(&mut batch, EPOCH_BATCH).await > 0 {
-        let written = std::mem::take(&mut batch);
-        let noted = archive.with(move |store| store.note_epochs(&written)).await;
-        if let Err(error) = noted {
+        let owed = Arc::new(std::mem::take(&mut batch));
+        while let Err(error) = write(Arc::clone(&owed)).await {
             let error = crate::status::chain(&error);
-            tracing::error!(error, "cannot remember the epochs of hosts");
+            tracing::error!(
+                error,
+                "cannot remember the epochs of hosts; it is tried again"
+            );
+            tokio::time::sleep(pause).await;
         }
     }
 }
@@ -437,6 +458,31 @@ mod tests {
         };
         init(&arguments, SystemTime::now() - ago).unwrap();
         Authority::load(&directory.join("ctl").join(AUTHORITY), "test").unwrap()
+    }
+
+    #[tokio::test]
+    async fn epochs_that_cannot_be_written_are_tried_again() {
+        let (send, epochs) = mpsc::channel(4);
+        let host = |name: &str| name.parse::<HostName>().unwrap();
+        for (name, epoch) in [("web1", 3), ("web2", 5)] {
+            send.send((host(name), epoch)).await.unwrap();
+        }
+        drop(send);
+        let tries = std::sync::Mutex::new(Vec::new());
+        let write = |batch: Epochs| {
+            let mut tries = tries.lock().unwrap();
+            tries.push(batch.to_vec());
+            let is_full = tries.len() < 3;
+            async move {
+                match is_full {
+                    true => Err(StoreError::Damaged("full".into())),
+                    false => Ok(()),
+                }
+            }
+        };
+        record(write, epochs, Duration::ZERO).await;
+        let both = vec![(host("web1"), 3), (host("web2"), 5)];
+        assert_eq!(tries.into_inner().unwrap(), vec![both; 3]);
     }
 
     #[test]
