@@ -1,7 +1,7 @@
 //! One connection: HTTP/1 over it, and how far its present request is.
 //!
 //! A connection may be idle for as long as its client likes, because Supervisor's clients keep
-//! theirs and do not expect it to end. A request that has begun must arrive within a time, and an
+//! theirs and do not expect it to end. A request that has begun must have its head within a time, and an
 //! answer must be taken; only who follows a log may pause, until somebody else needs the room. What is
 //! still arriving gives way, too: a stranger who sends slowly must not keep others out.
 
