@@ -45,6 +45,9 @@ struct Rotated {
     backups: u32,
     file: File,
     size: u64,
+    /// The open file has become number one, and nothing stands under the name of the log yet.
+    is_moved: bool,
+    open: fn(&Path) -> io::Result<File>,
 }
 
 impl LogFile {
@@ -76,6 +79,8 @@ impl LogFile {
             backups,
             file,
             size: metadata.len(),
+            is_moved: false,
+            open: append_to,
         };
         Ok(Self {
             output: Output::Rotated(rotated),
@@ -152,31 +157,49 @@ fn send(socket: &UnixDatagram, path: &Path, message: &str) -> io::Result<()> {
 
 impl Rotated {
     fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.is_moved {
+            // Until that works the lines go on behind those before them.
+            self.reopen().ok();
+        }
         self.file.write_all(line.as_bytes())?;
         self.size += line.len() as u64;
-        if self.maxbytes > 0 && self.size >= self.maxbytes {
-            self.rotate()?;
+        if self.maxbytes > 0 && self.size >= self.maxbytes && !self.is_moved {
+            // The line itself is written, and nothing of it is lost.
+            if let Err(error) = self.rotate() {
+                self.tell(&error);
+            }
         }
         Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
+        // What fails is tried again when as much has come once more: each try may move the old ones on.
+        self.size = 0;
         if self.backups == 0 {
-            self.file.set_len(0)?;
-            self.size = 0;
-            return Ok(());
+            return self.file.set_len(0);
         }
         for number in (1..self.backups).rev() {
             rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
         }
         rename_if_there(&self.path, &self.numbered(1))?;
+        self.is_moved = true;
         self.reopen()
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.file = append_to(&self.path)?;
-        self.size = self.file.metadata()?.len();
+        let file = (self.open)(&self.path)?;
+        self.size = file.metadata()?.len();
+        self.file = file;
+        self.is_moved = false;
         Ok(())
+    }
+
+    /// Says in the log itself why it grows beyond its bound.
+    fn tell(&mut self, error: &io::Error) {
+        let stamp = super::now().strftime("%Y-%m-%d %H:%M:%S");
+        let line = format!("{stamp},000 WARN this log cannot be rotated error={error}\n");
+        // Where that cannot be written, the next line cannot be either, and that is counted.
+        self.file.write_all(line.as_bytes()).ok();
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
@@ -228,6 +251,52 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         log.write("7\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "7\n");
+    }
+
+    #[test]
+    fn a_log_that_was_moved_and_cannot_be_opened_moves_no_further_and_loses_no_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.log");
+        let mut log = LogFile::open(&path, 6, 3).unwrap();
+        let open = |log: &mut LogFile, open| match &mut log.output {
+            Output::Rotated(rotated) => rotated.open = open,
+            other => panic!("{other:?}"),
+        };
+        log.write("old___\n").unwrap();
+        open(&mut log, |_| Err(rustix::io::Errno::MFILE.into()));
+        for line in ["one___\n", "two___\n", "three_\n", "four__\n"] {
+            log.write(line).unwrap();
+        }
+        let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display())).ok();
+        let moved = read(".1").unwrap();
+        let told: Vec<&str> = moved.lines().filter(|l| l.contains(" WARN ")).collect();
+        assert!(
+            matches!(told[..], [line] if line.contains("this log cannot be rotated error=")),
+            "{moved}"
+        );
+        let lines: Vec<&str> = moved.lines().filter(|l| !l.contains(" WARN ")).collect();
+        assert_eq!(lines, ["one___", "two___", "three_", "four__"]);
+        assert_eq!(read(".2").as_deref(), Some("old___\n"));
+        assert_eq!((read(""), read(".3")), (None, None));
+        open(&mut log, append_to);
+        log.write("5\n").unwrap();
+        assert_eq!(read("").as_deref(), Some("5\n"));
+        assert_eq!(read(".1").as_deref(), Some(moved.as_str()));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_moved_keeps_its_lines_and_is_tried_again_when_as_much_has_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.log");
+        // A directory with something in it cannot be replaced.
+        fs::create_dir_all(directory.path().join("a.log.1/x")).unwrap();
+        let mut log = LogFile::open(&path, 6, 1).unwrap();
+        for line in ["one___\n", "2\n", "3\n"] {
+            log.write(line).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("cannot be rotated").count(), 1, "{text}");
+        assert!(text.ends_with("\n2\n3\n"), "{text}");
     }
 
     #[test]
