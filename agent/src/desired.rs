@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use prost::Message as _;
 use rsv_proto::wire;
@@ -18,6 +19,9 @@ use crate::identity::state::write_atomically;
 
 /// The file in the state directory.
 const FILE: &str = "desired";
+
+/// What could not be kept is tried again after this time: the controller says it only once.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// What is wanted of this host. By default nothing ever was.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -163,23 +167,16 @@ async fn obey(
     mut told: watch::Receiver<wire::Desired>,
     obeys: watch::Sender<u64>,
 ) {
-    while told.changed().await.is_ok() {
+    let mut failed = None;
+    while is_there_more(&mut told, failed.is_some()).await {
         let latest = told.borrow_and_update().clone();
-        let desired = Desired::of(latest.clone());
+        let generation = latest.generation;
+        let is_obeyed = *obeys.borrow() >= generation;
         let place = file.clone();
-        let kept = tokio::task::spawn_blocking(move || {
-            // What is kept may be newer than what an older copy of the controller's store says.
-            let is_newer = place
-                .read()
-                .map_or(true, |known| desired.is_newer_than(&known));
-            match is_newer {
-                true => place.write(&latest).map(|()| Some(desired)),
-                false => Ok(None),
-            }
-        });
+        let kept = tokio::task::spawn_blocking(move || keep(&place, &latest, is_obeyed));
+        let former = failed.take();
         match kept.await {
             Ok(Ok(Some(desired))) => {
-                let generation = desired.generation;
                 info!(
                     generation,
                     "the controller says what is wanted of this host"
@@ -191,11 +188,41 @@ async fn obey(
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
+                failed = Some(generation);
                 let path = file.0.display();
-                error!(%error, "cannot write `{path}`: what is wanted of this host is not obeyed");
+                // Once for each word, however long the disk is full.
+                if former != failed {
+                    error!(%error, "cannot write `{path}`: what is wanted of this host is not obeyed yet");
+                }
             }
             Err(error) => error!(%error, "what is wanted of this host was not kept"),
         }
+    }
+}
+
+/// Waits for another word, or until the last one is to be tried again; `false`: the link has ended.
+async fn is_there_more(told: &mut watch::Receiver<wire::Desired>, has_failed: bool) -> bool {
+    let changed = told.changed();
+    match has_failed {
+        true => match tokio::time::timeout(AGAIN, changed).await {
+            Ok(changed) => changed.is_ok(),
+            Err(_) => true,
+        },
+        false => changed.await.is_ok(),
+    }
+}
+
+/// Writes what is to be obeyed from now on; none when something newer is kept, or that is obeyed already.
+fn keep(place: &DesiredFile, told: &wire::Desired, is_obeyed: bool) -> io::Result<Option<Desired>> {
+    let desired = Desired::of(told.clone());
+    // What is kept may be newer than what an older copy of the controller's store says. A write that
+    // failed at its end may have left this very word there, which nobody obeys yet.
+    let is_next = place.read().map_or(true, |known| {
+        desired.is_newer_than(&known) || !is_obeyed && !known.is_newer_than(&desired)
+    });
+    match is_next {
+        true => place.write(told).map(|()| Some(desired)),
+        false => Ok(None),
     }
 }
 
@@ -265,6 +292,43 @@ mod tests {
         assert!(file.read().is_err());
         file.forget().unwrap();
         assert_eq!(file.read().unwrap(), Desired::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_kept_is_obeyed_as_soon_as_it_can_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let hub = crate::hub::fake::start(1, &["app"]);
+        let handle = DesiredHandle::start(DesiredFile::new(&state), hub.handle.clone());
+        handle.told(told(7, &["app"], None));
+        // Time goes on only when nothing else does: the first try has failed by then.
+        tokio::time::sleep(AGAIN / 2).await;
+        let mut obeyed = handle.obeyed();
+        assert_eq!(*obeyed.borrow(), 0);
+        std::fs::create_dir(&state).unwrap();
+        // As after another connection, which changes nothing.
+        handle.told(told(7, &["app"], None));
+        let waited = tokio::time::timeout(2 * AGAIN, obeyed.wait_for(|n| *n == 7)).await;
+        waited.expect("it is tried again").unwrap();
+        let kept = DesiredFile::new(&state).read().unwrap();
+        assert_eq!(kept, Desired::of(told(7, &["app"], None)));
+    }
+
+    #[test]
+    fn a_word_that_is_kept_and_not_obeyed_is_the_next_one_to_obey() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = DesiredFile::new(directory.path());
+        file.write(&told(7, &[], None)).unwrap();
+        for (generation, is_obeyed, is_next) in [
+            (6, false, false),
+            (7, false, true),
+            (7, true, false),
+            (8, false, true),
+        ] {
+            let place = DesiredFile::new(directory.path());
+            let found = keep(&place, &told(generation, &[], None), is_obeyed).unwrap();
+            assert_eq!(found.is_some(), is_next, "{generation} {is_obeyed}");
+        }
     }
 
     #[test]
