@@ -33,8 +33,16 @@ pub(super) struct Operations {
     known: Mutex<VecDeque<(String, Instant, Operation)>>,
 }
 
-/// The events of one action so far; grows until `Finished`.
+/// The events of one action so far; none before it is accepted, and grows until `Finished`.
 type Operation = watch::Receiver<Vec<Event>>;
+
+/// What there is under a key.
+enum Entered {
+    /// An action that was begun, or is about to be.
+    Joined(Operation),
+    /// Nothing was: it is ours now, until the sender is dropped without an event.
+    First(watch::Sender<Vec<Event>>, Operation),
+}
 
 /// Begins an action, or joins the one with the same key, and gives its events.
 pub(super) async fn begin(
@@ -65,13 +73,22 @@ pub(super) async fn begin(
         return Err(Status::failed_precondition(text));
     }
     let key = request.idempotency_key.clone();
-    if let Some(operation) = operations.find(&key) {
-        return Ok(events(operation).map(as_joined).boxed());
-    }
+    let (sender, operation) = loop {
+        match operations.enter(&key) {
+            Entered::First(sender, operation) => break (sender, operation),
+            Entered::Joined(mut operation) => {
+                let accepted = operation.wait_for(|events| !events.is_empty());
+                let is_accepted = accepted.await.is_ok();
+                if is_accepted {
+                    return Ok(events(operation).map(as_joined).boxed());
+                }
+                // Whoever came first has gone before the action was begun.
+            }
+        }
+    };
     // What the action will reach is settled before it is accepted.
     let resolved = hub.resolve(&request.programs).await.map_err(ended)?;
-    let (sender, operation) = watch::channel(vec![accepted()]);
-    operations.remember(key, operation.clone());
+    push(&sender, accepted());
     if request.dry_run {
         push(
             &sender,
@@ -200,28 +217,30 @@ fn events(operation: Operation) -> BoxStream<'static, ActResponse> {
 }
 
 impl Operations {
-    fn find(&self, key: &str) -> Option<Operation> {
+    /// Finds what there is under a key, or takes the key, in one step: nobody comes in between.
+    fn enter(&self, key: &str) -> Entered {
+        let (sender, operation) = watch::channel(Vec::new());
         if key.is_empty() {
-            return None;
+            return Entered::First(sender, operation);
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(_, begun, _)| begun.elapsed() < REMEMBERED);
-        known
-            .iter()
-            .find(|(known, ..)| known == key)
-            .map(|(.., operation)| operation.clone())
-    }
-
-    fn remember(&self, key: String, operation: Operation) {
-        if key.is_empty() {
-            return;
+        known.retain(|(_, begun, operation)| {
+            begun.elapsed() < REMEMBERED && !was_given_up(operation)
+        });
+        if let Some((.., operation)) = known.iter().find(|(known, ..)| known == key) {
+            return Entered::Joined(operation.clone());
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.push_back((key, Instant::now(), operation));
+        known.push_back((key.to_owned(), Instant::now(), operation.clone()));
         if known.len() > KEYS {
             known.pop_front();
         }
+        Entered::First(sender, operation)
     }
+}
+
+/// Whether the request that took the key has failed before its action was begun.
+fn was_given_up(operation: &Operation) -> bool {
+    operation.has_changed().is_err() && operation.borrow().is_empty()
 }
 
 #[cfg(test)]
@@ -244,13 +263,69 @@ mod tests {
     #[test]
     fn keys_are_remembered_within_bounds_and_an_empty_one_never() {
         let operations = Operations::default();
-        let (_sender, operation) = watch::channel(Vec::new());
-        operations.remember(String::new(), operation.clone());
-        assert!(operations.find("").is_none());
+        let is_first = |key: &str| match operations.enter(key) {
+            Entered::First(sender, _) => {
+                push(&sender, accepted());
+                true
+            }
+            Entered::Joined(_) => false,
+        };
+        assert!(is_first("") && is_first(""));
         for n in 0..=KEYS {
-            operations.remember(n.to_string(), operation.clone());
+            assert!(is_first(&n.to_string()));
         }
-        assert!(operations.find("0").is_none());
-        assert!(operations.find("1").is_some());
+        assert!(!is_first("1"));
+        assert!(is_first("0"));
+    }
+
+    fn keyed() -> ActRequest {
+        let stop = rsv_proto::wire::StopAction {};
+        ActRequest {
+            programs: vec!["app".into()],
+            action: Some(rsv_proto::wire::Action {
+                verb: Some(rsv_proto::wire::action::Verb::Stop(stop)),
+            }),
+            idempotency_key: "k".into(),
+            ..Default::default()
+        }
+    }
+
+    fn is_joined(responses: &[ActResponse]) -> bool {
+        matches!(
+            &responses[0].event,
+            Some(Event::Accepted(accepted)) if accepted.joined
+        )
+    }
+
+    #[tokio::test]
+    async fn two_requests_with_one_key_at_the_same_time_are_one_action() {
+        let (mut hub, operations) = (crate::hub::fake::start(1, &["app"]), Operations::default());
+        let (one, other) = tokio::join!(
+            begin(&hub.handle, &operations, keyed()),
+            begin(&hub.handle, &operations, keyed()),
+        );
+        let one: Vec<_> = one.unwrap().collect().await;
+        let other: Vec<_> = other.unwrap().collect().await;
+        assert!(!is_joined(&one) && is_joined(&other), "{one:?} {other:?}");
+        assert!(hub.acts.try_recv().is_ok());
+        assert!(hub.acts.try_recv().is_err(), "it was done once");
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_request_went_away_before_it_was_accepted_is_free_again() {
+        use futures_util::FutureExt as _;
+
+        let (mut hub, operations) = (crate::hub::fake::start(1, &["app"]), Operations::default());
+        let mut gone = Box::pin(begin(&hub.handle, &operations, keyed()));
+        assert!(gone.as_mut().now_or_never().is_none());
+        let mut waits = Box::pin(begin(&hub.handle, &operations, keyed()));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(gone);
+        let events: Vec<_> = waits.await.unwrap().collect().await;
+        assert!(!is_joined(&events), "{events:?}");
+        assert!(hub.acts.try_recv().is_ok());
+        let again = begin(&hub.handle, &operations, keyed()).await.unwrap();
+        assert!(is_joined(&again.collect::<Vec<_>>().await));
+        assert!(hub.acts.try_recv().is_err());
     }
 }
