@@ -38,6 +38,7 @@ mod outbox;
 mod reconfigure;
 pub mod record;
 mod remains;
+mod rest;
 mod slot;
 mod sockets;
 mod stopping;

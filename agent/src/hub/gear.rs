@@ -19,6 +19,7 @@ use super::clock::wall;
 use super::handle::Key;
 use super::logs::Logs;
 use super::outbox::Outbox;
+use super::rest::Rest;
 use super::slot::{
     LogState, Process, Readiness, Slot, SpawnStage, keeps_stderr, rules, wire_scope,
 };
@@ -30,12 +31,6 @@ use crate::listeners::{Listeners, Notice};
 use crate::metrics::Metrics;
 use crate::os::memory;
 use crate::spec::SpawnError;
-
-/// So many steps leave memory behind that is worth giving back: some twenty programs have started.
-const MUCH: u32 = 64;
-
-/// By then the other tasks are done with it, too.
-const AFTERWARDS: Duration = Duration::from_millis(500);
 
 /// The tools of the hub. It owns no machine.
 #[derive(Debug)]
@@ -54,10 +49,7 @@ pub(super) struct Gear {
     /// Signals that the keeper has not answered yet.
     signals: HashMap<u64, SentSignal>,
     last_signal: u64,
-    /// Steps since memory was last given back.
-    steps: u32,
-    /// When that is done next.
-    rest_at: Option<Tick>,
+    rest: Rest,
 }
 
 /// A signal under way.
@@ -91,9 +83,7 @@ impl Gear {
             live: 0,
             signals: HashMap::new(),
             last_signal: 0,
-            // The agent's own start is much, too.
-            steps: MUCH,
-            rest_at: None,
+            rest: Rest::new(),
         }
     }
 
@@ -107,7 +97,7 @@ impl Gear {
         effects: &[Effect],
     ) -> Option<SpawnError> {
         let has_changed = *before != phase || !effects.is_empty();
-        self.steps = self.steps.saturating_add(1);
+        self.rest.count();
         let was_live = slot.is_live();
         let pid = before.pid().or(phase.pid());
         slot.phase = phase;
@@ -475,22 +465,14 @@ impl Gear {
 
     /// Gives memory back a little after much has happened, when nothing else is about to.
     pub(super) fn rest(&mut self, now: Tick) {
-        match self.rest_at {
-            Some(at) if at <= now => {
-                self.rest_at = None;
-                self.steps = 0;
-                memory::give_back();
-            }
-            None if self.steps >= MUCH && self.deadlines.is_empty() => {
-                self.rest_at = Some(now + AFTERWARDS);
-            }
-            Some(_) | None => {}
+        if self.rest.is_due(now, self.deadlines.is_empty()) {
+            memory::give_back();
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Tick> {
         let machine = self.deadlines.first().map(|(at, _)| *at);
-        [machine, self.rest_at].into_iter().flatten().min()
+        [machine, self.rest.deadline()].into_iter().flatten().min()
     }
 
     /// The programs whose deadline has come. They stay in the set until their machines move on.
