@@ -14,6 +14,7 @@
 //! * [`compat`]: the front for Supervisor's own clients
 //! * [`identity`]: key, certificate and epoch of this host
 //! * [`mainlog`]: the agent's own log, in the form of Supervisor's
+//! * [`probe`]: whether anybody listens on a Unix socket
 //! * [`capacity`]: room for the descriptors of many programs
 //! * [`args`], [`check`], [`join`], [`failure`]: the command line and what it says
 //! * [`daemon`]: which task owns what, wired here and nowhere else
@@ -38,6 +39,7 @@ pub mod logbook;
 pub mod mainlog;
 pub mod metrics;
 pub mod os;
+pub mod probe;
 pub mod roster;
 pub mod spare;
 pub mod spec;

@@ -1,11 +1,13 @@
 //! Binding the local socket: private from the first moment, in place of one that nobody serves.
 
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::probe;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -85,13 +87,9 @@ fn clear(path: &Path) -> Result<(), SocketError> {
     {
         return Err(SocketError::InTheWay(path.to_owned()));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(io)
-        }
-        Ok(_) => Err(SocketError::InUse(path.to_owned())),
-        // A full backlog, or another type of socket: there is somebody.
-        Err(_) => Err(SocketError::InUse(path.to_owned())),
+    match probe::is_served(path).map_err(|error| io(error.into()))? {
+        false => std::fs::remove_file(path).map_err(io),
+        true => Err(SocketError::InUse(path.to_owned())),
     }
 }
 
@@ -121,6 +119,15 @@ mod tests {
         assert!(matches!(bind(&path), Err(SocketError::InUse(_))));
         drop(listener);
         bind(&path).unwrap();
+    }
+
+    #[test]
+    fn one_whose_owner_is_stopped_is_in_use_and_nobody_waits_for_him() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
+        let _stopped = probe::full(&path);
+        let bound = probe::in_time(move || bind(&path).map(drop));
+        assert!(matches!(bound, Err(SocketError::InUse(_))), "{bound:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use rsv_config::{Credentials, HttpAddress, HttpServer};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::probe;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -255,14 +257,11 @@ fn clear(path: &Path) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::InTheWay(path.to_owned()));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            eprintln!("Unlinking stale socket {}", path.display());
-            fs::remove_file(path).map_err(|error| system(&error))
-        }
-        // Served, or a full backlog, or another type of socket: there is somebody.
-        Ok(_) | Err(_) => Err(BindError::InUse),
+    if probe::is_served(path).map_err(|error| system(&error.into()))? {
+        return Err(BindError::InUse);
     }
+    eprintln!("Unlinking stale socket {}", path.display());
+    fs::remove_file(path).map_err(|error| system(&error))
 }
 
 fn chown_refused(error: &io::Error, path: &Path, owner: Owner) -> BindError {
@@ -433,6 +432,15 @@ mod tests {
         assert!(!path.exists());
         fs::write(&path, "precious").unwrap();
         assert!(matches!(bind(&[at(&path)]), Err(BindError::InTheWay(_))));
+    }
+
+    #[test]
+    fn one_whose_owner_is_stopped_is_in_use_and_nobody_waits_for_him() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.sock");
+        let _stopped = probe::full(&path);
+        let bound = probe::in_time(move || bind(&[at(&path)]).map(drop));
+        assert!(matches!(bound, Err(BindError::InUse)), "{bound:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::probe;
 use crate::spec::{SocketAddress, SocketSpec};
 
 /// What tells a file from every other one, whatever its name.
@@ -157,7 +158,7 @@ fn unix(path: &Path, spec: &SocketSpec) -> Result<Listening, ListenError> {
     let fd = stream(AddressFamily::UNIX)?;
     match rustix::net::bind(&fd, &address) {
         Err(Errno::ADDRINUSE) => {
-            clear(path, &address)?;
+            clear(path)?;
             rustix::net::bind(&fd, &address)?;
         }
         other => other?,
@@ -184,17 +185,14 @@ fn give(path: &Path, owner: Option<(u32, Option<u32>)>, mode: u32) -> io::Result
 }
 
 /// Removes a socket that nobody listens on any more. Anything else stays, and says so.
-fn clear(path: &Path, address: &SocketAddrUnix) -> Result<(), ListenError> {
+fn clear(path: &Path) -> Result<(), ListenError> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.file_type().is_socket() {
         return Err(ListenError::InTheWay(path.to_owned()));
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match rustix::net::connect(&probe, address) {
-        Err(Errno::CONNREFUSED) => Ok(fs::remove_file(path)?),
-        // Served, or a full queue, or another type of socket: there is somebody.
-        Ok(()) | Err(_) => Err(Errno::ADDRINUSE.into()),
+    match probe::is_served(path)? {
+        false => Ok(fs::remove_file(path)?),
+        true => Err(Errno::ADDRINUSE.into()),
     }
 }
 
