@@ -6,6 +6,7 @@
 mod agent;
 
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -472,6 +473,66 @@ fn a_listener_that_does_not_read_holds_up_nobody() {
     });
     agent.call("stopProcess", &["deaf"]);
     assert!(agent.is_in("deaf", "STOPPED"));
+}
+
+/// Programs that outlive the listeners that have started them, ended with the test.
+struct Holders<'a>(&'a Path);
+
+impl Holders<'_> {
+    fn pids(&self) -> Vec<i32> {
+        let text = fs::read_to_string(self.0.join("holders")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Whether the last one has the beginning of an event, which it does not read.
+    fn has_event(&self) -> bool {
+        let Some(Ok(pipe)) = self.pids().last().map(|pid| {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).custom_flags(libc::O_NONBLOCK);
+            options.open(format!("/proc/{pid}/fd/3"))
+        }) else {
+            return false;
+        };
+        rustix::io::ioctl_fionread(&pipe).unwrap() > 0
+    }
+}
+
+impl Drop for Holders<'_> {
+    fn drop(&mut self) {
+        for pid in self.pids() {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+#[test]
+fn an_event_is_written_no_longer_than_its_process_lives_whoever_has_the_other_end() {
+    let agent = Agent::start_with(
+        "[eventlistener:l]\ncommand=/bin/sh {at}/l.sh {at}\nevents=REMOTE_COMMUNICATION\nstartsecs=0\n\
+         autorestart=true\n",
+        |at| {
+            let script = "exec 3<&0\nsetsid sleep 1000 >/dev/null 2>&1 &\necho $! >>\"$1/holders\"\n\
+                          echo READY\nexec sleep 1000\n";
+            fs::write(at.join("l.sh"), script).unwrap();
+        },
+    );
+    let holders = Holders(agent.directory.path());
+    // Far more than the pipe takes.
+    agent.call("sendRemoteCommEvent", &["t", &"x".repeat(1024 * 1024)]);
+    let held = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.child.id()));
+        descriptors.unwrap().count()
+    };
+    eventually("it is being written", || holders.has_event());
+    let first = held();
+    for n in 2..=8 {
+        agent.call("signalProcess", &["l", "KILL"]);
+        eventually("it is being written to the next one", || {
+            holders.pids().len() == n && holders.has_event()
+        });
+    }
+    // A connection of this test may still be there at either moment.
+    eventually("the ends of former ones are closed", || held() <= first + 2);
 }
 
 #[test]

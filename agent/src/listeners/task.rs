@@ -3,6 +3,7 @@
 //! It decides nothing. What takes time is done beside it: a listener that does not read its standard input
 //! holds up nobody.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -40,6 +41,13 @@ struct Written {
     outcome: Outcome,
 }
 
+/// A write under way. It ends when this is dropped: somebody else may have the reading end of a process
+/// that has ended, and never read.
+struct Giving {
+    attempt: u64,
+    _goes_on: oneshot::Sender<()>,
+}
+
 /// What became of writing an event.
 enum Outcome {
     /// It is with the process.
@@ -58,6 +66,8 @@ pub(super) struct Task {
     capture: Capture,
     hub: HubHandle,
     writes: JoinSet<Written>,
+    /// At most one for each listener: the next one takes its place.
+    giving: HashMap<Key, Giving>,
     ticks: Ticks,
     /// Who waits until the listeners have heard of the end.
     farewell: Option<oneshot::Sender<()>>,
@@ -77,6 +87,7 @@ impl Task {
             capture,
             hub,
             writes: JoinSet::new(),
+            giving: HashMap::new(),
             ticks: Ticks::new(since_epoch()),
             farewell: None,
             is_awaited: false,
@@ -192,14 +203,20 @@ impl Task {
                 }
                 effects
             }
-            Notice::Spawned { key, attempt } => match self.pools.of(&key) {
-                Some(pool) => pool.spawned(&key, attempt, Stage::Acknowledged),
-                None => Vec::new(),
-            },
+            Notice::Spawned { key, attempt } => {
+                self.stop_giving(&key, attempt.saturating_sub(1));
+                match self.pools.of(&key) {
+                    Some(pool) => pool.spawned(&key, attempt, Stage::Acknowledged),
+                    None => Vec::new(),
+                }
+            }
             Notice::Changed { key, change } => {
                 let mut effects = Vec::new();
+                let attempt = change.attempt.get();
+                if !has_process(&change.to) {
+                    self.stop_giving(&key, attempt);
+                }
                 if let Some(pool) = self.pools.of(&key) {
-                    let attempt = change.attempt.get();
                     match change.to {
                         Entered::Running { .. } => pool.running(&key, attempt),
                         Entered::Stopping { .. } => pool.stopping(&key),
@@ -281,12 +298,20 @@ impl Task {
         effects
     }
 
+    /// Nobody of this attempt, or of one before it, reads any more.
+    fn stop_giving(&mut self, key: &Key, attempt: u64) {
+        if self.giving.get(key).is_some_and(|it| it.attempt <= attempt) {
+            self.giving.remove(key);
+        }
+    }
+
     fn written(&mut self, written: Written) -> Vec<Effect> {
         let Written {
             key,
             attempt,
             outcome,
         } = written;
+        self.stop_giving(&key, attempt);
         let Some(pool) = self.pools.of(&key) else {
             return Vec::new();
         };
@@ -304,15 +329,7 @@ impl Task {
                     attempt,
                     message,
                 } => {
-                    let hub = self.hub.clone();
-                    self.writes.spawn(async move {
-                        let outcome = give(&hub, &key, attempt, &message).await;
-                        Written {
-                            key,
-                            attempt,
-                            outcome,
-                        }
-                    });
+                    self.give(key, attempt, message);
                 }
                 Effect::Ready { key, attempt } => {
                     self.hub.note_listener(&key, attempt, Noted::Ready).await;
@@ -330,6 +347,27 @@ impl Task {
                 Effect::Log(Line::Error(line)) => error!(target: SUPERVISOR, "{line}"),
             }
         }
+    }
+
+    fn give(&mut self, key: Key, attempt: u64, message: Vec<u8>) {
+        let (goes_on, mut is_over) = oneshot::channel();
+        let giving = Giving {
+            attempt,
+            _goes_on: goes_on,
+        };
+        self.giving.insert(key.clone(), giving);
+        let hub = self.hub.clone();
+        self.writes.spawn(async move {
+            let outcome = tokio::select! {
+                outcome = give(&hub, &key, attempt, &message) => outcome,
+                _ = &mut is_over => Outcome::Ended,
+            };
+            Written {
+                key,
+                attempt,
+                outcome,
+            }
+        });
     }
 
     async fn restart(&self, key: &Key, attempt: u64) {
@@ -381,6 +419,14 @@ impl Task {
         }
         view
     }
+}
+
+/// Whether there is a process in this state, or about to be.
+fn has_process(state: &Entered) -> bool {
+    matches!(
+        state,
+        Entered::Starting { .. } | Entered::Running { .. } | Entered::Stopping { .. }
+    )
 }
 
 fn stage_on_wire(stage: Stage) -> wire::ListenerStage {
