@@ -11,6 +11,8 @@
 mod launch;
 mod port;
 mod session;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::os::fd::OwnedFd;
@@ -174,7 +176,8 @@ pub struct HeldRun {
 #[derive(Debug)]
 pub struct KeeperClient {
     options: KeeperOptions,
-    session: Session,
+    /// The conversation that is to be listened to next.
+    session: Option<Session>,
     inputs: mpsc::Sender<KeeperInput>,
     /// The keeper that we started, to be reaped when it ends before us.
     child: Option<Child>,
@@ -204,7 +207,7 @@ pub async fn connect(
     Ok((
         KeeperClient {
             options,
-            session,
+            session: Some(session),
             inputs,
             child,
         },
@@ -215,7 +218,10 @@ pub async fn connect(
 impl KeeperClient {
     /// Listens until the hub takes no more inputs.
     pub async fn run(mut self) {
-        while matches!(self.listen().await, Gone::Keeper) {
+        while let Some(session) = self.session.take() {
+            if matches!(self.listen(session).await, Gone::Hub) {
+                break;
+            }
             tracing::warn!(socket = %self.options.socket.display(), "the keeper has gone");
             if self.inputs.send(KeeperInput::Lost).await.is_err() || !self.attach_again().await {
                 break;
@@ -224,15 +230,19 @@ impl KeeperClient {
         self.reap();
     }
 
-    /// Hands on reports until one side has gone.
-    async fn listen(&mut self) -> Gone {
+    /// Hands on reports until one side has gone. The keeper lets nobody else in while the connection is
+    /// open at our end, so it is ended where it is of no more use.
+    async fn listen(&self, mut session: Session) -> Gone {
         loop {
             let received = tokio::select! {
-                received = self.session.recv() => received,
+                received = session.recv() => received,
                 () = self.inputs.closed() => return Gone::Hub,
             };
             let input = match received {
-                None => return Gone::Keeper,
+                None => {
+                    session.end();
+                    return Gone::Keeper;
+                }
                 // A report that means nothing to us.
                 Some(None) => continue,
                 Some(Some(input)) => input,
@@ -256,7 +266,7 @@ impl KeeperClient {
             match attach(&self.options, &mut self.child).await {
                 Ok((session, attached)) => {
                     tracing::info!(pid = attached.keeper_pid, "attached to a keeper");
-                    self.session = session;
+                    self.session = Some(session);
                     return self
                         .inputs
                         .send(KeeperInput::Attached(attached))

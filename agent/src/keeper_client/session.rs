@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rsv_keeper::message::{FromKeeper, Hello, PROTOCOL, Reexec, Report, Request, ToKeeper};
 use rsv_keeper::packet::{self, Receiver};
+use rustix::net::Shutdown;
 use tokio::io::Interest;
 use tokio::time::timeout;
 
@@ -61,6 +62,12 @@ impl Session {
     pub(super) async fn recv(&mut self) -> Option<Option<KeeperInput>> {
         let (report, fds) = self.packet().await?;
         Some(report.and_then(|report| KeeperInput::from_report(report, fds)))
+    }
+
+    /// Ends the connection, for whoever else still holds it, too.
+    pub(super) fn end(self) {
+        // It fails when the other end has closed it.
+        rustix::net::shutdown(self.socket(), Shutdown::Both).ok();
     }
 
     /// The connection itself.

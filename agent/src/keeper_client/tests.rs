@@ -1,0 +1,69 @@
+//! The client and a keeper that the test plays.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rsv_keeper::message::{FromKeeper, Ready, Report, Request, ToKeeper};
+use rsv_keeper::packet;
+use rustix::net::Shutdown;
+
+use super::*;
+
+/// The patience of these tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes the next agent in, which is told that nothing is held.
+fn admit(door: &OwnedFd) -> OwnedFd {
+    let mut polled = [rustix::event::PollFd::new(door, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut polled, None).unwrap();
+    let agent = rustix::net::accept(door).unwrap();
+    let hello = packet::recv::<ToKeeper>(agent.as_fd()).unwrap().unwrap().0;
+    assert!(matches!(hello.request, Some(Request::Hello(_))));
+    let ready = FromKeeper {
+        report: Some(Report::Ready(Ready {})),
+    };
+    packet::send(agent.as_fd(), &ready, &[]).unwrap();
+    agent
+}
+
+fn options(socket: &Path) -> KeeperOptions {
+    KeeperOptions {
+        binary: KeeperBinary::Foreign,
+        ..KeeperOptions::new(socket.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_dismissed_agent_hangs_up_before_it_attaches_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keeper.sock");
+    let door = packet::bind(&path).unwrap();
+    let keeper = std::thread::spawn(move || {
+        let first = admit(&door);
+        rustix::net::shutdown(&first, Shutdown::Write).unwrap();
+        // As a keeper that has one agent at a time, it lets nobody else in before that.
+        while packet::recv::<ToKeeper>(first.as_fd()).unwrap().is_some() {}
+        admit(&door)
+    });
+    let (client, mut inputs) = connect(options(&path)).await.unwrap();
+    let client = tokio::spawn(client.run());
+    let mut heard = Vec::new();
+    let listening = async {
+        while heard.len() < 3 {
+            heard.push(inputs.recv().await.unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, listening).await.unwrap();
+    // The hub may be slow to let go of the first connection.
+    assert!(matches!(
+        heard.as_slice(),
+        [
+            KeeperInput::Attached(_),
+            KeeperInput::Lost,
+            KeeperInput::Attached(_)
+        ]
+    ));
+    drop((inputs, keeper.join().unwrap()));
+    client.await.unwrap();
+}
