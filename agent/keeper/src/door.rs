@@ -113,6 +113,10 @@ fn make_way(path: &Path) -> Result<(), DoorError> {
     }
     match packet::connect(path) {
         Ok(_) => Err(DoorError::InUse(path.to_owned())),
+        // More wait there than may, so somebody is expected to let them in.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(DoorError::InUse(path.to_owned()))
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(failed)
         }
@@ -142,6 +146,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keeper.sock");
         let first = Door::open(&path).unwrap();
+        assert!(matches!(Door::open(&path), Err(DoorError::InUse(_))));
+        // Nobody has let in those who wait there.
+        let mut waiting = Vec::new();
+        while let Ok(socket) = packet::connect(&path) {
+            waiting.push(socket);
+        }
         assert!(matches!(Door::open(&path), Err(DoorError::InUse(_))));
         drop(first.socket);
         let second = Door::open(&path).unwrap();

@@ -68,12 +68,7 @@ pub fn send<M: prost::Message>(
     message: &M,
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let size = message.encoded_len();
-    let carried = usize::from(size > INLINE_LIMIT) + fds.len();
-    if size == 0 || size > MESSAGE_LIMIT || carried > MAX_FDS {
-        let text = format!("message of {size} bytes with {} descriptors", fds.len());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
+    let (size, carried) = check(message, fds.len())?;
     let bytes = message.encode_to_vec();
     if size <= INLINE_LIMIT {
         return send_packet(socket, &bytes, fds);
@@ -83,6 +78,22 @@ pub fn send<M: prost::Message>(
     all.push(sealed.as_fd());
     all.extend_from_slice(fds);
     send_packet(socket, &[], &all)
+}
+
+/// Whether a message with so many descriptors can be sent at all. Tells its size, and how many descriptors
+/// go with it.
+///
+/// # Errors
+///
+/// `InvalidInput` for a message of no bytes, above [`MESSAGE_LIMIT`] or with too many descriptors.
+pub fn check<M: prost::Message>(message: &M, fds: usize) -> io::Result<(usize, usize)> {
+    let size = message.encoded_len();
+    let carried = usize::from(size > INLINE_LIMIT) + fds;
+    if size == 0 || size > MESSAGE_LIMIT || carried > MAX_FDS {
+        let text = format!("message of {size} bytes with {fds} descriptors");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok((size, carried))
 }
 
 /// Receives one packet. As [`Receiver::recv`], with a buffer of its own.
@@ -201,16 +212,17 @@ pub fn bind(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to the socket at a path. The connection is in blocking mode.
+/// Connects to the socket at a path, without waiting. The connection is in blocking mode.
 ///
 /// # Errors
 ///
-/// `NotFound` when there is no socket, `ConnectionRefused` when nobody listens on it any more;
-/// otherwise what the system says.
+/// `NotFound` when there is no socket, `ConnectionRefused` when nobody listens on it any more,
+/// `WouldBlock` when as many as may wait there wait already; otherwise what the system says.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
-    let socket = seqpacket(SocketFlags::CLOEXEC)?;
+    let socket = seqpacket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
+    rustix::io::ioctl_fionbio(&socket, false)?;
     Ok(socket)
 }
 
@@ -323,6 +335,26 @@ mod tests {
         });
         send(near.as_fd(), &FromKeeper { report: Some(busy) }, &[]).unwrap();
         assert!(recv::<ToKeeper>(far.as_fd()).is_err());
+    }
+
+    #[test]
+    fn where_too_many_wait_nobody_waits_to_be_one_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keeper.sock");
+        let listener = bind(&path).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect(&path) {
+                Ok(socket) => waiting.push(socket),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert!(waiting.len() >= usize::try_from(BACKLOG).unwrap());
+        rustix::net::accept(&listener).unwrap();
+        let socket = connect(&path).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
+        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     }
 
     #[test]

@@ -50,18 +50,20 @@ pub(super) async fn connect_or_start(
             Ok(socket) => return own(socket, &options.socket),
             Err(source) => source,
         };
-        // Nobody is there; anything else would not get better by starting another one.
+        // Nobody is there; anything else would not get better by starting another one. A keeper that is there
+        // lets in who waits, unless it does not run at all.
         let is_absent = matches!(
             source.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
         );
-        if !is_absent || Instant::now() >= deadline {
+        let is_crowded = source.kind() == io::ErrorKind::WouldBlock;
+        if !(is_absent || is_crowded) || Instant::now() >= deadline {
             return Err(KeeperError::Connect {
                 socket: options.socket.clone(),
                 source,
             });
         }
-        if started.is_none() && options.binary != KeeperBinary::Foreign {
+        if is_absent && started.is_none() && options.binary != KeeperBinary::Foreign {
             let binary = find(&options.binary)?;
             *child = Some(start(&binary, &options.socket)?);
             started = Some(binary);

@@ -67,3 +67,29 @@ async fn a_dismissed_agent_hangs_up_before_it_attaches_again() {
     drop((inputs, keeper.join().unwrap()));
     client.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_keeper_that_lets_nobody_in_is_waited_for_as_long_as_patience_lasts() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keeper.sock");
+    let door = packet::bind(&path).unwrap();
+    let mut crowd = Vec::new();
+    while let Ok(socket) = packet::connect(&path) {
+        crowd.push(socket);
+    }
+    let short = KeeperOptions {
+        patience: Duration::from_millis(20),
+        ..options(&path)
+    };
+    let error = connect(short).await.unwrap_err();
+    assert!(matches!(error, KeeperError::Connect { .. }), "{error}");
+    let keeper = std::thread::spawn(move || {
+        for _ in 0..crowd.len() {
+            rustix::net::accept(&door).unwrap();
+        }
+        admit(&door)
+    });
+    let attaching = tokio::time::timeout(PATIENCE, connect(options(&path)));
+    let (client, inputs) = attaching.await.unwrap().unwrap();
+    drop((client, inputs, keeper.join().unwrap()));
+}

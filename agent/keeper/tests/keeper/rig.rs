@@ -275,7 +275,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn dial(socket: &Path) -> Self {
-        let socket = packet::connect(socket).unwrap();
+        let socket = eventually("the door has room", || packet::connect(socket).ok());
         rustix::net::sockopt::set_socket_timeout(
             &socket,
             rustix::net::sockopt::Timeout::Recv,
