@@ -14,6 +14,7 @@ use rsv_keeper::packet;
 use rustix::event::epoll::EventFlags;
 use rustix::net::Shutdown;
 
+use crate::log::say;
 use crate::process::Life;
 use crate::table::{Id, Table};
 
@@ -23,7 +24,16 @@ use crate::table::{Id, Table};
 const QUEUE: usize = 4096;
 
 /// When to try again after the kernel had no room for descriptors under way.
-const RETRY: Duration = Duration::from_millis(20);
+pub(crate) const RETRY: Duration = Duration::from_millis(20);
+
+/// The system has no room for descriptors or messages now, and may have later.
+pub(crate) const IS_SHORT: [i32; 5] = [
+    libc::ETOOMANYREFS,
+    libc::ENOBUFS,
+    libc::ENOMEM,
+    libc::EMFILE,
+    libc::ENFILE,
+];
 
 /// Somebody who has connected and not said who they are.
 #[derive(Debug)]
@@ -111,8 +121,6 @@ impl Agent {
     pub(crate) fn dismiss(&mut self) {
         self.is_dismissed = true;
         self.close();
-        // It fails when the agent has gone already.
-        rustix::net::shutdown(&self.socket, Shutdown::Write).ok();
     }
 
     /// Whether its requests count.
@@ -177,16 +185,24 @@ impl Agent {
     fn could_not_tell(&mut self, error: &io::Error, now: Instant) {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => self.writing = Writing::Full,
-            Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM | libc::EMFILE) => {
-                self.writing = Writing::Later(now + RETRY);
+            Some(code) if IS_SHORT.contains(&code) => self.writing = Writing::Later(now + RETRY),
+            Some(libc::EPIPE | libc::ECONNRESET) => self.close(),
+            _ => {
+                say(format_args!(
+                    "the agent cannot be told, and has to attach again: {error}"
+                ));
+                self.close();
             }
-            _ => self.close(),
         }
     }
 
+    /// Tells it nothing any more. It is to know that, because what it is not told now it is told when it
+    /// attaches again.
     fn close(&mut self) {
         self.writing = Writing::Closed;
         self.queue = VecDeque::new();
+        // It fails when the agent has gone already.
+        rustix::net::shutdown(&self.socket, Shutdown::Write).ok();
     }
 }
 
@@ -249,4 +265,36 @@ fn compose<'a>(
         Reminder::Answer(report) => Report::clone(report),
     };
     Some((report, Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+    /// An agent, and its own end of the connection.
+    fn connected() -> (Agent, OwnedFd) {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::NONBLOCK);
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None);
+        let (socket, far) = pair.unwrap();
+        let visitor = Visitor { socket, number: 1 };
+        (Agent::new(visitor, 1, PROTOCOL), far)
+    }
+
+    #[test]
+    fn an_agent_that_cannot_be_told_learns_that_it_has_to_attach_again() {
+        let now = Instant::now();
+        let (mut agent, far) = connected();
+        agent.tell(Reminder::Terminating);
+        for code in IS_SHORT {
+            agent.could_not_tell(&io::Error::from_raw_os_error(code), now);
+            assert_eq!(agent.deadline(), Some(now + RETRY));
+            let silence = packet::recv::<FromKeeper>(far.as_fd()).unwrap_err();
+            assert_eq!(silence.kind(), io::ErrorKind::WouldBlock);
+        }
+        agent.could_not_tell(&io::Error::from_raw_os_error(libc::EIO), now);
+        assert!(packet::recv::<FromKeeper>(far.as_fd()).unwrap().is_none());
+        assert!(agent.is_heeded(), "what it has asked for is done");
+        assert_eq!(agent.deadline(), None);
+    }
 }
