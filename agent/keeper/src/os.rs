@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
@@ -140,6 +141,13 @@ pub(crate) fn reap(whom: Whom<'_>) -> io::Result<Option<Ended>> {
 /// Tells which child has ended, without reaping it.
 pub(crate) fn peek() -> io::Result<Option<u32>> {
     Ok(wait(Whom::Any, libc::WNOHANG | libc::WNOWAIT)?.map(|ended| ended.pid))
+}
+
+/// Whether a process ends in this time, which is waited for.
+pub(crate) fn ends_within(pidfd: BorrowedFd<'_>, time: Duration) -> bool {
+    let time = Timespec::try_from(time).ok();
+    let mut waited = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    rustix::event::poll(&mut waited, time.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 /// Reaps a child that is about to end, waiting for that.

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use rsv_keeper::message::{Note, Reexec};
 use rsv_keeper::sealed::{UnsealError, seal, unseal};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cgroup::Cgroups;
@@ -188,7 +187,7 @@ impl Keeper {
             .spawner
             .spawn(&program, streams)
             .map_err(ReexecError::Probe)?;
-        if !ends_within(child.pidfd.as_fd(), PATIENCE) {
+        if !os::ends_within(child.pidfd.as_fd(), PATIENCE) {
             os::signal_process(child.pidfd.as_fd(), libc::SIGKILL).map_err(ReexecError::Save)?;
         }
         let ended = os::reap_now(Whom::Pidfd(child.pidfd.as_fd())).map_err(ReexecError::Save)?;
@@ -302,10 +301,4 @@ fn peer(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
     let pid: Pid = peer.pid;
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-fn ends_within(pidfd: BorrowedFd<'_>, time: Duration) -> bool {
-    let time = Timespec::try_from(time).ok();
-    let mut waited = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-    rustix::event::poll(&mut waited, time.as_ref()).is_ok_and(|ready| ready > 0)
 }

@@ -17,6 +17,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use rsv_keeper::message::Stage;
 use rustix::fs::{Mode, OFlags};
@@ -31,6 +32,10 @@ use crate::program::Program;
 
 /// Where the child finds its own cgroup's file among the slots.
 const CGROUP: usize = 3;
+
+/// How long a child that could not become its program may take to end. It takes some microseconds, unless
+/// the kernel has to wait for a disk or for a debugger.
+const LAST_BREATH: Duration = Duration::from_millis(50);
 
 /// Starts programs.
 #[derive(Debug)]
@@ -232,8 +237,10 @@ impl Spawner {
             None if report.has_begun() => return Ok(Child { pid, pidfd }),
             None => STILLBORN,
         };
-        // The child is ending; it must not stay behind as a zombie, and the report stands either way.
-        os::reap_now(Whom::Pidfd(pidfd.as_fd())).ok();
+        // The child is ending. One that takes long is reaped as any child is, and the report stands.
+        if os::ends_within(pidfd.as_fd(), LAST_BREATH) {
+            os::reap(Whom::Pidfd(pidfd.as_fd())).ok();
+        }
         Err(refusal)
     }
 }
@@ -275,4 +282,36 @@ fn clone3_refusal(error: &io::Error) -> Refusal {
         Stage::Fork
     };
     Refusal { stage, errno }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_child_that_could_not_become_its_program_is_not_waited_for() {
+        // It reads what never comes, and has reported nothing: it is taken for one that is ending.
+        let mut command = Command::new("/bin/cat");
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let flags = rustix::process::PidfdFlags::empty();
+        let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
+        let (answers, answer) = std::sync::mpsc::channel();
+        let number = child.id();
+        let waiting = std::thread::spawn(move || {
+            let inherit = Inherit {
+                nofile: None,
+                oom_score_adj: None,
+            };
+            let spawner = Spawner::new(inherit).unwrap();
+            answers.send(spawner.conclude(number, pidfd).err()).ok();
+        });
+        let answer = answer.recv_timeout(Duration::from_secs(30));
+        // Whoever waits for the child waits no longer.
+        drop(child.stdin.take());
+        waiting.join().unwrap();
+        child.wait().ok();
+        assert_eq!(answer, Ok(Some(STILLBORN)));
+    }
 }

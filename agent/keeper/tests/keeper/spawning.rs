@@ -5,7 +5,7 @@ use std::io::Write;
 use rsv_keeper::message::{Channel, Credentials, Refused, Rlimit, Scope, Stage, Stdin};
 
 use crate::rig::{
-    Program, Rig, children_of, is_running, read_to_end, run, stat_fields, write_line,
+    Program, Rig, children_of, eventually, is_running, read_to_end, run, stat_fields, write_line,
 };
 
 fn is_root() -> bool {
@@ -24,7 +24,9 @@ fn refusal(program: &Program) -> (Stage, i32) {
         before,
         "descriptors are left of a refused program"
     );
-    assert_eq!(rig.children(), [], "a process is left of a refused program");
+    eventually("nothing is left of a refused program", || {
+        rig.children().is_empty().then_some(())
+    });
     (Stage::try_from(stage).unwrap(), errno)
 }
 
