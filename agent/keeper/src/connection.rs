@@ -1,7 +1,8 @@
 //! Who is connected: visitors that have not said who they are, and at most one agent.
 
+use std::fmt::Arguments;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use rsv_keeper::message::{Busy, FromKeeper, Hello, Report, Request, ToKeeper};
@@ -13,6 +14,7 @@ use crate::ending::Event;
 use crate::keeper::Keeper;
 use crate::log::say;
 use crate::process::Life;
+use crate::slow::{self, Watch};
 
 /// How many requests are heeded before everything else gets its turn.
 const TURN: usize = 16;
@@ -40,20 +42,51 @@ impl Keeper {
             if !agent.has_room() {
                 return;
             }
-            match self.receiver.recv::<ToKeeper>(agent.socket.as_fd()) {
-                Ok(Some((message, fds))) if agent.is_heeded() => self.heed(message, fds, now),
+            let is_heeded = agent.is_heeded();
+            match self.receive() {
+                Ok(Some((message, fds))) if is_heeded => self.heed_in_time(message, fds, now),
                 Ok(Some(_)) => {}
                 Ok(None) => return self.agent_gone(now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if packet::is_malformed(&error) => {
-                    say(format_args!("agent dismissed: {error}"));
-                    agent.dismiss();
+                    self.dismiss(format_args!("agent dismissed: {error}"));
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
-                    say(format_args!("no descriptor left for a request"));
+                    self.is_short = true;
+                    // What it has asked for is lost. It asks again when it attaches again.
+                    let text = format_args!("agent dismissed: no descriptor left for a request");
+                    self.dismiss(text);
                 }
                 Err(_) => return self.agent_gone(now),
             }
+        }
+    }
+
+    /// The agent's next request. Once there was no descriptor for one, a spare one makes room: a large
+    /// request needs it only while it is read.
+    fn receive(&mut self) -> io::Result<Option<(ToKeeper, Vec<OwnedFd>)>> {
+        let Some(agent) = &self.agent else {
+            return Ok(None);
+        };
+        if !self.is_short {
+            return self.receiver.recv(agent.socket.as_fd());
+        }
+        drop(self.spares.pop());
+        let received = self.receiver.recv(agent.socket.as_fd());
+        self.refill_spares();
+        received
+    }
+
+    fn heed_in_time(&mut self, message: ToKeeper, fds: Vec<OwnedFd>, now: Instant) {
+        let (what, watch) = (slow::request(&message), Watch::start());
+        self.heed(message, fds, now);
+        watch.end(format_args!("{what}"));
+    }
+
+    fn dismiss(&mut self, why: Arguments<'_>) {
+        say(why);
+        if let Some(agent) = &mut self.agent {
+            agent.dismiss();
         }
     }
 

@@ -16,7 +16,7 @@ use rsv_keeper::packet::Receiver;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
-use crate::agent::{Agent, Visitor};
+use crate::agent::{Agent, IS_SHORT, RETRY, Visitor};
 use crate::cgroup::Cgroups;
 use crate::door::{self, Door};
 use crate::drain::Presence;
@@ -24,6 +24,7 @@ use crate::ending::{Ending, Event};
 use crate::log::say;
 use crate::poll::{Poll, Token};
 use crate::remainder::Remainder;
+use crate::slow::Watch;
 use crate::spawn::Spawner;
 use crate::table::Table;
 
@@ -64,7 +65,11 @@ pub(crate) struct Keeper {
     pub(crate) receiver: Receiver,
     /// The file this keeper was started from.
     pub(crate) executable: PathBuf,
-    spares: Vec<OwnedFd>,
+    /// There was no descriptor left for a request.
+    pub(crate) is_short: bool,
+    pub(crate) spares: Vec<OwnedFd>,
+    /// When to go to the door again, where somebody stands who could not be let in.
+    door_at: Option<Instant>,
     connections: u64,
 }
 
@@ -109,7 +114,9 @@ impl Keeper {
             has_adopted: false,
             receiver: Receiver::default(),
             executable,
+            is_short: false,
             spares: Vec::new(),
+            door_at: None,
             connections: 0,
         };
         keeper.refill_spares();
@@ -124,11 +131,15 @@ impl Keeper {
     pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
         loop {
             let now = Instant::now();
+            let mut watch = Watch::start();
             self.elapse(now);
+            watch = watch.end(format_args!("what was due"));
             if self.has_orphans {
                 self.sweep(now);
+                watch = watch.end(format_args!("reaping"));
             }
             self.attend(now);
+            watch.end(format_args!("telling the agent"));
             if self.ending != Ending::No
                 && let Some(code) = self.ending.is_reached(self.table.present(), now)
             {
@@ -145,15 +156,21 @@ impl Keeper {
             };
             let tokens = self.poll.wait(timeout)?;
             let now = Instant::now();
+            let mut watch = Watch::start();
             for token in tokens {
                 self.handle(token, now);
+                watch = match token {
+                    // Each request is watched by itself.
+                    Token::Connection(_) => Watch::start(),
+                    _ => watch.end(format_args!("{token:?}")),
+                };
             }
         }
     }
 
     fn handle(&mut self, token: Token, now: Instant) {
         match token {
-            Token::Door => self.answer_the_door(),
+            Token::Door => self.answer_the_door(now),
             Token::Signals => self.take_signals(now),
             Token::Connection(number) => self.hear(number, now),
             Token::Estranged => self.estranged_ended(),
@@ -167,6 +184,9 @@ impl Keeper {
         if self.ending != Ending::No {
             self.end_by(Event::Elapsed, now);
             self.kill_the_late(now);
+        }
+        if self.door_at.is_some_and(|at| at <= now) {
+            self.answer_the_door(now);
         }
         self.drain_when_due(now);
         if self.looking > 0 {
@@ -194,6 +214,7 @@ impl Keeper {
         };
         at(self.agent.as_ref().and_then(Agent::deadline));
         at(self.drain_deadline());
+        at(self.door_at);
         if self.ending != Ending::No {
             at(self.kill_deadline());
         }
@@ -217,20 +238,36 @@ impl Keeper {
         }
     }
 
-    fn answer_the_door(&mut self) {
+    fn answer_the_door(&mut self, now: Instant) {
+        let was_late = self.door_at.take().is_some();
         loop {
             match door::accept(&self.door.socket) {
                 Ok(Some(socket)) => self.welcome(socket),
                 Ok(None) | Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) => {
-                    let freed = self.spares.pop().is_some() || self.visitors.pop_front().is_some();
-                    if !freed {
-                        say(format_args!("no descriptor left for a connection"));
+                Err(errno) => {
+                    if !self.makes_room_for(errno) {
+                        self.leave_waiting(errno, was_late, now);
                         return;
                     }
                 }
-                Err(_) => return,
             }
+        }
+    }
+
+    /// Gives up what is there for the case that all other descriptors are taken.
+    fn makes_room_for(&mut self, errno: Errno) -> bool {
+        matches!(errno, Errno::MFILE | Errno::NFILE)
+            && (self.spares.pop().is_some() || self.visitors.pop_front().is_some())
+    }
+
+    /// Nobody could be let in. Whoever stands there is no news, so the clock says when to look again.
+    fn leave_waiting(&mut self, errno: Errno, is_known: bool, now: Instant) {
+        if !IS_SHORT.contains(&errno.raw_os_error()) {
+            return;
+        }
+        self.door_at = Some(now + RETRY);
+        if !is_known {
+            say(format_args!("a connection has to wait: {errno}"));
         }
     }
 
@@ -291,4 +328,46 @@ pub(crate) fn heard() -> nix::sys::signal::SigSet {
     ]
     .into_iter()
     .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::spawn::Inherit;
+    use rsv_keeper::packet;
+    use std::path::Path;
+
+    /// A keeper that waits for nothing, in a directory.
+    pub(crate) fn keeper(directory: &Path, cgroups: Cgroups) -> Keeper {
+        let inherit = Inherit {
+            nofile: None,
+            oom_score_adj: None,
+        };
+        let door = Door::open(&directory.join("keeper.sock")).unwrap();
+        let signals = SignalFd::new(&heard()).unwrap();
+        let spawner = Spawner::new(inherit).unwrap();
+        Keeper::new(door, signals, spawner, cgroups, PathBuf::new()).unwrap()
+    }
+
+    #[test]
+    fn who_could_not_be_let_in_is_let_in_later_without_knocking_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(directory.path(), Cgroups::none());
+        keeper.presence = Presence::Here;
+        let now = Instant::now();
+        assert_eq!(keeper.deadline(), None);
+        for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            let _visitor = packet::connect(&keeper.door.path).unwrap();
+            keeper.leave_waiting(errno, false, now);
+            assert_eq!(keeper.deadline(), Some(now + RETRY));
+            keeper.elapse(now);
+            assert_eq!(keeper.visitors.len(), 0);
+            keeper.elapse(now + RETRY);
+            assert_eq!(keeper.visitors.len(), 1);
+            assert_eq!(keeper.deadline(), None);
+            keeper.visitors.clear();
+        }
+        keeper.leave_waiting(Errno::AGAIN, false, now);
+        assert_eq!(keeper.deadline(), None, "nobody is there");
+    }
 }

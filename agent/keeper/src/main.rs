@@ -4,7 +4,7 @@
 //! its pipes, reaps it, and remembers how it ended, so that an agent may die and nobody notices.
 //!
 //! * `args`, `startup`, `log`: from the command line to a keeper
-//! * `keeper`: the owner of everything, and the loop
+//! * `keeper`: the owner of everything, and the loop; `slow`: what held it up
 //! * `connection`, `requests`, `exits`, `rest`, `absence`, `stopping`, `reexec`, `saved`: what it does when something happens
 //! * `process`, `table`, `program`: what it holds
 //! * `ending`, `drain`: what it decides
@@ -32,6 +32,7 @@ mod remainder;
 mod requests;
 mod rest;
 mod saved;
+mod slow;
 mod spawn;
 mod startup;
 mod stopping;

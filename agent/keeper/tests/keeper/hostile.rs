@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rsv_keeper::message::{Hello, PROTOCOL, Report, Request, Scope, Signal, Stage};
+use rsv_keeper::message::{Hello, Note, PROTOCOL, Report, Request, Scope, Signal, Stage};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Resource, Rlimit};
 
@@ -189,4 +189,44 @@ fn without_descriptors_programs_are_refused_and_agents_still_let_in() {
     drop(agent);
     rig.signal(libc::SIGTERM);
     assert_eq!(rig.ended().code(), Some(0));
+}
+
+/// Lets a process have no descriptor that it has not now; gives it back what it had.
+fn without_another_descriptor(pid: u32) -> impl FnOnce() {
+    let is_free = |number: &u64| {
+        let link = format!("/proc/{pid}/fd/{number}");
+        std::fs::symlink_metadata(link).is_err()
+    };
+    let lowest = (0..).find(is_free).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap());
+    let set = move |limit| rustix::process::prlimit(pid, Resource::Nofile, limit).unwrap();
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    set(Rlimit {
+        current: Some(lowest),
+        ..before
+    });
+    move || {
+        set(before);
+    }
+}
+
+#[test]
+fn a_large_request_that_finds_no_descriptor_is_to_be_made_again_and_is_heeded_then() {
+    let rig = Rig::start();
+    let large = Note {
+        key: "app".into(),
+        note: vec![7; 100_000],
+    };
+    let mut agent = rig.agent();
+    agent.settle();
+    let give_back = without_another_descriptor(rig.pid());
+    agent.send(Request::Note(large.clone()), &[]);
+    assert!(agent.receive().is_none(), "it is not left in the belief");
+    drop(agent);
+    let mut agent = rig.agent();
+    agent.send(Request::Note(large.clone()), &[]);
+    agent.settle();
+    give_back();
+    let told = rig.connect_again(agent);
+    assert_eq!(told.notes, [large]);
 }
