@@ -53,6 +53,15 @@ impl Cgroups {
         }
     }
 
+    /// Those in a directory.
+    #[cfg(test)]
+    pub(crate) fn at(base: PathBuf) -> Self {
+        Self {
+            base: Some(base),
+            ..Self::none()
+        }
+    }
+
     /// Those of the keeper at a socket.
     pub(crate) fn of(socket: &Path) -> Self {
         let base = own_directory().map(|own| own.join(format!("rsv-{:016x}", digest(socket))));

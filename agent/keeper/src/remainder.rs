@@ -54,7 +54,7 @@ impl Keeper {
         let mut kept = Vec::new();
         for mut one in std::mem::take(&mut self.remainders) {
             if one.rest.is_due(now) && self.attend_remainder(&mut one, &kin, now) {
-                self.remainder_ended(&one);
+                self.remainder_ended(&one, now);
             } else {
                 kept.push(one);
             }
@@ -93,14 +93,17 @@ impl Keeper {
         false
     }
 
-    fn remainder_ended(&mut self, one: &Remainder) {
+    fn remainder_ended(&mut self, one: &Remainder, now: Instant) {
+        if let Some(request) = one.request {
+            let errno = if one.is_any { 0 } else { libc::ESRCH };
+            let signalled = Signalled { request, errno };
+            self.tell(Reminder::Answer(Box::new(Report::Signalled(signalled))));
+            // Whoever asked waits for this, and the kernel may take its time with the rest.
+            self.attend(now);
+        }
         if let Some(cgroup) = self.cgroups.path(&one.key) {
             self.cgroups.emptied(&cgroup);
         }
-        let Some(request) = one.request else { return };
-        let errno = if one.is_any { 0 } else { libc::ESRCH };
-        let signalled = Signalled { request, errno };
-        self.tell(Reminder::Answer(Box::new(Report::Signalled(signalled))));
     }
 
     /// When one is to be looked at again.

@@ -160,26 +160,38 @@ impl Keeper {
 
     /// Attends to what is left of runs, where it is time to.
     pub(crate) fn attend_rests(&mut self, now: Instant) {
+        // Whoever starts a program again waits to be told, and the kernel may take its time with the cgroups.
+        for id in self.tell_of_rests(now) {
+            self.leave_cgroup_of(id);
+        }
+    }
+
+    /// Tells of the runs of which nothing is left any more.
+    fn tell_of_rests(&mut self, now: Instant) -> Vec<Id> {
         let due: Vec<Id> = self
             .partings()
             .filter(|(_, _, rest)| rest.look <= now)
             .map(|(id, _, _)| id)
             .collect();
         if due.is_empty() {
-            return;
+            return due;
         }
         let kin = self.kin_of(&due);
-        for id in due {
-            self.attend_rest(id, &kin, now);
-        }
+        let over: Vec<Id> = due
+            .into_iter()
+            .filter(|id| self.attend_rest(*id, &kin, now))
+            .collect();
+        self.attend(now);
+        over
     }
 
-    fn attend_rest(&mut self, id: Id, kin: &Kin, now: Instant) {
+    /// Goes on with one. Says whether it is over, which is told.
+    fn attend_rest(&mut self, id: Id, kin: &Kin, now: Instant) -> bool {
         let Some(process) = self.table.get(id) else {
-            return;
+            return false;
         };
         let Life::Parting { exit, rest } = &process.life else {
-            return;
+            return false;
         };
         let (next, deed) = rest.step(is_left(process, kin), now);
         match deed {
@@ -192,18 +204,25 @@ impl Keeper {
                     say(format_args!("something of `{key}` cannot be ended"));
                 }
                 let exit = exit.clone();
-                if let Some(cgroup) = &process.cgroup {
-                    // The next run gets a new one, in which nobody has ever been killed.
-                    self.cgroups.leave(cgroup);
-                }
                 self.parting -= 1;
-                return self.tell_end(id, exit);
+                self.tell_end(id, exit);
+                return true;
             }
         }
         if let Some(process) = self.table.get_mut(id)
             && let Life::Parting { rest, .. } = &mut process.life
         {
             *rest = next;
+        }
+        false
+    }
+
+    /// The next run gets a new one, in which nobody has ever been killed. It is asked for later: no request
+    /// has been read since the end was told.
+    fn leave_cgroup_of(&self, id: Id) {
+        let process = self.table.get(id);
+        if let Some(cgroup) = process.and_then(|process| process.cgroup.as_ref()) {
+            self.cgroups.leave(cgroup);
         }
     }
 
@@ -333,6 +352,12 @@ pub(crate) fn reach(process: &Process, kin: &Kin, signal: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::{Agent, Visitor};
+    use crate::cgroup::Cgroups;
+    use rsv_keeper::message::{FromKeeper, PROTOCOL, Report, Run};
+    use rsv_keeper::packet;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     #[test]
     fn what_is_left_is_asked_and_then_killed_until_it_is_gone() {
@@ -364,5 +389,64 @@ mod tests {
         asked.hurry(now);
         assert_eq!(asked.step(true, now).1, Deed::Kill);
         assert_eq!(killed.step(false, now).1, Deed::Over);
+    }
+
+    /// A run whose process has ended and left this cgroup.
+    fn parting(run: &Run, cgroup: &Path, now: Instant) -> Process {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        let exit = Exited {
+            run: run.clone(),
+            ..Exited::default()
+        };
+        let rest = Rest::new(Leftovers::Ask, now);
+        Process {
+            run: run.clone(),
+            pid: child.id(),
+            start_ticks: 0,
+            spawned_at_ns: 0,
+            pidfd,
+            parentage: Parentage::Own,
+            life: Life::Parting { exit, rest },
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            stop_rule: Default::default(),
+            cgroup: Some(cgroup.as_os_str().as_bytes().to_vec()),
+            leaves_daemons: false,
+            leftovers: Leftovers::Ask,
+        }
+    }
+
+    #[test]
+    fn an_exit_is_told_before_the_cgroup_is_removed() {
+        let now = Instant::now();
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().join("base");
+        let cgroup = base.join("app:app");
+        std::fs::create_dir_all(&cgroup).unwrap();
+        let mut keeper = crate::keeper::tests::keeper(directory.path(), Cgroups::at(base));
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::NONBLOCK);
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None);
+        let (socket, far) = pair.unwrap();
+        let visitor = Visitor { socket, number: 1 };
+        keeper.agent = Some(Agent::new(visitor, 1, PROTOCOL));
+        let run = Run {
+            key: "app:app".into(),
+            attempt: 1,
+        };
+        keeper.table.insert(parting(&run, &cgroup, now));
+        keeper.parting = 1;
+
+        let over = keeper.tell_of_rests(now);
+        let told = packet::recv::<FromKeeper>(far.as_fd()).unwrap().unwrap();
+        let told = told.0.report;
+        assert!(matches!(told, Some(Report::Exited(exited)) if exited.run == run));
+        assert!(cgroup.exists(), "what takes time comes after that");
+        for id in over {
+            keeper.leave_cgroup_of(id);
+        }
+        assert!(!cgroup.exists());
     }
 }
