@@ -246,12 +246,12 @@ impl Feeds {
         ];
         let deadline = deadlines.into_iter().flatten().min().map(clock::instant);
         let is_waiting = core.gear.outbox.is_waiting();
-        let port = core.gear.outbox.port().clone();
+        let room = core.gear.outbox.room();
         tokio::select! {
             biased;
             input = self.keeper.recv() => input.map_or(Input::KeeperClientGone, Input::Keeper),
             Some(input) = self.logs.recv() => Input::Log(input),
-            () = Outbox::room(port), if is_waiting => Input::Room,
+            () = room.comes(), if is_waiting => Input::Room,
             () = sleep_until(deadline), if deadline.is_some() => Input::Elapsed,
             Some(ask) = self.asks.recv() => Input::Ask(ask),
         }

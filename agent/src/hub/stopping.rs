@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::handle::Shutdown;
-use super::outbox::Outbox;
 use super::remains::Remains;
 use super::{Core, Feeds, Key, LAST_WORDS, verdicts};
 use crate::listeners::FAREWELL;
@@ -237,7 +236,7 @@ impl Core {
 
     async fn flush(&mut self) {
         while self.gear.outbox.is_connected() && self.gear.outbox.is_waiting() {
-            Outbox::room(self.gear.outbox.port().clone()).await;
+            self.gear.outbox.room().comes().await;
             self.gear.outbox.flush();
         }
     }

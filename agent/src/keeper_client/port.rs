@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rsv_keeper::message::{Channel, Request, Run, Spawn, Stream, ToKeeper};
 use rsv_keeper::packet;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::Shutdown;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -52,6 +53,13 @@ pub(super) type Connection = Arc<AsyncFd<OwnedFd>>;
 pub struct NewConnection(pub(super) Connection);
 
 impl NewConnection {
+    /// One over a connected, non-blocking socket.
+    #[cfg(test)]
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        let watched = readiness::watch(socket, Interest::READABLE);
+        Self(Arc::new(watched.unwrap()))
+    }
+
     /// Sends one message ahead of everything that goes through the port.
     ///
     /// # Errors
@@ -220,6 +228,14 @@ impl KeeperPort {
         let drains = lock(&self.drains);
         first(&connection, &drains);
         self.install(connection);
+    }
+
+    /// Ends the connection, which cannot be used any more. The listening task sees that, and attaches again.
+    pub fn end(&self) {
+        if let Some(connection) = self.connection() {
+            // It fails when the other end has closed it.
+            rustix::net::shutdown(connection.get_ref(), Shutdown::Both).ok();
+        }
     }
 
     /// There is no keeper until the next [`KeeperPort::install`].

@@ -15,7 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes the next agent in, which is told that nothing is held.
 fn admit(door: &OwnedFd) -> OwnedFd {
-    let mut polled = [rustix::event::PollFd::new(door, rustix::event::PollFlags::IN)];
+    let mut polled = [rustix::event::PollFd::new(
+        door,
+        rustix::event::PollFlags::IN,
+    )];
     rustix::event::poll(&mut polled, None).unwrap();
     let agent = rustix::net::accept(door).unwrap();
     let hello = packet::recv::<ToKeeper>(agent.as_fd()).unwrap().unwrap().0;
@@ -64,6 +67,34 @@ async fn a_dismissed_agent_hangs_up_before_it_attaches_again() {
             KeeperInput::Attached(_)
         ]
     ));
+    drop((inputs, keeper.join().unwrap()));
+    client.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_the_hub_has_ended_is_followed_by_another_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keeper.sock");
+    let door = packet::bind(&path).unwrap();
+    let keeper = std::thread::spawn(move || {
+        let first = admit(&door);
+        while packet::recv::<ToKeeper>(first.as_fd()).unwrap().is_some() {}
+        admit(&door)
+    });
+    let (client, mut inputs) = connect(options(&path)).await.unwrap();
+    let client = tokio::spawn(client.run());
+    let port = KeeperPort::new();
+    let following = async {
+        let Some(KeeperInput::Attached(attached)) = inputs.recv().await else {
+            panic!("not attached")
+        };
+        port.install(attached.connection);
+        port.end();
+        assert!(matches!(inputs.recv().await, Some(KeeperInput::Lost)));
+        let again = inputs.recv().await;
+        assert!(matches!(again, Some(KeeperInput::Attached(_))));
+    };
+    tokio::time::timeout(PATIENCE, following).await.unwrap();
     drop((inputs, keeper.join().unwrap()));
     client.await.unwrap();
 }
