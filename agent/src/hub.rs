@@ -42,6 +42,7 @@ mod rest;
 mod slot;
 mod sockets;
 mod stopping;
+mod unanswered;
 pub mod verdicts;
 mod words;
 
@@ -72,6 +73,7 @@ use reconfigure::Retired;
 use slot::Slot;
 pub(crate) use slot::stop_rule;
 use stopping::Course;
+use unanswered::Unanswered;
 
 /// Requests that wait for the hub. Each caller waits for its answer, so the number of callers bounds
 /// it; when it is full a caller waits for its turn.
@@ -142,6 +144,7 @@ struct Core {
     course: Course,
     adoption: Adoption,
     alone: Alone,
+    unanswered: Unanswered,
     /// Tells everybody else so.
     without_keeper: Arc<AtomicBool>,
     /// Who waits for the end.
@@ -202,6 +205,7 @@ impl Hub {
             course,
             adoption,
             alone: Alone::No,
+            unanswered: Unanswered::default(),
             without_keeper: handle.without_keeper(),
             done: Vec::new(),
         };
@@ -226,6 +230,7 @@ impl Hub {
             core.stand_in();
             core.advance(clock::now());
             core.gear.logs.go();
+            core.complain(clock::now());
             core.gear.rest(clock::now());
             if let Course::Done(mode) = core.course {
                 break mode;
@@ -243,6 +248,7 @@ impl Feeds {
             core.gear.next_deadline(),
             core.course.deadline(),
             core.alone.deadline(),
+            core.unanswered.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min().map(clock::instant);
         let is_waiting = core.gear.outbox.is_waiting();
@@ -304,6 +310,10 @@ impl Core {
             return;
         };
         let mut refusal = self.gear.turn(slot, before, phase, effects);
+        if effects.iter().any(|e| matches!(e, Effect::Spawn { .. })) {
+            let attempt = slot.phase.attempt();
+            self.unanswered.wanted(key, attempt, clock::now());
+        }
         while let Some(refused) = refusal {
             let attempt = slot.phase.attempt();
             let event = Event::Observed(Observation::SpawnRefused {

@@ -60,6 +60,18 @@ pub(super) enum SpawnStage {
     Asked,
 }
 
+impl SpawnStage {
+    /// For the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "not begun",
+            Self::AwaitingRemains => "what former runs have left is being ended",
+            Self::AwaitingLogs => "its logs are being opened",
+            Self::Asked => "the keeper has been asked",
+        }
+    }
+}
+
 /// The live process and our copies of its descriptors.
 #[derive(Debug)]
 pub(super) struct Process {
