@@ -15,11 +15,14 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::{Agent, PATIENCE, eventually};
-use hostile::{GROWTH, RESTART, Random, WORKER, held, kill_again_and_again, seed, worker};
+use hostile::{
+    GROWTH, RESTART, Random, Starting, WORKER, held, keepers, kill_again_and_again, seed, worker,
+};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 use rsv_agent::listeners::protocol::{Parser, Said, Stage};
@@ -176,6 +179,8 @@ struct Driver<'a> {
     n_killed: usize,
     /// More events that are wanted: some messages are answers to more than one.
     n_wanted: &'a AtomicUsize,
+    /// How the starts of all of them have gone, by their numbers.
+    starts: &'a [Mutex<Starting>],
 }
 
 impl Driver<'_> {
@@ -216,11 +221,23 @@ impl Driver<'_> {
         let is_of_any = |line: &str| (0..STAGES.len()).any(|n| line.contains(&format!("h{n}")));
         let mut others: Vec<&str> = log.lines().filter(|l| !is_of_any(l)).collect();
         let others = others.split_off(others.len().saturating_sub(40)).join("\n");
-        let info = self.agent.call("getProcessInfo", &[&self.name]);
+        let info = self.agent.try_call("getProcessInfo", &[&self.name]);
+        let starts = self.starts.iter().enumerate().map(|(n, starting)| {
+            // Another one may have given up while it looked.
+            let starting = starting.lock().unwrap_or_else(PoisonError::into_inner);
+            format!("h{n}: {starting}\n")
+        });
         format!(
-            "{} does not come back\n{info}\n{lines}\n{others}",
-            self.name
+            "{} does not come back\n{info:?}\n{}{}\n{lines}\n{others}",
+            self.name,
+            starts.collect::<String>(),
+            keepers(self.agent)
         )
+    }
+
+    fn starting(&self) -> MutexGuard<'_, Starting> {
+        let n: usize = self.name[1..].parse().unwrap();
+        self.starts[n].lock().unwrap()
     }
 
     fn next_life(&mut self) -> String {
@@ -230,12 +247,14 @@ impl Driver<'_> {
         loop {
             let life = fs::read_to_string(self.path("life")).unwrap_or_default();
             if life.ends_with('\n') && life != self.last {
+                self.starting().over();
                 return life;
             }
             assert!(start.elapsed() < PATIENCE, "{}", self.story());
             if start.elapsed() > hunger {
                 hunger += HUNGER;
                 self.n_wanted.fetch_add(1, Ordering::Relaxed);
+                self.starting().look(self.agent, &self.name);
             }
             if start.elapsed() > patience && !self.last.is_empty() {
                 patience += LIFE;
@@ -332,6 +351,7 @@ fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
     let descriptors = held(pid).1;
     let lives = MESSAGES.div_ceil(A_LIFE * STAGES.len());
     let n_lives = STAGES.map(|_| AtomicUsize::new(0));
+    let starts = STAGES.map(|_| Mutex::new(Starting::default()));
     let n_more = AtomicUsize::new(0);
     let (n_events, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let before = std::sync::OnceLock::new();
@@ -342,7 +362,7 @@ fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
             .iter()
             .enumerate()
             .map(|(n, stage)| {
-                let (n_lives, before) = (&n_lives[n], &before);
+                let (n_lives, before, starts) = (&n_lives[n], &before, &starts);
                 let driver = Driver {
                     agent: &agent,
                     name: format!("h{n}"),
@@ -350,6 +370,7 @@ fn ten_thousand_malformed_messages_of_listeners_cost_nothing() {
                     last: String::new(),
                     n_killed: 0,
                     n_wanted: &n_more,
+                    starts,
                 };
                 let mut random = Random::new(seed ^ (n as u64 + 1) << 40);
                 scope.spawn(move || {

@@ -1,14 +1,16 @@
 //! What the tests of hostile input have in common: numbers that can be had again, and a program that is killed
 //! meanwhile and has to come back.
 
+use std::fmt;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::agent::{Agent, eventually};
+use crate::agent::{Agent, PATIENCE};
 
 /// What the agent may grow by, in KiB: buffers of its threads, no more with more input.
 pub(crate) const GROWTH: u64 = 16 * 1024;
@@ -71,18 +73,91 @@ pub(crate) fn worker(agent: &Agent) -> i32 {
     text.trim().parse().unwrap_or_default()
 }
 
+/// How long a program was `STARTING`, as far as somebody has looked. There is no bound to hold it to: machines are
+/// slow. It tells a start that does not come about from a program that does nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Starting {
+    since: Option<Instant>,
+    longest: Duration,
+}
+
+impl Starting {
+    /// Looks how it is now.
+    pub(crate) fn look(&mut self, agent: &Agent, name: &str) {
+        let info = agent.try_call("getProcessInfo", &[name]);
+        let is_starting = info.is_some_and(|info| info.contains("<string>STARTING</string>"));
+        self.since = is_starting.then(|| self.since.unwrap_or_else(Instant::now));
+        let spent = self.since.map(|since| since.elapsed());
+        self.longest = self.longest.max(spent.unwrap_or_default());
+    }
+
+    /// It has come about; the next look is at another one.
+    pub(crate) fn over(&mut self) {
+        self.since = None;
+    }
+}
+
+impl fmt::Display for Starting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "STARTING for {:?} at the longest", self.longest)?;
+        match self.since {
+            Some(since) => write!(f, ", now for {:?}", since.elapsed()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the kernel says of the keepers of an agent: how each is, and what it waits for. Nobody speaks to them, so that
+/// they stay as they are.
+pub(crate) fn keepers(agent: &Agent) -> String {
+    let socket = agent.directory.path().join("s.rsv/keeper.sock");
+    let socket = socket.to_str().unwrap();
+    let read = |pid: &str, file| fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let processes = fs::read_dir("/proc").unwrap();
+    let pids = processes.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let told = pids.filter_map(|pid| {
+        // A process that has ended meanwhile is not the one.
+        let command = read(&pid, "cmdline").ok()?;
+        let is_keeper = command.split('\0').any(|word| word == socket);
+        let status = read(&pid, "status").ok().filter(|_| is_keeper)?;
+        let state = status.lines().find(|line| line.starts_with("State:"));
+        let waits = read(&pid, "wchan").unwrap_or_else(|error| error.to_string());
+        let state = state.unwrap_or_default();
+        Some(format!("keeper {pid}: {state}, waits in {waits}"))
+    });
+    let told: Vec<_> = told.collect();
+    match told.is_empty() {
+        true => "there is no keeper".to_owned(),
+        false => told.join("\n"),
+    }
+}
+
 /// Kills the program again and again until told to end; the longest that it was away.
 pub(crate) fn kill_again_and_again(agent: &Agent, is_over: &AtomicBool) -> (u32, Duration) {
     let (mut kills, mut longest) = (0, Duration::ZERO);
+    let mut starting = Starting::default();
+    let mut eventually = |what: &str, is_so: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !is_so() {
+            starting.look(agent, "worker");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "not in time: {what}\nworker: {starting}\n{}",
+                keepers(agent)
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        starting.over();
+    };
     while !is_over.load(Ordering::Relaxed) {
         // One that dies young is waited with before it is started again.
-        eventually("the program is running", || {
+        eventually("the program is running", &|| {
             agent.is_in("worker", "RUNNING")
         });
         let pid = worker(agent);
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let start = Instant::now();
-        eventually("the program is back", || {
+        eventually("the program is back", &|| {
             !matches!(worker(agent), 0) && worker(agent) != pid
         });
         longest = longest.max(start.elapsed());
