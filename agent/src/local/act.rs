@@ -72,7 +72,11 @@ pub(super) async fn begin(
         let text = "this is the socket of one host: there are no batches on one host";
         return Err(Status::failed_precondition(text));
     }
-    let key = request.idempotency_key.clone();
+    // What only looks does nothing that could be repeated.
+    let key = match request.dry_run {
+        true => String::new(),
+        false => request.idempotency_key.clone(),
+    };
     let (sender, operation) = loop {
         match operations.enter(&key) {
             Entered::First(sender, operation) => break (sender, operation),

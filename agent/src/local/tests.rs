@@ -130,22 +130,23 @@ async fn a_program_without_an_answer_in_time_still_has_a_result() {
 #[tokio::test]
 async fn a_dry_run_and_a_repeated_key_do_nothing_more() {
     let mut served = served().await;
-    let dry = ActRequest {
-        dry_run: true,
-        ..stop(&["app"])
-    };
-    assert_eq!(events(&mut served.client, dry).await.len(), 2);
-    assert!(served.hub.acts.try_recv().is_err());
     let keyed = ActRequest {
         idempotency_key: "k".into(),
         ..stop(&["app"])
     };
-    let first = events(&mut served.client, keyed.clone()).await;
+    let dry = ActRequest {
+        dry_run: true,
+        ..keyed.clone()
+    };
+    assert_eq!(events(&mut served.client, dry).await.len(), 2);
+    assert!(served.hub.acts.try_recv().is_err());
+    let mut first = events(&mut served.client, keyed.clone()).await;
     let mut again = events(&mut served.client, keyed).await;
     let joined = |events: &mut Vec<Event>| match &mut events[0] {
         Event::Accepted(accepted) => std::mem::take(&mut accepted.joined),
         other => panic!("{other:?}"),
     };
+    assert!(!joined(&mut first), "a dry run takes no key: {first:?}");
     assert!(joined(&mut again), "{again:?}");
     assert_eq!(again, first, "but for this the same is said");
     assert!(served.hub.acts.try_recv().is_ok());
