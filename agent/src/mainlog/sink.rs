@@ -213,7 +213,7 @@ mod tests {
         for _ in 0..offered {
             sink.offer(&line);
         }
-        assert!(sink.shared.dropped.load(Ordering::Relaxed) > 0);
+        // The loss may be told already, if the thread came late to the queue.
         let reading = thread::spawn(move || {
             let mut text = String::new();
             let mut buffer = [0; 4096];
