@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rsv_keeper::message::{FromKeeper, Note, PROTOCOL, Ready, Report, Terminating, Welcome};
-use rsv_keeper::packet;
+use rsv_keeper::packet::{self, SHORTAGES};
 use rustix::event::epoll::EventFlags;
 use rustix::net::Shutdown;
 
@@ -25,15 +25,6 @@ const QUEUE: usize = 4096;
 
 /// When to try again after the kernel had no room for descriptors under way.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);
-
-/// The system has no room for descriptors or messages now, and may have later.
-pub(crate) const IS_SHORT: [i32; 5] = [
-    libc::ETOOMANYREFS,
-    libc::ENOBUFS,
-    libc::ENOMEM,
-    libc::EMFILE,
-    libc::ENFILE,
-];
 
 /// Somebody who has connected and not said who they are.
 #[derive(Debug)]
@@ -185,7 +176,7 @@ impl Agent {
     fn could_not_tell(&mut self, error: &io::Error, now: Instant) {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => self.writing = Writing::Full,
-            Some(code) if IS_SHORT.contains(&code) => self.writing = Writing::Later(now + RETRY),
+            Some(code) if SHORTAGES.contains(&code) => self.writing = Writing::Later(now + RETRY),
             Some(libc::EPIPE | libc::ECONNRESET) => self.close(),
             _ => {
                 say(format_args!(
@@ -286,7 +277,7 @@ mod tests {
         let now = Instant::now();
         let (mut agent, far) = connected();
         agent.tell(Reminder::Terminating);
-        for code in IS_SHORT {
+        for code in SHORTAGES {
             agent.could_not_tell(&io::Error::from_raw_os_error(code), now);
             assert_eq!(agent.deadline(), Some(now + RETRY));
             let silence = packet::recv::<FromKeeper>(far.as_fd()).unwrap_err();

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use rsv_keeper::packet::Receiver;
+use rsv_keeper::packet::{Receiver, SHORTAGES};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
-use crate::agent::{Agent, IS_SHORT, RETRY, Visitor};
+use crate::agent::{Agent, RETRY, Visitor};
 use crate::cgroup::Cgroups;
 use crate::door::{self, Door};
 use crate::drain::Presence;
@@ -262,7 +262,7 @@ impl Keeper {
 
     /// Nobody could be let in. Whoever stands there is no news, so the clock says when to look again.
     fn leave_waiting(&mut self, errno: Errno, is_known: bool, now: Instant) {
-        if !IS_SHORT.contains(&errno.raw_os_error()) {
+        if !SHORTAGES.contains(&errno.raw_os_error()) {
             return;
         }
         self.door_at = Some(now + RETRY);

@@ -49,6 +49,16 @@ impl From<Malformed> for io::Error {
     }
 }
 
+/// Error numbers of a system that has no room for a packet or its descriptors now, and may have later. The
+/// socket need not be full, so no event tells when it has.
+pub const SHORTAGES: [i32; 5] = [
+    libc::ETOOMANYREFS,
+    libc::ENOBUFS,
+    libc::ENOMEM,
+    libc::EMFILE,
+    libc::ENFILE,
+];
+
 /// Whether an error of [`Receiver::recv`] is a packet that was read and found unacceptable. Any other
 /// error is the socket's.
 pub fn is_malformed(error: &io::Error) -> bool {

@@ -199,16 +199,9 @@ fn is_gone(error: &io::Error) -> bool {
 /// The system has no room for what is sent: too many descriptors are under way, which the keeper takes out
 /// as it reads, or there is no memory, or no descriptor for a large message. The socket is not full.
 fn is_short(error: &io::Error) -> bool {
-    let short = [
-        libc::ETOOMANYREFS,
-        libc::ENOBUFS,
-        libc::ENOMEM,
-        libc::EMFILE,
-        libc::ENFILE,
-    ];
     error
         .raw_os_error()
-        .is_some_and(|code| short.contains(&code))
+        .is_some_and(|code| packet::SHORTAGES.contains(&code))
 }
 
 #[cfg(test)]
