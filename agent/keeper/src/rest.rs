@@ -32,9 +32,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long the end of what was killed is waited for. Only a process stuck in the kernel takes longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often it is looked at, at first and at last. Processes that become our children are noticed
-/// without that.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+/// How often it is looked at, at first and at last: without cgroups a look reads all of /proc. Processes that
+/// become our children are noticed without that.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// What is to become of what a run leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
