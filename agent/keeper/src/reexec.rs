@@ -33,6 +33,9 @@ use crate::startup;
 /// How long the new file may take to say whether it can read the state.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long its end is waited for when it was killed. A disk that hangs may hold it for ever.
+const END: Duration = Duration::from_secs(1);
+
 /// The most that a state may be: some hundred bytes per run, and the notes.
 const LIMIT: usize = 1 << 30;
 
@@ -48,6 +51,9 @@ enum ReexecError {
     /// The file does not run.
     #[error("cannot run it ({stage:?})", stage = .0.stage)]
     Probe(Refusal),
+    /// The file says nothing.
+    #[error("it does not say whether it can read this keeper's state")]
+    Silent,
     /// The file says no.
     #[error("it cannot read this keeper's state")]
     Unreadable,
@@ -189,6 +195,10 @@ impl Keeper {
             .map_err(ReexecError::Probe)?;
         if !os::ends_within(child.pidfd.as_fd(), PATIENCE) {
             os::signal_process(child.pidfd.as_fd(), libc::SIGKILL).map_err(ReexecError::Save)?;
+            if !os::ends_within(child.pidfd.as_fd(), END) {
+                // It is reaped like any other child, whenever it ends.
+                return Err(ReexecError::Silent);
+            }
         }
         let ended = os::reap_now(Whom::Pidfd(child.pidfd.as_fd())).map_err(ReexecError::Save)?;
         let can = ended.is_some_and(|ended| ended.status == Status::Code(0));
