@@ -41,6 +41,26 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 
+/// A keeper that is lost again sooner than this may be so for the same reason as before.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Keepers that are lost one soon after the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    in_a_row: usize,
+}
+
+impl Losses {
+    /// Another one is lost, `after` it was attached to: which of [`PAUSES`] comes before the first attempt to
+    /// attach again. A keeper may be killed at any moment, so that it is never one of the long ones.
+    fn count(&mut self, after: Duration) -> usize {
+        const MOST: usize = 2;
+        self.in_a_row = if after < SOON { self.in_a_row + 1 } else { 0 };
+        // Twice may be chance.
+        self.in_a_row.saturating_sub(2).min(MOST)
+    }
+}
+
 /// Where the keeper is, and how to start one.
 #[derive(Clone, Debug)]
 pub struct KeeperOptions {
@@ -218,12 +238,17 @@ pub async fn connect(
 impl KeeperClient {
     /// Listens until the hub takes no more inputs.
     pub async fn run(mut self) {
+        let mut losses = Losses::default();
         while let Some(session) = self.session.take() {
+            let attached = tokio::time::Instant::now();
             if matches!(self.listen(session).await, Gone::Hub) {
                 break;
             }
             tracing::warn!(socket = %self.options.socket.display(), "the keeper has gone");
-            if self.inputs.send(KeeperInput::Lost).await.is_err() || !self.attach_again().await {
+            let pauses = &PAUSES[losses.count(attached.elapsed())..];
+            if self.inputs.send(KeeperInput::Lost).await.is_err()
+                || !self.attach_again(pauses).await
+            {
                 break;
             }
         }
@@ -253,12 +278,11 @@ impl KeeperClient {
         }
     }
 
-    async fn attach_again(&mut self) -> bool {
-        let mut pauses = PAUSES.into_iter();
-        let mut pause = PAUSES[0];
-        loop {
+    /// `pauses`: before the first attempt, the second, and so on; the last one goes for all that follow.
+    async fn attach_again(&mut self, pauses: &[Duration]) -> bool {
+        let last = pauses.last().into_iter().cycle();
+        for &pause in pauses.iter().chain(last) {
             self.reap();
-            pause = pauses.next().unwrap_or(pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.inputs.closed() => return false,
@@ -278,6 +302,7 @@ impl KeeperClient {
                 }
             }
         }
+        false
     }
 
     /// Takes the exit status of a keeper that we started and that has ended, if it has.

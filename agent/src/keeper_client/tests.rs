@@ -37,6 +37,17 @@ fn options(socket: &Path) -> KeeperOptions {
     }
 }
 
+#[test]
+fn a_keeper_that_is_lost_again_and_again_is_come_back_to_more_slowly() {
+    let mut losses = Losses::default();
+    let soon = Duration::from_millis(3);
+    let first = [soon; 6].map(|after| losses.count(after));
+    assert_eq!(first, [0, 0, 1, 2, 2, 2]);
+    assert_eq!(PAUSES[2], Duration::from_millis(200));
+    assert_eq!(losses.count(SOON), 0, "that one was well");
+    assert_eq!(losses.count(soon), 0);
+}
+
 #[tokio::test]
 async fn a_dismissed_agent_hangs_up_before_it_attaches_again() {
     let directory = tempfile::tempdir().unwrap();
