@@ -17,8 +17,11 @@ use crate::{
     network::{CONTROLLER, Network},
 };
 
-/// How often sessions beat in tests: three missed ones take less than two seconds.
-const HEARTBEAT: &str = "500ms";
+/// How often sessions beat: seldom enough that nobody on a busy machine is taken for silent.
+const CALM: &str = "5s";
+
+/// The same where a silence is waited for: three missed ones take less than two seconds.
+const ATTENTIVE: &str = "500ms";
 
 /// Where a controller with a network namespace of its own listens.
 const PORT: u16 = 7443;
@@ -32,6 +35,7 @@ pub struct Fleet {
     network: Option<Network>,
     name: String,
     address: String,
+    heartbeat: &'static str,
     directory: TempDir,
 }
 
@@ -43,12 +47,17 @@ impl Fleet {
     ///
     /// When any of it does not work.
     pub fn start(names: &[&str], programs: &str) -> Self {
-        let mut fleet = Self::without_hosts();
-        for name in names {
-            fleet.add(name, programs);
-        }
-        fleet.wait_connected(names.len());
-        fleet
+        Self::without_hosts().with(names, programs)
+    }
+
+    /// As [`Fleet::start`], and a silent host is noticed within two seconds. So is one that a busy machine
+    /// keeps silent.
+    ///
+    /// # Panics
+    ///
+    /// When any of it does not work.
+    pub fn attentive(names: &[&str], programs: &str) -> Self {
+        Self::on_loopback(ATTENTIVE).with(names, programs)
     }
 
     /// Makes a certificate authority and starts a controller.
@@ -57,25 +66,33 @@ impl Fleet {
     ///
     /// When any of it does not work.
     pub fn without_hosts() -> Self {
-        Self::at("localhost", format!("127.0.0.1:{}", free_port()), None)
+        Self::on_loopback(CALM)
     }
 
-    /// As [`Fleet::start`], but the controller and each host have a network namespace of their own.
+    fn on_loopback(heartbeat: &'static str) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        Self::at("localhost", address, heartbeat, None)
+    }
+
+    /// As [`Fleet::attentive`], but the controller and each host have a network namespace of their own.
     ///
     /// # Panics
     ///
     /// When any of it does not work, such as without root.
     pub fn apart(names: &[&str], programs: &str) -> Self {
         let address = format!("{CONTROLLER}:{PORT}");
-        let mut fleet = Self::at(CONTROLLER, address, Some(Network::new()));
-        for name in names {
-            fleet.add(name, programs);
-        }
-        fleet.wait_connected(names.len());
-        fleet
+        Self::at(CONTROLLER, address, ATTENTIVE, Some(Network::new())).with(names, programs)
     }
 
-    fn at(name: &str, address: String, network: Option<Network>) -> Self {
+    fn with(mut self, names: &[&str], programs: &str) -> Self {
+        for name in names {
+            self.add(name, programs);
+        }
+        self.wait_connected(names.len());
+        self
+    }
+
+    fn at(name: &str, address: String, heartbeat: &'static str, network: Option<Network>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("rsv")
             .tempdir()
@@ -90,6 +107,7 @@ impl Fleet {
             network,
             name: name.to_owned(),
             address,
+            heartbeat,
             directory,
         };
         fleet.start_controller();
@@ -104,7 +122,7 @@ impl Fleet {
     /// As [`Fleet::start_controller`], with variables of the environment.
     pub fn start_controller_with(&mut self, environment: &[(&str, &str)]) {
         let mut controller = command("rsv-controller", ["run", "--listen", &self.address]);
-        controller.args(["--heartbeat-interval", HEARTBEAT, "--state-dir"]);
+        controller.args(["--heartbeat-interval", self.heartbeat, "--state-dir"]);
         controller
             .arg(self.path().join("ctl"))
             .envs(environment.iter().copied());

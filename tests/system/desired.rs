@@ -100,7 +100,7 @@ fn generations(fleet: &Fleet, host: &str) -> (Option<u64>, Option<u64>) {
 
 #[test]
 fn done_means_that_the_host_has_said_it_keeps_to_it() {
-    let mut fleet = Fleet::start(&["web01", "web02"], PROGRAMS);
+    let mut fleet = Fleet::attentive(&["web01", "web02"], PROGRAMS);
     becomes(&mut fleet, "web01", "app", "RUNNING");
     assert_eq!(generations(&fleet, "web01"), (Some(0), Some(0)));
     let disabled = fleet.rsv(["-A", "disable", "app"]).expect_code(0);

@@ -91,7 +91,7 @@ fn an_absent_host_is_named_and_shown_unreachable_with_what_was_last_known() {
 
 #[test]
 fn a_silent_host_is_unreachable_and_does_not_run_an_expired_command_later() {
-    let mut fleet = Fleet::start(&["web01", "web02"], PROGRAMS);
+    let mut fleet = Fleet::attentive(&["web01", "web02"], PROGRAMS);
     running(&mut fleet, &["web01", "web02"]);
     fleet.host("web02").agent().signal(Signal::SIGSTOP);
 
@@ -99,9 +99,9 @@ fn a_silent_host_is_unreachable_and_does_not_run_an_expired_command_later() {
         "-H",
         "web*",
         "--deadline",
-        "2s",
+        "5s",
         "--timeout",
-        "4s",
+        "15s",
         "stop",
         "side",
     ];
@@ -131,7 +131,7 @@ fn agents_are_back_soon_after_the_controller_is_and_the_view_is_true_again() {
     fleet.controller().kill();
     fleet.host("web01").rsv(["stop", "side"]).expect_code(0);
     fleet.start_controller();
-    fleet.connected_within(Duration::from_secs(5), 2);
+    fleet.connected_within(Duration::from_secs(20), 2);
 
     let json = fleet.rsv(["-A", "-o", "json", "status"]).json();
     let state = |host: &str, program: &str| {
