@@ -6,6 +6,11 @@ use std::{
     process::Command,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{
     command::{Ended, command, run},
     daemon::Daemon,
@@ -183,6 +188,21 @@ impl Host {
             .trim()
             .parse()
             .unwrap_or_default()
+    }
+
+    /// Sends a signal to a program as soon as it runs, and says which process that was.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn signal(&self, program: &str, signal: Signal) -> i32 {
+        let mut pid = 0;
+        eventually("the program gets a signal", || {
+            pid = self.pid(program);
+            // It may be about to end.
+            pid > 0 && kill(Pid::from_raw(pid), signal).is_ok()
+        });
+        pid
     }
 
     /// For how many seconds a program has been up; 0 when it does not run.

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rsv_tests::{
-    collector::Collector, eventually::eventually, fleet::Fleet, prometheus::Prometheus,
+    collector::Collector,
+    eventually::{PATIENCE, eventually, within},
+    fleet::Fleet,
+    prometheus::Prometheus,
 };
 
 const PROGRAMS: &str = "[program:app]\ncommand = /bin/sh -c 'echo up; exec sleep 1000'\nstartsecs = 0\n\
@@ -60,9 +62,8 @@ fn every_query_of_the_dashboard_finds_something() {
     // Rates need two different values: things go on happening until all is seen.
     let mut open = queries;
     let mut wrong = Vec::new();
-    eventually("every query finds something", || {
-        let pid = fleet.host("web01").pid("app");
-        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+    within(4 * PATIENCE, "every query finds something", || {
+        fleet.host("web01").signal("app", Signal::SIGKILL);
         fleet.rsv(["-A", "restart", "app"]);
         // Refused: there is no such operation.
         fleet.rsv(["op", "show", "nothing"]);

@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use nix::sys::signal::Signal;
 use rsv_tests::{eventually::eventually, fleet::Fleet};
 use serde_json::Value;
 
@@ -81,23 +82,13 @@ fn a_crash_is_told_and_watchers_go_on_over_the_death_of_the_controller() {
     fleet.wait_connected(2);
     let mut watcher = Watcher::start(&fleet);
     watcher.wait("web01", None, "connected");
-    let pid = fleet.host("web01").pid("app");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("app runs");
+    fleet.host("web01").signal("app", Signal::SIGKILL);
     watcher.wait("web01", Some("RUNNING"), "EXITED");
     watcher.wait("web01", Some("STARTING"), "RUNNING");
 
     fleet.controller().kill();
     // What happens meanwhile is told afterwards, and what was told before is still there.
-    let pid = fleet.host("web01").pid("app");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("app runs");
+    let pid = fleet.host("web01").signal("app", Signal::SIGKILL);
     eventually("app runs again", || {
         let host = fleet.host("web01");
         host.state("app") == "RUNNING" && host.pid("app") != pid

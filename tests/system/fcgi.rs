@@ -60,6 +60,7 @@ fn at_port(port: u16) -> io::Result<TcpStream> {
 }
 
 fn signal(pid: i32, signal: Signal) {
+    assert!(pid > 0, "a process, and no group");
     kill(Pid::from_raw(pid), signal).expect("it can be signalled");
 }
 

@@ -8,7 +8,7 @@ use nix::{
 };
 use rsv_tests::{
     binaries::binary,
-    eventually::{PATIENCE, eventually, within},
+    eventually::{PATIENCE, eventually},
     host::Host,
     lines,
 };
@@ -146,16 +146,16 @@ fn a_crashed_program_is_back_at_once() {
     host.start();
     for round in 1..=3 {
         eventually("it is up, and not only just", || host.uptime("app") >= 1);
-        let pid = host.pid("app");
-        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
-        // Far below the second of waiting that a quick end would bring, far above a busy machine.
-        within(Duration::from_millis(900), "it is back", || {
-            host.lines("starts") > round
-        });
+        let pid = host.signal("app", Signal::SIGKILL);
+        eventually("it is back", || host.lines("starts") > round);
         eventually("it is known to run", || {
             ![0, pid].contains(&host.pid("app"))
         });
     }
+    // That would be a second of waiting, as after a quick end.
+    let told = host.rsv(["events"]).expect_code(0);
+    assert!(told.stdout.contains("EXITED"), "{told:?}");
+    assert!(!told.stdout.contains("BACKOFF"), "{told:?}");
 }
 
 #[test]
