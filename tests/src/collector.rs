@@ -135,6 +135,16 @@ impl Collector {
             .clone()
     }
 
+    /// Every point so far, in the order of their coming.
+    ///
+    /// # Panics
+    ///
+    /// When the receiver panicked.
+    pub fn history(&self) -> Vec<Point> {
+        let points = self.points.lock().expect("the receiver did not panic");
+        points.clone()
+    }
+
     /// The latest point of each series.
     ///
     /// # Panics
