@@ -31,7 +31,7 @@ startsecs = 0
 const SILENCE: Duration = Duration::from_millis(1500);
 
 /// What a busy machine may take beside that until the command line has shown it.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(15);
 
 /// Two hosts whose programs run.
 fn pair() -> Fleet {
@@ -54,10 +54,14 @@ fn is_seen(fleet: &Fleet, host: &str) -> bool {
 
 /// What is said of the programs of a host.
 fn rows(fleet: &Fleet, host: &str) -> Vec<Value> {
-    let status = fleet.rsv(["-A", "-o", "json", "status"]);
-    if status.stdout.is_empty() {
-        return Vec::new();
-    }
+    let mut status = None;
+    eventually("the controller answers", || {
+        let ended = fleet.rsv(["-A", "-o", "json", "status"]);
+        let said = (!ended.stdout.is_empty()).then_some(ended);
+        status = said;
+        status.is_some()
+    });
+    let status = status.expect("it has answered");
     let mut rows = status.json()["programs"]
         .as_array()
         .cloned()
@@ -140,7 +144,7 @@ fn lost_and_found(
     let id = begin_restart(fleet, "web02");
     harm(fleet);
     within(limit, "web02 is unreachable", || is_gone(fleet, "web02"));
-    assert!(!is_gone(fleet, "web01"), "the other is not concerned");
+    eventually("the other is not concerned", || is_seen(fleet, "web01"));
     // It stays unreachable, also while it dials again and again.
     let start = Instant::now();
     while start.elapsed() < SILENCE {
@@ -336,7 +340,7 @@ fn asked_in_vain(harm: impl FnOnce(&mut Fleet), heal: impl FnOnce(&mut Fleet)) {
     let mut fleet = pair();
     let pid = fleet.host("web02").pid("app");
     harm(&mut fleet);
-    let flags = ["--batch", "100%", "--deadline", "1s"];
+    let flags = ["--batch", "100%", "--deadline", "3s"];
     assert_given_up(&mut fleet, &HOSTS, "web02", &flags);
     heal(&mut fleet);
     assert_left_alone(&mut fleet, &HOSTS, "web02", pid);

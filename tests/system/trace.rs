@@ -133,7 +133,7 @@ fn a_collector_that_hangs_holds_up_no_end() {
     let started = std::time::Instant::now();
     fleet.host("web01").agent().terminate();
     let took = started.elapsed();
-    assert!(took.as_secs() < 5, "it took {took:?}");
+    assert!(took.as_secs() < 9, "it took {took:?}");
     let log = fleet.host("web01").path("log/agent.log");
     let log = std::fs::read_to_string(log).expect("the agent's log");
     assert!(log.contains("WARN the collector does not answer"), "{log}");
@@ -152,7 +152,7 @@ fn a_collector_that_is_not_there_does_not_hold_up_a_command() {
     let started = std::time::Instant::now();
     run(&mut restart).expect_code(0);
     assert!(
-        started.elapsed().as_secs() < 5,
+        started.elapsed().as_secs() < 9,
         "it took {:?}",
         started.elapsed()
     );

@@ -164,7 +164,7 @@ async fn an_agent_that_stands_still_is_said_to_and_where_it_is() {
             agent.socket().display()
         );
         assert!(ran.err.starts_with(&words), "{line}: {}", ran.err);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{line}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{line}");
     }
     drop(listener);
 }

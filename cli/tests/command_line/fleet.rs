@@ -314,7 +314,7 @@ async fn status_shows_silent_hosts_with_what_was_last_known() {
     let controller = Controller::with(Answers {
         status: vec![
             host_status("web01", HostState::Connected, 0),
-            host_status("web02", HostState::Unreachable, 192),
+            host_status("web02", HostState::Unreachable, 3 * 3600 + 12 * 60),
         ],
         ..Default::default()
     })
@@ -327,8 +327,8 @@ async fn status_shows_silent_hosts_with_what_was_last_known() {
         ran.out
     );
     let silent: Vec<&str> = ran.out.lines().filter(|l| l.contains("web02")).collect();
-    assert!(silent[0].contains("(3m12s ago)"), "{}", ran.out);
-    assert!(silent[1].contains("RUNNING") && silent[1].contains("last known 3m12s ago"));
+    assert!(silent[0].contains("(3h12m ago)"), "{}", ran.out);
+    assert!(silent[1].contains("RUNNING") && silent[1].contains("last known 3h12m ago"));
     let ran = controller.rsv("-A status -o json").await;
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(value["programs"][1]["reachable"], false);

@@ -103,9 +103,9 @@ async fn status_has_supervisorctls_lines_and_codes() {
         process("off", "off", ProcessState::Stopped, None),
         process("up", "up", ProcessState::Running, Some(8)),
     ]));
-    let grp = "grp:grp_00                       RUNNING   pid 7, uptime 1:00:0";
+    let grp = "grp:grp_00                       RUNNING   pid 7, uptime 1:0";
     let off = "off                              STOPPED   Not started\n";
-    let up = "up                               RUNNING   pid 8, uptime 1:00:0";
+    let up = "up                               RUNNING   pid 8, uptime 1:0";
     let all = agent.rsv("status").await;
     assert_eq!(all.code, 3);
     let lines: Vec<&str> = all.out.lines().collect();
