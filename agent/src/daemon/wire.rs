@@ -27,7 +27,7 @@ use crate::capture::Capture;
 use crate::desired::{Desired, DesiredFile};
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
-use crate::identity::{StateDir, StateLock};
+use crate::identity::{StateDir, StateError, StateLock};
 use crate::keeper_client::{self, KeeperBinary, KeeperError, KeeperOptions, KeeperPort};
 use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::listeners::{self, Listeners};
@@ -204,19 +204,23 @@ async fn start_hub(
     port: KeeperPort,
     capture: &Capture,
 ) -> Result<Started, Failure> {
-    let counted = state.clone();
-    let epoch = blocking(move || counted.next_epoch(SystemTime::now()))
-        .await?
-        .map_err(|error| Failure::unusable(chain(&error)).hint(error.hint()))?;
+    // Both write files that are to last; a disk makes neither of them wait for the other.
+    let ((epoch, desired), (auto, programs)) =
+        tokio::try_join!(kept(config, state), programs(config))?;
     let (client, inputs) = keeper_client::connect(keeper_options(config, args))
         .await
         .map_err(|error| no_keeper(&error))?;
     let identifier = &config.supervisord.identifier;
     let (listeners, starting) = listeners::prepare(identifier, &config.groups, capture);
-    let desired = desired(config, state).await?;
-    let named = Arc::clone(config);
-    let auto = blocking(move || spec::AutoLogs::of(&named)).await?;
-    let settings = settings(config, epoch, listeners.clone(), desired, &auto).await?;
+    let settings = Settings {
+        host: name_of(config),
+        epoch,
+        programs,
+        maxprocs: config.max_processes,
+        purge: (!config.supervisord.nocleanup).then(|| auto.clone()),
+        listeners: listeners.clone(),
+        desired,
+    };
     let (hub, handle) = Hub::new(settings, inputs, port, capture.clone());
     starting.start(handle.clone(), capture.clone());
     tokio::spawn(client.run());
@@ -283,42 +287,36 @@ fn tell_of_trouble(config: &Config, warnings: &[Warning], troubles: &[String], n
     }
 }
 
-/// The programs, with their users looked up, which may ask a directory server.
-async fn settings(
-    config: &Arc<Config>,
-    epoch: u64,
-    listeners: Listeners,
-    desired: Desired,
-    auto: &spec::AutoLogs,
-) -> Result<Settings, Failure> {
-    let all = Arc::clone(config);
-    let ambience = spec::Ambience::of_this_process();
-    let for_names = auto.clone();
-    let programs = blocking(move || spec::load(&all, ambience, &for_names)).await?;
-    let host = config
-        .agent
-        .as_ref()
-        .map(|agent| agent.name.clone())
-        .unwrap_or_default();
-    let purge = (!config.supervisord.nocleanup).then(|| auto.clone());
-    Ok(Settings {
-        host,
-        epoch,
-        programs,
-        maxprocs: config.max_processes,
-        purge,
-        listeners,
-        desired,
-    })
+/// What the state directory holds for the hub: the number of this start, and what the fleet wanted last. A host
+/// that is in none has nobody to want anything.
+async fn kept(config: &Config, state: &StateDir) -> Result<(u64, Desired), Failure> {
+    let state = state.clone();
+    let has_fleet = config.agent.is_some();
+    let kept = blocking(move || {
+        let epoch = state.next_epoch(SystemTime::now())?;
+        let file = has_fleet.then(|| DesiredFile::new(state.path()));
+        let desired = file.map(|file| file.read_or_tell());
+        Ok((epoch, desired.unwrap_or_default()))
+    });
+    kept.await?
+        .map_err(|error: StateError| Failure::unusable(chain(&error)).hint(error.hint()))
 }
 
-/// What the fleet wanted last. A host that is in none has nobody to want anything.
-async fn desired(config: &Config, state: &StateDir) -> Result<Desired, Failure> {
-    if config.agent.is_none() {
-        return Ok(Desired::default());
-    }
-    let file = DesiredFile::new(state.path());
-    blocking(move || file.read_or_tell()).await
+/// The programs, with the names of their logs and their users looked up, which may ask a directory server.
+async fn programs(config: &Arc<Config>) -> Result<(spec::AutoLogs, Vec<spec::Program>), Failure> {
+    let config = Arc::clone(config);
+    blocking(move || {
+        let auto = spec::AutoLogs::of(&config);
+        let programs = spec::load(&config, spec::Ambience::of_this_process(), &auto);
+        (auto, programs)
+    })
+    .await
+}
+
+/// The name of this host; empty outside a fleet.
+fn name_of(config: &Config) -> String {
+    let agent = config.agent.as_ref();
+    agent.map(|agent| agent.name.clone()).unwrap_or_default()
 }
 
 fn keeper_options(config: &Config, args: &DaemonArgs) -> KeeperOptions {
