@@ -107,11 +107,8 @@ pub fn holds_programs(keeper_socket: &Path) -> bool {
     let Ok(descriptors) = std::fs::read_dir(descriptors) else {
         return false;
     };
-    let links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    links
-        .filter(|link| link.to_string_lossy().contains("pidfd"))
-        .count()
-        > 0
+    let mut links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.any(|link| link.to_string_lossy().contains("pidfd"))
 }
 
 fn digest(inputs: &Inputs) -> io::Result<[u8; 32]> {
