@@ -71,6 +71,14 @@ impl Door {
         Ok(Self { socket, path, file })
     }
 
+    /// Whether nobody who comes later finds this door: its name is gone, or leads elsewhere.
+    pub(crate) fn is_lost(&self) -> bool {
+        match identity(&self.path) {
+            Ok(file) => file != self.file,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
     /// Removes the path, if it still leads here.
     pub(crate) fn remove(&self) {
         if identity(&self.path).is_ok_and(|file| file == self.file) {

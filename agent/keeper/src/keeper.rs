@@ -146,6 +146,13 @@ impl Keeper {
                 self.leave();
                 return Ok(ExitCode::from(code));
             }
+            if self.is_forgotten() {
+                say(format_args!(
+                    "nothing is left to keep, and nobody can come any more"
+                ));
+                self.leave();
+                return Ok(ExitCode::SUCCESS);
+            }
             let timeout = self
                 .deadline()
                 .map(|due| due.saturating_duration_since(Instant::now()));
@@ -166,6 +173,12 @@ impl Keeper {
                 };
             }
         }
+    }
+
+    /// Whether it is of no use to anybody: it has no program and no agent, and no agent will find it.
+    fn is_forgotten(&self) -> bool {
+        let is_alone = self.agent.is_none() && self.estranged.is_none() && self.visitors.is_empty();
+        is_alone && self.table.present() == 0 && self.door.is_lost()
     }
 
     fn handle(&mut self, token: Token, now: Instant) {

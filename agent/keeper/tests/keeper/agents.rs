@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rsv_keeper::message::{Reexec, Request};
+use rsv_keeper::message::{Reexec, Request, Scope};
 
-use crate::rig::{Agent, Program, Rig, eventually};
+use crate::rig::{Agent, Program, Rig, eventually, send_signal};
 
 const SOCKET: &str = "RSV_KEEPER_TEST_SOCKET";
 const LOG: &str = "RSV_KEEPER_TEST_LOG";
@@ -69,4 +69,17 @@ fn an_agent_that_lives_is_not_read_behind_its_back_after_the_keeper_was_replaced
     agent.kill().unwrap();
     agent.wait().unwrap();
     eventually("output is drained", || (size() == 4).then_some(()));
+}
+
+#[test]
+fn a_keeper_whose_name_is_gone_ends_when_it_has_neither_an_agent_nor_a_program() {
+    let mut rig = Rig::start();
+    let mut agent = rig.agent();
+    let running = agent.spawn(&Program::shell("app", "exec sleep 600"));
+    std::fs::remove_file(&rig.socket).unwrap();
+    let (run, pid) = (running.run(), running.pid());
+    assert_eq!(agent.signal(&run, 0, Scope::Process), 0, "it serves on");
+    drop((agent, running));
+    send_signal(pid, libc::SIGKILL);
+    assert!(rig.ended().success());
 }
