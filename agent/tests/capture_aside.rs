@@ -282,6 +282,8 @@ fn a_systems_log_that_is_full_holds_up_nothing_and_is_told() {
     eventually("the file has all", || {
         contents(&rig.path()).len() == output.len()
     });
+    // Its lines come after it, and an answer after both.
+    rig.capture.stats("app", Channel::Stdout).unwrap();
     let begins = told.recv_timeout(PATIENCE).unwrap();
     let text = begins.text.unwrap();
     assert!(text.contains("does not take all lines"), "{text}");

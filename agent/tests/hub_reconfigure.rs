@@ -117,13 +117,18 @@ async fn other_rules_and_log_limits_take_effect_while_the_program_runs() {
     let results = changed(&agent, vec![ProgramChange::Adjust(new)]).await;
     assert_eq!(results, []);
     assert_eq!(pid(&agent, "app").await, before);
-    // The log is full by the new limit: the next byte goes into a new file.
-    write("three\n").await;
-    eventually("a rotated log", || {
-        std::fs::read_to_string(rig.path("app.log.1")).is_ok_and(|text| text == "one\ntwo\n")
-            && rig.log("app") == "three\n"
+    // The log is full by the new limit: the next byte goes into a new file, as soon as its writer has heard of it.
+    let rotated = || std::fs::read_to_string(rig.path("app.log.1")).unwrap_or_default();
+    let mut all = "one\ntwo\n".to_owned();
+    within(async {
+        while rotated().is_empty() {
+            write("three\n").await;
+            all += "three\n";
+            eventually("the line", || rotated() + &rig.log("app") == all).await;
+        }
     })
     .await;
+    assert_eq!(rig.log("app"), "three\n");
     kill(before, Signal::KILL);
     let after = agent
         .until("app", |shown| shown.pid.is_some_and(|pid| pid != before))

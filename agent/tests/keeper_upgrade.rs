@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use rig::{Rig, eventually, is_alive};
+use rig::{PATIENCE, Rig, eventually, is_alive};
 use rsv_agent::keeper_client::{KeeperBinary, KeeperOptions};
 use rsv_proto::wire::ProcessState;
 
@@ -43,6 +43,7 @@ async fn a_replaced_keeper_file_is_taken_up_with_the_next_agent_and_no_program_n
     place(&file, 0);
     let options = KeeperOptions {
         binary: KeeperBinary::File(file.clone()),
+        patience: PATIENCE,
         ..KeeperOptions::new(rig.socket())
     };
     let script = "n=0; while n=$((n+1)); do echo $n; sleep 0.002; done";

@@ -82,8 +82,9 @@ fn check_elsewhere(directory: TempDir) -> TempDir {
     let next = started(directory);
     assert_eq!(process_of(&next), pid);
     let said = format!("state is kept in `{}/state`", private.display());
-    let log = fs::read_to_string(at.join("main.log")).unwrap();
-    assert!(log.contains(&said), "{log}");
+    eventually(&said, || {
+        fs::read_to_string(at.join("main.log")).is_ok_and(|log| log.contains(&said))
+    });
     let directory = ended(next);
     fs::remove_dir_all(private).unwrap();
     directory

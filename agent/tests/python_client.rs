@@ -21,7 +21,8 @@ fn a_script_of_pythons_own_client_finds_what_it_expects() {
          [program:worker]\ncommand=/bin/sleep 1000\nnumprocs=2\nprocess_name=worker_%(process_num)d\n\
          startsecs=0\nautostart=false\n\
          [program:cat]\ncommand=/bin/cat\nstartsecs=0\nautostart=false\n\
-         [program:short]\ncommand=/bin/sh -c 'exit 3'\nstartretries=0\nautorestart=false\nautostart=false\n\
+         [program:short]\ncommand=/bin/sh -c 'exit 3'\nstartretries=0\nstartsecs=60\nautorestart=false\n\
+         autostart=false\n\
          [program:missing]\ncommand=/nonexistent\nautostart=false\n"
     ));
     assert!(agent.is_in("web", "STOPPED"));

@@ -346,7 +346,8 @@ async fn an_agent_that_cannot_read_its_configuration_takes_over_with_the_last_go
         notice.contains("a.conf:") && notice.contains("'many'"),
         "{notice}"
     );
-    assert!(host.log().contains(&format!("ERRO {notice}")));
+    let line = format!("ERRO {notice}");
+    eventually(&line, async || host.log().contains(&line)).await;
     host.write(&program("app", ""));
     assert!(host.update(&[]).await.is_empty());
     assert_eq!(host.status().await.1, "");
@@ -371,9 +372,12 @@ async fn a_server_or_a_limit_that_cannot_be_had_leaves_no_program_alone() {
     host.write(&text);
     host.start().await;
     assert_eq!(host.up("app").await, app);
-    let log = host.log();
-    assert!(log.contains("CRIT a server is missing"), "{log}");
-    assert!(log.contains("CRIT The minimum number of file"), "{log}");
+    for line in [
+        "CRIT a server is missing",
+        "CRIT The minimum number of file",
+    ] {
+        eventually(line, async || host.log().contains(line)).await;
+    }
     drop(taken);
     eventually("the server is there", async || {
         host.log().contains("a server that was missing is there")

@@ -7,7 +7,7 @@ mod rig;
 
 use std::path::Path;
 
-use rig::{Agent, Rig, eventually};
+use rig::{Agent, Rig, eventually, write_executable};
 use rsv_agent::spec::{Ambience, AutoLogs, Program, load};
 use rsv_config::host::SystemHost;
 use rsv_config::{Overrides, Strictness, load_str};
@@ -111,13 +111,8 @@ async fn refusal(agent: &Agent, name: &str) -> (Refusal, String) {
 async fn what_cannot_be_executed_is_named_as_it_is_written() {
     let rig = Rig::with_keeper();
     let at = rig.directory.path();
-    let file = |name: &str, content: &str| {
-        std::fs::write(at.join(name), content).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(at.join(name), mode).unwrap();
-    };
-    file("garbage", "\u{1}\u{2}");
-    file("nowhere", "#!/nonexistent/interpreter\n");
+    write_executable(&at.join("garbage"), "\u{1}\u{2}");
+    write_executable(&at.join("nowhere"), "#!/nonexistent/interpreter\n");
     let at = at.display();
     let program = |name: &str, command: &str, options: &str| {
         format!(

@@ -92,7 +92,7 @@ fn fatalmailbatch_mails_what_was_given_up() {
     let arguments =
         format!("-t ops@localhost -f app@localhost -H 127.0.0.1:{port} -e TICK_5 -i 0.01");
     let plugin = listener("fatalmailbatch", &arguments, "PROCESS_STATE_FATAL,TICK_5");
-    let app = "[program:app]\ncommand=/bin/false\nstartretries=0\nautostart=false\n";
+    let app = "[program:app]\ncommand=/bin/false\nstartretries=0\nstartsecs=60\nautostart=false\n";
     let agent = Agent::start(&format!("{plugin}{app}"));
     eventually("the plugin is up", || {
         agent.is_in("fatalmailbatch", "RUNNING")

@@ -30,9 +30,11 @@ fn check_taken_over(agent: &mut Agent, process_before: &str, because: &str) {
         agent.try_call("getState", &[]).is_some()
     });
     assert_eq!(process(agent), process_before, "{because}");
-    let log = fs::read_to_string(at.join("main.log")).unwrap();
-    let notice = log.split("running the configuration of 20").nth(1);
-    assert!(notice.unwrap().contains(because), "{log}");
+    eventually(because, || {
+        let log = fs::read_to_string(at.join("main.log")).unwrap_or_default();
+        let notice = log.split("running the configuration of 20").nth(1);
+        notice.is_some_and(|notice| notice.contains(because))
+    });
 }
 
 /// Kills the agent of a running program again and again; its file says nothing any more, in every way in

@@ -3,6 +3,7 @@
 #[path = "hub/rig.rs"]
 mod rig;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rig::{Rig, eventually, is_alive, kill, said};
@@ -362,6 +363,15 @@ async fn however_often_agent_and_programs_are_killed_each_program_runs_once() {
     );
 }
 
+/// Whether this process has a file open.
+fn has_open(path: &Path) -> bool {
+    let mut open = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
+    open.any(|file| std::fs::read_link(file.path()).is_ok_and(|name| name == path))
+}
+
 #[tokio::test]
 async fn what_is_written_without_an_agent_is_looked_at_by_the_next_one() {
     let rig = Rig::with_keeper();
@@ -384,6 +394,11 @@ async fn what_is_written_without_an_agent_is_looked_at_by_the_next_one() {
     agent.until_state("app", ProcessState::Running).await;
     eventually("it is up", || rig.log("app") == "up\n").await;
     agent.kill().await;
+    // The capture of an agent that is no process ends a moment after it.
+    eventually("nobody here has the log", || {
+        !has_open(&rig.path("app.log"))
+    })
+    .await;
     std::fs::write(rig.path("gate"), "").unwrap();
     eventually("it does not wait for an agent", || {
         rig.path("done").exists()

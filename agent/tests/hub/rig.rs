@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsv_agent::capture::{Capture, LogSpec};
 use rsv_agent::hub::{ActOn, Hub, HubHandle, Key, Settings, Shutdown};
@@ -65,6 +65,11 @@ impl Rig {
             .spawn()
             .unwrap();
         self.keeper = Some(keeper);
+        let deadline = Instant::now() + PATIENCE;
+        while rsv_keeper::packet::connect(&self.socket()).is_err() {
+            assert!(Instant::now() < deadline, "the keeper does not listen");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -102,10 +107,12 @@ impl Rig {
         assert!(within(ended).await.unwrap().unwrap().success());
     }
 
-    /// The options of an agent that finds its keeper here.
+    /// The options of an agent that finds its keeper here. Its patience is less than that of the tests, because its end
+    /// waits for it when there is no keeper.
     pub(crate) fn options(&self) -> KeeperOptions {
         KeeperOptions {
             binary: KeeperBinary::Foreign,
+            patience: PATIENCE / 3,
             ..KeeperOptions::new(self.socket())
         }
     }
@@ -376,6 +383,17 @@ pub(crate) fn kill(pid: u32, signal: rustix::process::Signal) {
 
 pub(crate) fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}/exe")).exists()
+}
+
+/// Makes a script that can be executed. Another process writes it: one that another test forks meanwhile would hold it
+/// open for writing, and nothing could execute it.
+pub(crate) fn write_executable(path: &Path, content: &str) {
+    let written = Command::new("sh")
+        .args(["-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .arg(content)
+        .status();
+    assert!(written.unwrap().success());
 }
 
 /// The keeper beside this test's own target directory.

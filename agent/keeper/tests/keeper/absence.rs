@@ -14,21 +14,21 @@ fn numbers(last: u32) -> String {
     (1..=last).map(|number| format!("{number}\n")).collect()
 }
 
-/// Reads as an agent does, until the pipe ends or this many moves are done. Whether it has ended.
-fn capture(running: &Running, file: &File, moves: usize) -> bool {
+/// Reads as an agent does, until the pipe ends or this many moves are done.
+fn capture(running: &Running, file: &File, moves: usize) {
     let pipe = running.stdout.as_ref().unwrap();
     let mut done = 0;
     eventually("output moves", || {
         let mut end = file.metadata().unwrap().len();
         let flags = SpliceFlags::NONBLOCK;
         match rustix::pipe::splice(pipe, None, file.as_fd(), Some(&mut end), 1 << 16, flags) {
-            Ok(0) => return Some(true),
+            Ok(0) => return Some(()),
             Ok(_) => done += 1,
             Err(rustix::io::Errno::AGAIN) => {}
             Err(errno) => panic!("{errno}"),
         }
-        (done >= moves).then_some(false)
-    })
+        (done >= moves).then_some(())
+    });
 }
 
 fn size(path: &Path) -> u64 {
@@ -64,30 +64,28 @@ fn output_is_drained_exactly_when_the_agent_is_gone() {
 fn agents_that_come_and_go_and_the_keeper_between_them_lose_and_repeat_nothing() {
     let rig = Rig::start();
     let log = rig.path("log");
-    let last = 200_000;
-    // Paced a little, so that it outlasts a few absences.
+    let (rounds, a_round) = (4, 50_000);
+    // Each round waits to be asked for, so that there is one for each agent, and is paced, so that it outlasts its agent.
     let script = format!(
-        "for i in $(seq 0 99); do seq $((i*{0}/100+1)) $(((i+1)*{0}/100)); sleep 0.02; done",
-        last
+        "for i in $(seq 0 {}); do [ $((i%25)) = 0 ] && read x; seq $((i*2000+1)) $(((i+1)*2000)); sleep 0.02; done",
+        rounds * 25 - 1
     );
     let file = log_file(&log);
     let mut agent = rig.agent();
-    let first = agent.spawn(&Program::shell("app", &script).drained_to(&log));
-    let mut is_over = capture(&first, &file, 5);
-    drop((agent, first));
-    let mut rounds = 0;
-    while !is_over {
-        let before = size(&log);
-        eventually("the keeper drains, or nothing is left to drain", || {
-            (size(&log) > before + 200_000 || rig.children().is_empty()).then_some(())
-        });
-        let (agent, mut told) = rig.connect();
-        is_over = capture(&told.held.remove(0), &file, 5);
-        drop(agent);
-        rounds += 1;
+    let mut running = agent.spawn(&Program::shell("app", &script).drained_to(&log));
+    for round in 0..rounds {
+        write_line(&mut running.stdin, "go");
+        capture(&running, &file, 2);
+        drop((agent, running));
+        // More than an agent moves at twice, and less than a round.
+        let enough = numbers(round * a_round).len() as u64 + 200_000;
+        eventually("the keeper drains", || (size(&log) > enough).then_some(()));
+        let mut told;
+        (agent, told) = rig.connect();
+        running = told.held.remove(0);
     }
-    assert!(rounds >= 2, "{rounds}");
-    assert!(std::fs::read_to_string(&log).unwrap() == numbers(last));
+    capture(&running, &file, usize::MAX);
+    assert!(std::fs::read_to_string(&log).unwrap() == numbers(rounds * a_round));
 }
 
 #[test]

@@ -156,6 +156,8 @@ fn launch(command: &mut Command, socket: &Path) -> Child {
 }
 
 pub(crate) fn send_signal(pid: u32, signal: i32) {
+    // Zero would be the group of the test itself.
+    assert_ne!(pid, 0);
     let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
     let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
     nix::sys::signal::kill(pid, signal).unwrap();
@@ -539,6 +541,23 @@ impl Program {
         self.fds.push(log_file(path).into());
         self
     }
+}
+
+/// Makes a script that can be executed. Another process writes it, as it copies in [`copy_keeper`].
+pub(crate) fn write_executable(path: &Path, content: &str) {
+    let written = Command::new("sh")
+        .args(["-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .arg(content)
+        .status();
+    assert!(written.unwrap().success());
+}
+
+/// Copies the keeper's file to be executed. Another process does it: one that another test forks meanwhile would hold
+/// the copy open for writing, and nothing could execute it.
+pub(crate) fn copy_keeper(to: &Path) {
+    let copied = Command::new("cp").arg(EXECUTABLE).arg(to).status();
+    assert!(copied.unwrap().success());
 }
 
 /// Opens a file as an agent opens a log.

@@ -5,7 +5,8 @@ use std::io::Write;
 use rsv_keeper::message::{Channel, Credentials, Refused, Rlimit, Scope, Stage, Stdin};
 
 use crate::rig::{
-    Program, Rig, children_of, eventually, is_running, read_to_end, run, stat_fields, write_line,
+    Program, Rig, children_of, eventually, is_running, read_to_end, run, stat_fields,
+    write_executable, write_line,
 };
 
 fn is_root() -> bool {
@@ -105,9 +106,7 @@ fn a_relative_executable_is_looked_for_in_the_directory() {
     let rig = Rig::start();
     let mut agent = rig.agent();
     let script = rig.path("run.sh");
-    std::fs::write(&script, "#!/bin/sh\necho here\n").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&script, mode).unwrap();
+    write_executable(&script, "#!/bin/sh\necho here\n");
     let mut running = agent.spawn(&Program::shell("app", "").spec(|spec| {
         spec.executable = b"./run.sh".into();
         spec.directory = Some(rig.directory.path().to_str().unwrap().into());
@@ -256,9 +255,7 @@ fn each_step_that_fails_is_named_with_its_error() {
     let plain = directory.path().join("plain");
     std::fs::write(&plain, "no program").unwrap();
     let no_format = directory.path().join("format");
-    std::fs::write(&no_format, "no program").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&no_format, mode).unwrap();
+    write_executable(&no_format, "no program");
     let exec = |path: &std::path::Path| {
         let path = path.to_str().unwrap().into();
         refusal(&Program::shell("app", "").spec(|spec| spec.executable = path))

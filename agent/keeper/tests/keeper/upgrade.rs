@@ -5,8 +5,8 @@ use std::path::Path;
 use rsv_keeper::message::{Reexec, Report, Request};
 
 use crate::rig::{
-    Agent, Program, Rig, Running, Told, eventually, is_running, log_file, read_to_end, stat_fields,
-    write_line,
+    Agent, Program, Rig, Running, Told, copy_keeper, eventually, is_running, log_file, read_to_end,
+    stat_fields, write_line,
 };
 
 fn reexec(rig: &Rig, mut agent: Agent, executable: &[u8]) -> (Agent, Told) {
@@ -112,11 +112,11 @@ fn a_keeper_does_not_become_what_cannot_be_a_keeper() {
 fn a_keeper_becomes_the_file_that_has_taken_the_place_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keeper");
-    std::fs::copy(env!("CARGO_BIN_EXE_rsv-keeper"), &file).unwrap();
+    copy_keeper(&file);
     let rig = Rig::start_from(&file);
     let agent = rig.agent();
     let replacement = directory.path().join("new");
-    std::fs::copy(env!("CARGO_BIN_EXE_rsv-keeper"), &replacement).unwrap();
+    copy_keeper(&replacement);
     std::fs::rename(&replacement, &file).unwrap();
     let exe = || std::fs::read_link(format!("/proc/{}/exe", rig.pid())).unwrap();
     assert!(exe().to_string_lossy().ends_with("(deleted)"));
