@@ -1,8 +1,9 @@
 //! What the command line needs of a configuration: where the agent is, and `[supervisorctl]`.
 //!
 //! Programs are not looked at, so that a broken one does not take the command line away, and neither are
-//! files that cannot matter: most runs of the command line read this view, and most of a file is programs. `[supervisorctl]` is taken from the main file alone, as
-//! supervisorctl does; the agent's whereabouts may also stand in an included file.
+//! files that cannot matter: most runs of the command line read this view, and most of a file is programs.
+//! `[supervisorctl]` is taken from the main file alone, as supervisorctl does; the agent's whereabouts may also
+//! stand in an included file. What is no file, such as a pipe that nobody writes to, is not opened for that.
 
 use std::path::{Path, PathBuf};
 
@@ -83,9 +84,22 @@ impl ClientView {
     }
 }
 
-/// Reads the view of `file`. Only what cannot be read as INI, `[agent]`, the pidfile and
+/// Reads the view of `file` and what it includes. Only what cannot be read as INI, `[agent]`, the pidfile and
 /// `[supervisorctl]` can be refused.
 pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErrors> {
+    view(file, host, |tree| tree.include(host, &mut Vec::new()))
+}
+
+/// As [`client_view`], of `file` alone, which is all that supervisorctl reads.
+pub fn main_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErrors> {
+    view(file, host, |_| Ok(()))
+}
+
+fn view(
+    file: &Path,
+    host: &dyn Host,
+    include: impl FnOnce(&mut Tree) -> Result<(), Vec<ConfigError>>,
+) -> Result<ClientView, ConfigErrors> {
     let mut tree = Tree::of_file(host, file, WANTED).map_err(ConfigErrors::all)?;
     let mut errors = Vec::new();
     let supervisorctl = tree
@@ -95,8 +109,7 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
         plugin::plugins(scope, "ctlplugin", plugin::CTL_KEY).0
     });
     // A broken include is the agent's to report; the main file then has to do.
-    let included = tree.include(host, &mut Vec::new());
-    if included.is_err() {
+    if include(&mut tree).is_err() {
         tree = Tree::of_file(host, file, WANTED).map_err(ConfigErrors::all)?;
     }
     let agent = agent::read(&tree, host, &Overrides::default(), &mut errors);
@@ -115,6 +128,7 @@ pub fn client_view(file: &Path, host: &dyn Host) -> Result<ClientView, ConfigErr
 }
 
 const WANTED: Wanted = Wanted {
+    path: |host, path| !host.is_special(path),
     file: says_where,
     section: is_of_the_daemon,
 };
@@ -146,6 +160,7 @@ fn with_scope<T>(tree: &Tree, host: &dyn Host, read: impl FnOnce(&Scope<'_>) -> 
         tree,
         names_env: host.environment(),
         base_env: &Default::default(),
+        log_dir: host.current_dir(),
     })
 }
 

@@ -40,7 +40,7 @@ mod value;
 mod words;
 
 pub use agent::{AgentSection, ControllerAddress, label, label_key};
-pub use client::{ClientView, Supervisorctl, client_view};
+pub use client::{ClientView, Supervisorctl, client_view, main_view};
 pub use config::Config;
 pub use error::{ConfigError, ConfigErrors, Fault, Place, ValueError, Warning, WarningKind, repr};
 pub use group::{BrokenProgram, EventKind, EventPool, FcgiAddress, FcgiSocket, Group, GroupKind};

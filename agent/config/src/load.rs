@@ -92,6 +92,7 @@ fn from_tree(
         tree: &tree,
         names_env: &names_env,
         base_env: &supervisord.environment,
+        log_dir: supervisord.working_dir(host),
     };
     let (rpc_interfaces, mut rpc_errors) = plugin::plugins(&scope, "rpcinterface", plugin::RPC_KEY);
     errors.append(&mut rpc_errors);
@@ -112,7 +113,7 @@ fn from_tree(
     let locations = Locations::find(agent.as_ref(), &supervisord.pidfile, uid, host);
     warnings.extend(advice::plugins(&tree, &rpc_interfaces));
     warnings.extend(advice::client(&tree, host));
-    warnings.extend(advice::shared_logs(&groups));
+    warnings.extend(advice::shared_logs(&groups, host));
     judge_unknown(&tree, strictness, &mut warnings, &mut errors);
     ConfigErrors::of(errors)?;
     Ok(Loaded {

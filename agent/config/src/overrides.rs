@@ -54,19 +54,31 @@ pub(crate) fn parse<T>(
     convert: impl FnOnce(&str) -> Result<T, ValueError>,
 ) -> Option<T> {
     let text = value?;
-    match convert(text) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let quoted = crate::error::repr(text);
-            errors.push(
-                ConfigError::new(format!(
-                    "invalid value for {option} {quoted}: {}",
-                    error.text
-                ))
-                .found(text.clone())
-                .accepted(error.accepted),
-            );
-            None
-        }
-    }
+    convert(text)
+        .map_err(|error| errors.push(refusal(option, text, &error)))
+        .ok()
+}
+
+/// The same for an option that Supervisor looks at no sooner than at the file's: its own refusal does
+/// not name it.
+pub(crate) fn parse_late<T>(
+    option: &str,
+    value: Option<&String>,
+    errors: &mut Vec<ConfigError>,
+    convert: impl FnOnce(&str) -> Result<T, ValueError>,
+) -> Option<T> {
+    let text = value?;
+    convert(text)
+        .map_err(|error| errors.push(refusal(option, text, &error).supervisor(error.text)))
+        .ok()
+}
+
+fn refusal(option: &str, text: &str, error: &ValueError) -> ConfigError {
+    let quoted = crate::error::repr(text);
+    ConfigError::new(format!(
+        "invalid value for {option} {quoted}: {}",
+        error.text
+    ))
+    .found(text)
+    .accepted(error.accepted)
 }

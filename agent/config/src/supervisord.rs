@@ -60,6 +60,16 @@ pub enum MainLog {
     File(PathBuf),
 }
 
+impl Supervisord {
+    /// The directory in which the agent is at work: in the background the one that it has changed to.
+    pub(crate) fn working_dir<'a>(&'a self, host: &'a dyn Host) -> &'a Path {
+        match &self.directory {
+            Some(directory) if !self.nodaemon => directory,
+            _ => host.current_dir(),
+        }
+    }
+}
+
 /// The pidfile when none is configured.
 pub(crate) const DEFAULT_PIDFILE: &str = "supervisord.pid";
 
@@ -161,7 +171,7 @@ fn override_with(
         existing_dir(host, text)
     });
     put(&mut out.directory, directory.map(Some));
-    let user = overrides::parse("-u", given.user.as_ref(), errors, |text| {
+    let user = overrides::parse_late("-u", given.user.as_ref(), errors, |text| {
         find_user(host, text)
     });
     put(&mut out.user, user.map(Some));
@@ -208,7 +218,7 @@ fn existing_dir(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
 }
 
 fn path(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
-    path_in_existing_dir(host, text).map(|path| absolute(host, &path))
+    path_in_existing_dir(host, host.current_dir(), text)
 }
 
 fn main_log(host: &dyn Host, text: &str) -> Result<MainLog, ValueError> {

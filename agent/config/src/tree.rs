@@ -103,6 +103,8 @@ pub(crate) struct Tree {
 /// What of a configuration is worth reading.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
+    /// An included file, before it is opened.
+    pub(crate) path: fn(&dyn Host, &Path) -> bool,
     /// An included file, by its bytes.
     pub(crate) file: fn(&[u8]) -> bool,
     /// A section, by its name.
@@ -112,6 +114,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Everything.
     pub(crate) const ALL: Self = Self {
+        path: |_, _| true,
         file: |_| true,
         section: |_| true,
     };
@@ -201,6 +204,9 @@ impl Tree {
             advise(format!("No file matches via include \"{pattern}\""));
         }
         for file in files {
+            if !(self.wanted.path)(host, &file) {
+                continue;
+            }
             match host.read(&file) {
                 Ok(bytes) if (self.wanted.file)(&bytes) => {
                     self.merge(&Source::new(host, &file), &bytes)?;

@@ -177,7 +177,7 @@ fn unknown_section(section: &Section) -> Warning {
         Some((kind, rest)) => (format!("{kind}:"), rest),
         None => (name.clone(), ""),
     };
-    let meant = nearest(&kind, SECTIONS.iter().copied());
+    let meant = nearest(&kind, SECTIONS.iter().copied()).or_else(|| cut_short(&kind));
     let bare = SECTIONS.iter().find(|known| **known == format!("{name}:"));
     let hint = match (meant, bare) {
         (_, Some(kind)) => Some(format!("it needs a name: [{kind}NAME]")),
@@ -198,6 +198,20 @@ fn warning(place: Place, text: String, hint: Option<String>) -> Warning {
         kind: WarningKind::Unknown,
     }
 }
+
+/// The one section with a suffix whose name begins as this kind does: `prog:` is `program:`.
+fn cut_short(kind: &str) -> Option<&'static str> {
+    let stem = kind
+        .strip_suffix(':')
+        .filter(|stem| stem.len() >= SHORTEST_STEM)?;
+    let suffixed = SECTIONS.iter().filter(|known| known.ends_with(':'));
+    let mut meant = suffixed.filter(|known| known.starts_with(stem));
+    let first = meant.next()?;
+    meant.next().is_none().then_some(first)
+}
+
+/// Fewer letters than that may have been meant to be anything.
+const SHORTEST_STEM: usize = 3;
 
 /// The candidate with the fewest edits, if few enough to be a misspelling.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

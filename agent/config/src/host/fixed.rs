@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Host, UnixGroup, User};
 
 /// A host whose facts are fixed. The default has the users `root` and `nobody`, a current directory
-/// `/srv`, and every directory except those below `/nonexistent`.
+/// `/srv`, every directory except those below `/nonexistent`, and devices below `/dev`.
 #[derive(Debug, Clone)]
 pub struct FixedHost {
     environment: BTreeMap<String, String>,
@@ -123,6 +123,10 @@ impl Host for FixedHost {
     fn exists(&self, path: &Path) -> bool {
         let path = self.resolved(path);
         self.files.keys().any(|file| file.starts_with(&path))
+    }
+
+    fn is_special(&self, path: &Path) -> bool {
+        path.starts_with("/dev")
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -89,6 +89,10 @@ impl Host for Remembered<'_> {
         self.host.exists(path)
     }
 
+    fn is_special(&self, path: &Path) -> bool {
+        self.host.is_special(path)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.host.read(path)
     }

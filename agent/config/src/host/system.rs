@@ -40,6 +40,10 @@ impl Default for SystemHost {
     }
 }
 
+pub(super) fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
 fn user(entry: unistd::User) -> User {
     User {
         name: entry.name,
@@ -127,5 +131,22 @@ impl Host for SystemHost {
 
     fn temporary_dir(&self) -> PathBuf {
         std::env::temp_dir()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_special_and_a_file_and_nothing_are_not() {
+        let host = SystemHost::new();
+        for (path, is_special) in [
+            ("/dev/null", true),
+            ("/proc/self/status", false),
+            ("/nonexistent", false),
+        ] {
+            assert_eq!(host.is_special(Path::new(path)), is_special, "{path}");
+        }
     }
 }

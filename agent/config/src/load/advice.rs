@@ -49,14 +49,15 @@ pub(super) fn client(tree: &Tree, host: &dyn Host) -> Vec<Warning> {
         .collect()
 }
 
-/// Two streams that write to one file rotate it under each other.
-pub(super) fn shared_logs(groups: &[Group]) -> Vec<Warning> {
+/// Two streams that write to one file rotate it under each other, where there is one to rotate.
+pub(super) fn shared_logs(groups: &[Group], host: &dyn Host) -> Vec<Warning> {
     let mut writers: HashMap<&Path, String> = HashMap::new();
     let mut warnings = Vec::new();
     let processes = groups.iter().flat_map(|group| &group.processes);
     for (process, stream, path) in processes.flat_map(log_files) {
         let writer = format!("{stream} of {}", process.id);
-        if let Some(first) = writers.get(path) {
+        let first = writers.get(path);
+        if let Some(first) = first.filter(|_| !host.is_special(path)) {
             let text = format!("`{}` is written by {first} and by {writer}", path.display());
             let kind = process.kind.section_kind();
             let place = Place {

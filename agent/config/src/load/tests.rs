@@ -199,7 +199,9 @@ fn names_that_would_hide_each_other_are_refused() {
 
 #[test]
 fn unknown_keys_and_sections_are_warned_of_and_strictly_refused() {
-    let text = format!("{S}{P}autorestrat=true\nfoo=1\n[progam:y]\ncommand=y\n[program]\n[zzz]\n");
+    let text = format!(
+        "{S}{P}autorestrat=true\nfoo=1\n[progam:y]\ncommand=y\n[program]\n[zzz]\n[prog:a]\n[fcgi:b]\n[pr:c]\n"
+    );
     let loaded = load_text(&text, &FixedHost::default()).unwrap();
     let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -210,6 +212,9 @@ fn unknown_keys_and_sections_are_warned_of_and_strictly_refused() {
             "bad.conf:7: [progam:y]: unknown section (did you mean [program:y]?)",
             "bad.conf:9: [program]: unknown section (it needs a name: [program:NAME])",
             "bad.conf:10: [zzz]: unknown section",
+            "bad.conf:11: [prog:a]: unknown section (did you mean [program:a]?)",
+            "bad.conf:12: [fcgi:b]: unknown section (did you mean [fcgi-program:b]?)",
+            "bad.conf:13: [pr:c]: unknown section",
         ]
     );
     let strict = load_str(
@@ -280,6 +285,14 @@ fn the_command_line_beats_the_file() {
         load(&bad).unwrap_err().first().supervisor_text(),
         "invalid value for -e 'loud': bad logging level name 'loud'"
     );
+    let nobody = Overrides {
+        user: given("nosuch"),
+        ..Overrides::default()
+    };
+    let errors = load(&nobody).unwrap_err();
+    assert_eq!(errors.first().supervisor_text(), "Invalid user name nosuch");
+    let own = "invalid value for -u 'nosuch': Invalid user name nosuch";
+    assert_eq!(errors.first().fault().text, own);
 }
 
 #[test]
@@ -362,6 +375,72 @@ fn doubtful_log_settings_are_warned_of_in_supervisors_words() {
     );
     let process = &loaded.config.groups[0].processes[0];
     assert_eq!(process.stderr.log, LogTarget::Discard);
+}
+
+#[test]
+fn the_old_spelling_of_syslog_is_warned_of_in_supervisors_words_once_for_a_stream() {
+    let text = format!(
+        "{S}{P}numprocs=2\nprocess_name=%(process_num)d\nstdout_logfile=Syslog\nstderr_logfile=NONE\n\
+         stdout_logfile_maxbytes=0\n"
+    );
+    let loaded = load_text(&text, &FixedHost::default()).unwrap();
+    let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "bad.conf:7: [program:x] stdout_logfile: For [program:x], stdout_logfile=syslog but this is \
+             deprecated and will be removed.  Use stdout_syslog=true to enable syslog instead."
+        ]
+    );
+}
+
+#[test]
+fn a_relative_log_of_a_program_is_where_the_agent_works_and_all_else_where_it_was_started() {
+    let load = |lines: &str, overrides: &Overrides| {
+        let text = format!(
+            "{S}logfile=m.log\npidfile=m.pid\nchildlogdir=logs\n{lines}{P}stdout_logfile=x.log\n\
+             stderr_logfile=sub/y.log\n"
+        );
+        // A file where another directory would have to be.
+        let host = FixedHost::default().file("/other/sub", "");
+        let file = Path::new("bad.conf");
+        load_str(&text, file, overrides, Strictness::Lenient, &host)
+    };
+    let given = |text: &str| Some(text.to_owned());
+    let (none, stays, moves) = (
+        Overrides::default(),
+        Overrides {
+            nodaemon: Some(Flag),
+            ..Overrides::default()
+        },
+        Overrides {
+            directory: given("/opt"),
+            ..Overrides::default()
+        },
+    );
+    for (lines, overrides, directory) in [
+        ("", &none, "/srv"),
+        ("directory=/opt\n", &none, "/opt"),
+        ("directory=opt\n", &none, "/srv/opt"),
+        ("directory=/opt\nnodaemon=true\n", &none, "/srv"),
+        ("directory=/other\n", &stays, "/srv"),
+        ("directory=/other\n", &moves, "/opt"),
+    ] {
+        let config = load(lines, overrides).unwrap().config;
+        let process = &config.groups[0].processes[0];
+        let log = |name: &str| LogTarget::File(Path::new(directory).join(name));
+        assert_eq!(process.stdout.log, log("x.log"), "{lines}");
+        assert_eq!(process.stderr.log, log("sub/y.log"), "{lines}");
+        let daemon = &config.supervisord;
+        assert_eq!(daemon.logfile, MainLog::File("/srv/m.log".into()));
+        assert_eq!(daemon.pidfile, Path::new("/srv/m.pid"));
+        assert_eq!(daemon.childlogdir, Path::new("/srv/logs"));
+    }
+    let errors = load("directory=/other\n", &none).unwrap_err();
+    assert_eq!(
+        errors.first().fault().text,
+        "The directory named as part of the path sub/y.log does not exist"
+    );
 }
 
 #[test]
@@ -507,6 +586,13 @@ fn a_file_that_two_streams_rotate_is_warned_of() {
         shown,
         ["[program:b] stderr_logfile: `/tmp/l` is written by stdout of a and by stderr of b"]
     );
+}
+
+#[test]
+fn what_is_no_file_has_nothing_to_rotate() {
+    let text = format!("{S}{P}stdout_logfile=/dev/null\nstderr_logfile=/dev/null\n");
+    let loaded = load_text(&text, &FixedHost::default()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]

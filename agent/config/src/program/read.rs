@@ -8,6 +8,7 @@ mod instance;
 pub(crate) use instance::path_in_existing_dir;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{Process, ProgramKind, STDERR, STDOUT};
 use crate::error::{ConfigError, ValueError, Warning, repr};
@@ -36,6 +37,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) names_env: &'a BTreeMap<String, String>,
     /// `[supervisord] environment`, which every program gets.
     pub(crate) base_env: &'a BTreeMap<String, String>,
+    /// Where relative log files of programs are: they are opened when the agent is at work.
+    pub(crate) log_dir: &'a Path,
 }
 
 impl Scope<'_> {

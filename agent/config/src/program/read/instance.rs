@@ -8,7 +8,9 @@ use crate::environment;
 use crate::error::ValueError;
 use crate::expand::{Names, Var, expand};
 use crate::host::{Host, absolute, expand_home};
-use crate::program::{LogTarget, Process, ProcessId, ProgramKind, STDERR, STDOUT, Stream};
+use crate::program::{
+    LogTarget, Process, ProcessId, ProgramKind, STDERR, STDOUT, Stream, StreamKeys,
+};
 use crate::read::Reader;
 use crate::value::{ByteSize, boolean, byte_size, name};
 use crate::words::split_command;
@@ -42,8 +44,8 @@ impl Instance<'_> {
             .unwrap_or_default();
         let names = names.with_env(&own_env);
         let directory = reader.text("directory", &names).map(PathBuf::from);
-        let stdout = self.stream(reader, scope.host, &names, common, Which::Stdout);
-        let mut stderr = self.stream(reader, scope.host, &names, common, Which::Stderr);
+        let stdout = self.stream(reader, scope, &names, common, Which::Stdout);
+        let mut stderr = self.stream(reader, scope, &names, common, Which::Stderr);
         if common.redirect_stderr {
             if matches!(stderr.log, LogTarget::File(_)) {
                 reader.advise("stderr_logfile", ignored_stderr(&reader.section.name));
@@ -104,7 +106,7 @@ impl Instance<'_> {
     fn stream(
         &self,
         reader: &mut Reader<'_>,
-        host: &dyn Host,
+        scope: &Scope<'_>,
         names: &Names<'_>,
         common: &Common,
         which: Which,
@@ -118,7 +120,7 @@ impl Instance<'_> {
         let target = reader.read(log_key, names, |text| {
             // A log file's name is expanded twice, so that files written for that keep their meaning.
             let here = here.as_deref().unwrap_or(Path::new("/"));
-            log_target(host, &expand(text, names, log_key, here)?)
+            log_target(scope, &expand(text, names, log_key, here)?)
         });
         let backups = reader.read(keys.backups, names, backups);
         let max_bytes = reader
@@ -128,7 +130,11 @@ impl Instance<'_> {
         let target = target.unwrap_or(Target::Log(LogTarget::Auto));
         let (log, is_alias) = match target {
             Target::Log(log) => (log, false),
-            Target::Syslog => (LogTarget::Discard, true),
+            Target::Syslog => {
+                let text = old_syslog(&reader.section.name, keys);
+                reader.advise(log_key, text);
+                (LogTarget::Discard, true)
+            }
         };
         if log == LogTarget::Auto && max_bytes == ByteSize(0) {
             let section = &reader.section.name;
@@ -167,32 +173,44 @@ enum Target {
     Syslog,
 }
 
-fn log_target(host: &dyn Host, text: &str) -> Result<Target, ValueError> {
+fn log_target(scope: &Scope<'_>, text: &str) -> Result<Target, ValueError> {
     match text.to_ascii_lowercase().as_str() {
         "" | "none" | "off" => Ok(Target::Log(LogTarget::Discard)),
         "auto" => Ok(Target::Log(LogTarget::Auto)),
         "syslog" => Ok(Target::Syslog),
         _ => {
-            let path = path_in_existing_dir(host, text)?;
-            Ok(Target::Log(LogTarget::File(absolute(host, &path))))
+            let path = path_in_existing_dir(scope.host, scope.log_dir, text)?;
+            Ok(Target::Log(LogTarget::File(path)))
         }
     }
 }
 
-/// A path whose directory exists; a bare file name is one too.
-pub(crate) fn path_in_existing_dir(host: &dyn Host, text: &str) -> Result<PathBuf, ValueError> {
+/// The absolute form of a path, relative to `base`, whose directory exists; a bare file name is one too.
+pub(crate) fn path_in_existing_dir(
+    host: &dyn Host,
+    base: &Path,
+    text: &str,
+) -> Result<PathBuf, ValueError> {
     let path = expand_home(host, text);
     let missing = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
-        .filter(|parent| !host.is_dir(parent));
+        .filter(|parent| !host.is_dir(&base.join(parent)));
     match missing {
-        None => Ok(path),
+        None => Ok(absolute(host, &base.join(path))),
         Some(_) => Err(ValueError::new(
             format!("The directory named as part of the path {text} does not exist"),
             "a path in a directory that exists",
         )),
     }
+}
+
+fn old_syslog(section: &str, keys: &StreamKeys) -> String {
+    let (log, syslog) = (keys.log, keys.syslog);
+    format!(
+        "For [{section}], {log}=syslog but this is deprecated and will be removed.  Use {syslog}=true to \
+         enable syslog instead."
+    )
 }
 
 fn ignored_stderr(section: &str) -> String {
