@@ -1,9 +1,14 @@
 //! Where the daemon of this machine listens: from `--serverurl`, or from its configuration.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rsv_config::{
-    ClientView, ConfigErrors, Supervisorctl, client_view, host::SystemHost, search_paths,
+    ClientView, ConfigErrors, Supervisorctl, client_view,
+    host::{Host as _, SystemHost},
+    main_view, search_paths,
 };
 
 use crate::{
@@ -11,6 +16,10 @@ use crate::{
     error::Failure,
     xmlrpc::{Endpoint, Login},
 };
+
+/// How long included files are waited for, far longer than it takes to read them. A disk that hangs keeps them
+/// back for ever, and then the main file has to do, which is all that supervisorctl reads.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the agent listens, or a Supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +84,7 @@ fn from_configuration(global: &Global) -> Result<Location, Failure> {
     };
     let (view, pidfile) = match file {
         Some(file) => {
-            let view = client_view(&file, &host).map_err(|errors| wrong(&errors))?;
+            let view = view(&file, &host).map_err(|errors| wrong(&errors))?;
             let pidfile = view.pidfile.clone();
             (view, Some(pidfile))
         }
@@ -105,7 +114,29 @@ pub(crate) fn section(global: &Global) -> Option<Supervisorctl> {
         Some(file) => file.clone(),
         None => searched(&host)?,
     };
-    client_view(&file, &host).ok()?.supervisorctl
+    main_view(&file, &host).ok()?.supervisorctl
+}
+
+fn view(file: &Path, host: &SystemHost) -> Result<ClientView, ConfigErrors> {
+    // What comes through a pipe can be read only once.
+    if host.is_special(file) {
+        return client_view(file, host);
+    }
+    let named = file.to_owned();
+    let view = in_time(PATIENCE, move || client_view(&named, &SystemHost::new()));
+    view.unwrap_or_else(|| main_view(file, host))
+}
+
+/// What comes of work that may hang; absent when it takes too long: then it is left to itself.
+fn in_time<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, awaited) = mpsc::sync_channel(1);
+    // Nobody may wait any more.
+    let work = move || drop(done.send(work()));
+    thread::Builder::new().spawn(work).ok()?;
+    awaited.recv_timeout(patience).ok()
 }
 
 fn wrong(errors: &ConfigErrors) -> Failure {
@@ -144,6 +175,15 @@ mod tests {
             find_with("rsv -c FILE status", "[supervisord]\n").server,
             None
         );
+    }
+
+    #[test]
+    fn work_that_hangs_is_left_to_itself() {
+        let (release, hung) = mpsc::channel::<()>();
+        let moment = Duration::from_millis(1);
+        assert_eq!(in_time(moment, move || hung.recv().is_ok()), None);
+        drop(release);
+        assert_eq!(in_time(Duration::MAX, || 1), Some(1));
     }
 
     #[test]
