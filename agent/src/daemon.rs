@@ -99,7 +99,11 @@ fn supervise(
                 std::mem::forget(prepared);
                 return Ok(None);
             }
-            detach::Detached::Background(report) => report,
+            detach::Detached::Background(report) => {
+                let settings = &prepared.loaded.config.supervisord;
+                prepared.notes.extend(detach::notes(settings));
+                report
+            }
         }
     };
     let outcome = prepared

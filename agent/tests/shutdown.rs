@@ -229,3 +229,36 @@ fn the_end_is_that_of_daemons_too_unless_the_program_leaves_them() {
     assert!(is_alive(left));
     kill_process(left, Signal::KILL).unwrap();
 }
+
+#[test]
+fn who_is_waited_for_is_said_in_supervisors_order_and_again_after_a_while() {
+    let host = Host::new(&[
+        ("b", WAITING, "priority = 2\nstopwaitsecs = 60"),
+        ("a", WAITING, "priority = 2\nstopwaitsecs = 60"),
+        ("alone", WAITING, ""),
+        (
+            "last",
+            POLITE,
+            "priority = 3\n[group:g]\nprograms = last,b,a\n[group:h]\nprograms = alone\npriority = 1",
+        ),
+    ]);
+    let mut agent = host.start();
+    for name in ["a", "b", "alone", "last"] {
+        host.pid_of(name);
+    }
+    agent.signal(Signal::TERM);
+    let waited = || {
+        let log = host.read("agent.log");
+        let lines = log
+            .lines()
+            .filter_map(|line| line.split_once(" INFO waiting for "));
+        lines.map(|(_, rest)| rest.to_owned()).collect::<Vec<_>>()
+    };
+    eventually("it is said again", || waited().len() > 1);
+    assert_eq!(
+        waited()[..2],
+        ["alone, a, b, last to die", "alone, a, b to die"]
+    );
+    fs::write(host.path("gate"), "").unwrap();
+    assert!(agent.ended().success());
+}

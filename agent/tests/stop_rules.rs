@@ -172,10 +172,13 @@ async fn a_stop_reaches_the_process_alone_after_the_update() {
     }
 }
 
-/// Who is killed with SIGKILL shows in the agent's words; what is left of the program is gone in any case.
+/// Who is killed with SIGKILL shows in the agent's words for people who look for faults; what is left of
+/// the program is gone in any case.
 #[tokio::test]
 async fn the_group_is_killed_or_the_process_alone_as_the_update_says() {
-    let rule = |group: bool| format!("stopwaitsecs = 1\nkillasgroup = {group}\n");
+    let rule = |group: bool| {
+        format!("stopwaitsecs = 1\nkillasgroup = {group}\n[supervisord]\nloglevel = debug\n")
+    };
     for (by, group) in [
         (By::Agent, true),
         (By::NextAgent, true),
@@ -185,12 +188,12 @@ async fn the_group_is_killed_or_the_process_alone_as_the_update_says() {
         let (mut host, pid) = running(DEAF, &rule(!group)).await;
         update(&host, pid, &rule(group), &["killasgroup"]).await;
         stop(&mut host, pid, by).await;
-        let whom = if group {
-            format!("(process group {pid})")
-        } else {
-            format!("({pid})")
-        };
-        let line = format!("WARN killing 'app' {whom} with SIGKILL");
-        eventually(&line, async || host.log().contains(&line)).await;
+        let whom = if group { "process group " } else { "" };
+        for line in [
+            format!("WARN killing 'app' ({pid}) with SIGKILL\n"),
+            format!("DEBG killing app (pid {pid}) {whom}with signal SIGKILL "),
+        ] {
+            eventually(&line, async || host.log().contains(&line)).await;
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
-use rsv_config::Supervisord;
+use rsv_config::{Supervisord, repr};
 
 use crate::failure::Failure;
 use crate::os::daemon::{Side, fork};
@@ -72,6 +72,16 @@ pub(super) fn detach(settings: &Supervisord) -> Result<Detached, Failure> {
             Ok(Detached::Background(report))
         }
     }
+}
+
+/// What is to be logged of that, in Supervisor's words.
+pub(super) fn notes(settings: &Supervisord) -> Vec<String> {
+    let directory = settings.directory.as_ref().map(|directory| {
+        let shown = repr(&directory.to_string_lossy());
+        format!("set current directory: {shown}")
+    });
+    let done = "daemonizing the supervisord process".to_owned();
+    [done].into_iter().chain(directory).collect()
 }
 
 fn wait(mut reader: io::PipeReader) -> Result<Detached, Failure> {

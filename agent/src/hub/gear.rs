@@ -50,6 +50,8 @@ pub(super) struct Gear {
     signals: HashMap<u64, SentSignal>,
     last_signal: u64,
     rest: Rest,
+    /// Everything is being stopped, and who is waited for is said of all together.
+    pub(super) is_ending: bool,
 }
 
 /// A signal under way.
@@ -84,6 +86,7 @@ impl Gear {
             signals: HashMap::new(),
             last_signal: 0,
             rest: Rest::new(),
+            is_ending: false,
         }
     }
 
@@ -112,7 +115,9 @@ impl Gear {
         self.count(was_live, slot.is_live());
         self.set_timer(slot);
         for effect in effects {
-            words::log(&self.host, &slot.program.key, pid, effect);
+            if !(self.is_ending && words::is_of_stopping(effect)) {
+                words::log(&self.host, &slot.program.key, pid, effect);
+            }
             let spent = spent(slot, effect);
             self.tell_others(&slot.program.key, effect, spent);
         }

@@ -1,6 +1,7 @@
 //! The way to the end: everything is stopped in order, or everything is left to the next agent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rsv_keeper::message::{Exit, Request, StopsAll};
 use rsv_supervise::{Ask, Event, Phase, State, Tick};
@@ -31,7 +32,12 @@ pub(super) struct Stopping {
     /// Told to stop, and not yet at rest.
     waiting: BTreeSet<Key>,
     last_words: LastWords,
+    /// When it is to be said again who is waited for.
+    tell_at: Tick,
 }
+
+/// As often as Supervisor says it.
+const BETWEEN_REPORTS: Duration = Duration::from_secs(3);
 
 /// What event listeners are told before their own level is stopped: how the programs before them have
 /// ended.
@@ -53,15 +59,17 @@ impl Course {
         }
     }
 
-    /// When the listeners are not waited for any longer.
+    /// When the listeners are not waited for any longer, or it is said again who is waited for.
     pub(super) fn deadline(&self) -> Option<Tick> {
-        match self {
-            Self::Stopping(stopping) => match stopping.last_words {
-                LastWords::SaidUntil(at) => Some(at),
-                LastWords::Unsaid | LastWords::Heard => None,
-            },
-            Self::Serving | Self::Done(_) => None,
-        }
+        let Self::Stopping(stopping) = self else {
+            return None;
+        };
+        let last_words = match stopping.last_words {
+            LastWords::SaidUntil(at) => Some(at),
+            LastWords::Unsaid | LastWords::Heard => None,
+        };
+        let report = (!stopping.waiting.is_empty()).then_some(stopping.tell_at);
+        last_words.into_iter().chain(report).min()
     }
 
     /// Notes that a program may have come to rest.
@@ -105,7 +113,9 @@ impl Core {
             levels,
             waiting: BTreeSet::new(),
             last_words: LastWords::Unsaid,
+            tell_at: Tick::ZERO,
         });
+        self.gear.is_ending = true;
         self.tell_intent();
         for key in self.keys_in(State::Backoff) {
             self.stop_machine(&key);
@@ -120,8 +130,14 @@ impl Core {
         }
     }
 
-    /// Goes on to the next level when one is at rest.
+    /// Goes on with the end, and says from time to time who is waited for.
     pub(super) fn advance(&mut self, now: Tick) {
+        self.descend(now);
+        self.tell_who_is_waited_for(now);
+    }
+
+    /// Goes on to the next level when one is at rest.
+    fn descend(&mut self, now: Tick) {
         while let Course::Stopping(stopping) = &mut self.course
             && stopping.waiting.is_empty()
         {
@@ -156,17 +172,31 @@ impl Core {
         if level.is_empty() {
             return;
         }
-        let names: Vec<_> = level.iter().map(ToString::to_string).collect();
-        tracing::info!(
-            host = self.gear.host,
-            "waiting for {} to die",
-            names.join(", ")
-        );
         if let Course::Stopping(stopping) = &mut self.course {
             stopping.waiting = level.iter().cloned().collect();
         }
         for key in level {
             self.stop_machine(&key);
+        }
+    }
+
+    /// In Supervisor's words: all that have not ended, on whatever level, in the order of starting.
+    fn tell_who_is_waited_for(&mut self, now: Tick) {
+        let Course::Stopping(stopping) = &mut self.course else {
+            return;
+        };
+        if now < stopping.tell_at {
+            return;
+        }
+        stopping.tell_at = now + BETWEEN_REPORTS;
+        let slots = self.order.iter().filter_map(|key| self.slots.get(key));
+        let unstopped = slots.filter(|slot| !slot.phase.is_at_rest());
+        let names: Vec<_> = unstopped
+            .map(|slot| slot.program.key.name.as_str())
+            .collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            tracing::info!(host = self.gear.host, "waiting for {names} to die");
         }
     }
 

@@ -3,7 +3,7 @@
 //! The fields carry the facts for machines; the message is the line that people and their scripts
 //! know from Supervisor's main log, at Supervisor's level.
 
-use rsv_supervise::{Change, Effect, Ended, Entered, Failure, GaveUp, Reason, Scope};
+use rsv_supervise::{Change, Effect, Ended, Entered, Failure, GaveUp, Reason, Scope, signal_name};
 use tracing::{debug, info, warn};
 
 use super::handle::Key;
@@ -17,20 +17,6 @@ pub(super) fn log(host: &str, key: &Key, pid: Option<u32>, effect: &Effect) {
             let attempt = attempt.get();
             info!(host, program = %key, attempt, pid, "spawned: '{}' with pid {pid}", key.name);
         }
-        Effect::Signal {
-            attempt,
-            signal: SIGKILL,
-            scope,
-            reason,
-        } if matches!(reason, Reason::StopTimedOut { .. }) => {
-            let (attempt, pid) = (attempt.get(), pid.unwrap_or(0));
-            let whom = match scope {
-                Scope::Process => "",
-                Scope::Group => "process group ",
-            };
-            warn!(host, program = %key, attempt, pid, %reason,
-                "killing '{}' ({whom}{pid}) with SIGKILL", key.name);
-        }
         Effect::Transition(change) => transition(host, key, pid, change),
         Effect::Spawn { attempt, reason } => {
             debug!(host, program = %key, attempt = attempt.get(), %reason, "spawn");
@@ -38,10 +24,15 @@ pub(super) fn log(host: &str, key: &Key, pid: Option<u32>, effect: &Effect) {
         Effect::Signal {
             attempt,
             signal,
+            scope,
             reason,
-            ..
         } => {
-            debug!(host, program = %key, attempt = attempt.get(), signal, %reason, "signal");
+            let (attempt, pid) = (attempt.get(), pid.unwrap_or(0));
+            if let Some(message) = last_signal(&key.name, pid, *signal, reason) {
+                warn!(host, program = %key, attempt, pid, %reason, "{message}");
+            }
+            let message = killing(&key.name, pid, *signal, *scope);
+            debug!(host, program = %key, attempt, %reason, "{message}");
         }
     }
 }
@@ -60,6 +51,27 @@ fn transition(host: &str, key: &Key, pid: Option<u32>, change: &Change) {
             info!(host, program = %key, attempt, pid, %from, %to, %reason, "{message}");
         }
     }
+}
+
+/// The line of a signal that comes because the one before has not ended the process.
+fn last_signal(name: &str, pid: u32, signal: i32, reason: &Reason) -> Option<String> {
+    let is_last = signal == SIGKILL && matches!(reason, Reason::StopTimedOut { .. });
+    is_last.then(|| format!("killing '{name}' ({pid}) with SIGKILL"))
+}
+
+/// The line of any signal, which also says whom it reaches.
+fn killing(name: &str, pid: u32, signal: i32, scope: Scope) -> String {
+    let whom = match scope {
+        Scope::Process => "",
+        Scope::Group => "process group ",
+    };
+    let signal = signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
+    format!("killing {name} (pid {pid}) {whom}with signal {signal}")
+}
+
+/// Whether this says that one process is waited for, which is left out where all are named together.
+pub(super) fn is_of_stopping(effect: &Effect) -> bool {
+    matches!(effect, Effect::Transition(change) if matches!(change.to, Entered::Stopping { .. }))
 }
 
 /// How much a line is worth, as in Supervisor's main log.
@@ -163,6 +175,24 @@ mod tests {
             reason,
         };
         assert_eq!(message("x", &change), Some((severity, line.to_owned())));
+    }
+
+    #[test]
+    fn the_lines_of_signals_are_supervisors() {
+        let stopwaitsecs = Duration::from_secs(1);
+        let timed_out = Reason::StopTimedOut { stopwaitsecs };
+        let last = |signal, reason| last_signal("x", 7, signal, reason);
+        let killed = Some("killing 'x' (7) with SIGKILL".to_owned());
+        assert_eq!(last(SIGKILL, &timed_out), killed);
+        assert_eq!(last(SIGKILL, &Reason::AskedToStop), None);
+        assert_eq!(
+            killing("x", 7, SIGKILL, Scope::Group),
+            "killing x (pid 7) process group with signal SIGKILL"
+        );
+        assert_eq!(
+            killing("x", 7, 15, Scope::Process),
+            "killing x (pid 7) with signal SIGTERM"
+        );
     }
 
     #[test]
