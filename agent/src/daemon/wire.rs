@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rsv_config::{Config, Loaded, Warning};
 use rsv_proto::telemetry::{FLUSH, Telemetry};
 use tokio::sync::mpsc;
@@ -27,7 +29,7 @@ use crate::capture::Capture;
 use crate::desired::{Desired, DesiredFile};
 use crate::failure::{Failure, chain};
 use crate::hub::{Hub, HubHandle, Settings, Shutdown};
-use crate::identity::{StateDir, StateError, StateLock};
+use crate::identity::{StateDir, StateLock};
 use crate::keeper_client::{self, KeeperBinary, KeeperError, KeeperOptions, KeeperPort};
 use crate::link::{self, Facts, LinkHandle, LinkOptions};
 use crate::listeners::{self, Listeners};
@@ -57,6 +59,8 @@ struct Running {
     capture: Capture,
     hub: HubHandle,
     roster: RosterHandle,
+    /// SIGHUP asks first whether the configuration would be accepted; absent: that is not being asked.
+    check: Option<BoxFuture<'static, bool>>,
     listeners: Listeners,
     hub_task: JoinHandle<Shutdown>,
     local: LocalHandle,
@@ -75,6 +79,8 @@ struct Running {
 enum Event {
     Signal(Asked),
     Ask(DaemonAsk),
+    /// The check is over: whether the configuration would be accepted.
+    Checked(bool),
     /// The hub has ended by itself, because the keeper was told to end.
     HubEnded,
     /// The service manager expects a sign.
@@ -86,6 +92,18 @@ enum Event {
 struct Farewell {
     mode: Shutdown,
     ending: Ending,
+}
+
+impl Farewell {
+    const EXIT: Self = Self {
+        mode: Shutdown::StopPrograms,
+        ending: Ending::Exit,
+    };
+
+    const RESTART: Self = Self {
+        mode: Shutdown::StopPrograms,
+        ending: Ending::Restart,
+    };
 }
 
 /// Runs the agent.
@@ -165,6 +183,7 @@ async fn start(
         capture,
         hub,
         roster,
+        check: None,
         listeners,
         hub_task,
         local,
@@ -293,13 +312,17 @@ async fn kept(config: &Config, state: &StateDir) -> Result<(u64, Desired), Failu
     let state = state.clone();
     let has_fleet = config.agent.is_some();
     let kept = blocking(move || {
-        let epoch = state.next_epoch(SystemTime::now())?;
+        let (epoch, trouble) = state.next_epoch(SystemTime::now());
+        if let Some(error) = trouble {
+            // Programs that nobody looks after would be worse than a number that comes twice.
+            let (what, hint) = (chain(&error), error.hint());
+            error!("{what}: this start is not counted ({hint})");
+        }
         let file = has_fleet.then(|| DesiredFile::new(state.path()));
         let desired = file.map(|file| file.read_or_tell());
-        Ok((epoch, desired.unwrap_or_default()))
+        (epoch, desired.unwrap_or_default())
     });
-    kept.await?
-        .map_err(|error: StateError| Failure::unusable(chain(&error)).hint(error.hint()))
+    kept.await
 }
 
 /// The programs, with the names of their logs and their users looked up, which may ask a directory server.
@@ -414,15 +437,7 @@ impl Running {
         loop {
             match self.next(signals, watchdog).await {
                 Event::Signal(Asked::ReopenLogs) => self.reopen_logs(),
-                Event::Signal(Asked::Restart) => {
-                    warn!(target: SUPERVISOR, "received SIGHUP indicating restart request");
-                    if self.is_startable().await {
-                        return Farewell {
-                            mode: Shutdown::StopPrograms,
-                            ending: Ending::Restart,
-                        };
-                    }
-                }
+                Event::Signal(Asked::Restart) => self.begin_check(),
                 Event::Signal(Asked::End(name)) => {
                     warn!(target: SUPERVISOR, "received {name} indicating exit request");
                     let mode = if args.leave_programs {
@@ -432,29 +447,24 @@ impl Running {
                     };
                     return Farewell {
                         mode,
-                        ending: Ending::Exit,
+                        ..Farewell::EXIT
                     };
                 }
                 Event::Ask(DaemonAsk::Shutdown) => {
                     info!("a shutdown was asked for");
-                    return Farewell {
-                        mode: Shutdown::StopPrograms,
-                        ending: Ending::Exit,
-                    };
+                    return Farewell::EXIT;
                 }
                 Event::Ask(DaemonAsk::Restart) => {
                     warn!("a restart was asked for");
-                    return Farewell {
-                        mode: Shutdown::StopPrograms,
-                        ending: Ending::Restart,
-                    };
+                    return Farewell::RESTART;
                 }
-                Event::HubEnded => {
-                    return Farewell {
-                        mode: Shutdown::StopPrograms,
-                        ending: Ending::Exit,
-                    };
+                Event::Checked(true) => return Farewell::RESTART,
+                // What is wrong has been logged.
+                Event::Checked(false) => {
+                    self.check = None;
+                    error!("not restarted: the configuration is refused");
                 }
+                Event::HubEnded => return Farewell::EXIT,
                 // A hub that does not answer is what the watchdog is there for.
                 Event::Watchdog => {
                     if self.hub.resolve(&[]).await.is_ok() {
@@ -469,6 +479,7 @@ impl Running {
         tokio::select! {
             asked = signals.next() => Event::Signal(asked),
             Some(ask) = self.asks.recv() => Event::Ask(ask),
+            is_startable = checked(&mut self.check) => Event::Checked(is_startable),
             () = hub_ended(&self.hub) => Event::HubEnded,
             () = due(watchdog) => Event::Watchdog,
         }
@@ -486,17 +497,16 @@ impl Running {
         });
     }
 
-    /// Whether the configuration, as it is now, would be accepted: nothing is stopped for one that
-    /// would not.
-    async fn is_startable(&self) -> bool {
-        match self.roster.check().await {
-            Ok(()) => true,
-            // What is wrong has been logged.
-            Err(_) => {
-                error!("not restarted: the configuration is refused");
-                false
-            }
+    /// Begins to look whether the configuration, as it is now, would be accepted: nothing is stopped for one
+    /// that would not. A disk that hangs may keep the answer back for ever; nothing else waits for it.
+    fn begin_check(&mut self) {
+        if self.check.is_some() {
+            warn!("SIGHUP is ignored: the configuration is being read already");
+            return;
         }
+        warn!(target: SUPERVISOR, "received SIGHUP indicating restart request");
+        let roster = self.roster.clone();
+        self.check = Some(async move { roster.check().await.is_ok() }.boxed());
     }
 
     /// Takes everything apart in order.
@@ -563,6 +573,14 @@ async fn attentively(end: impl Future<Output = Ending>, signals: &mut Signals) -
 /// times.
 async fn hub_ended(hub: &HubHandle) {
     hub.subscribe().ended().await;
+}
+
+/// Waits for the end of a check, if there is one. Safe to cancel: the check goes on when it is asked for again.
+async fn checked(check: &mut Option<BoxFuture<'static, bool>>) -> bool {
+    match check {
+        Some(check) => check.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn due(period: Option<Duration>) {

@@ -130,29 +130,28 @@ impl StateDir {
         }
     }
 
-    /// The number of this start: one more than the latest. Durable before it is returned, so that
-    /// it is never given twice.
+    /// The number of this start: one more than the latest. Durable before it is returned, so that it is never
+    /// given twice; if that cannot be, the reason is returned beside it. On a full disk the latest number is
+    /// written over.
     ///
     /// The first number, and the next one after a damaged file, is the time in seconds: more than
     /// any number that was counted before, whatever was lost.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError::Io`].
-    pub fn next_epoch(&self, now: SystemTime) -> Result<u64, StateError> {
+    pub fn next_epoch(&self, now: SystemTime) -> (u64, Option<StateError>) {
         let path = self.path.join(EPOCH);
         let counted = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse::<u64>().ok(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            Err(source) => return Err(StateError::io("read", &path, source)),
+            Err(source) => return (seconds(now), Some(StateError::io("read", &path, source))),
         };
         let next = counted
             .and_then(|n| n.checked_add(1))
             .unwrap_or_else(|| seconds(now));
-        write_atomically(&path, format!("{next}\n").as_bytes())
-            .map_err(|source| StateError::io("write", &path, source))?;
-        Ok(next)
+        let text = format!("{next}\n");
+        let written = write_atomically(&path, text.as_bytes())
+            .or_else(|error| overwrite(&path, text.as_bytes()).map_err(|_| error));
+        let trouble = written.map_err(|source| StateError::io("write", &path, source));
+        (next, trouble.err())
     }
 }
 
@@ -213,6 +212,14 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Writes a file that is there where it is, which takes no more room of the disk.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
+}
+
 fn holder(mut file: File) -> String {
     let mut text = String::new();
     let known = file.read_to_string(&mut text).is_ok() && text.trim().parse::<u32>().is_ok();
@@ -266,12 +273,32 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path()).unwrap();
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert_eq!(state.next_epoch(now).unwrap(), 1_000_000);
-        assert_eq!(state.next_epoch(now).unwrap(), 1_000_001);
+        let next = |now| {
+            let (number, trouble) = state.next_epoch(now);
+            assert!(trouble.is_none(), "{trouble:?}");
+            number
+        };
+        assert_eq!(next(now), 1_000_000);
+        assert_eq!(next(now), 1_000_001);
         fs::write(directory.path().join(EPOCH), [0xff, 0xfe]).unwrap();
         let later = now + Duration::from_secs(60);
-        assert_eq!(state.next_epoch(later).unwrap(), 1_000_060);
-        assert_eq!(state.next_epoch(now).unwrap(), 1_000_061);
+        assert_eq!(next(later), 1_000_060);
+        assert_eq!(next(now), 1_000_061);
+        // A new file cannot be written.
+        fs::create_dir(directory.path().join("epoch.new")).unwrap();
+        assert_eq!(next(now), 1_000_062);
+        assert_eq!(next(now), 1_000_063);
+    }
+
+    #[test]
+    fn a_start_whose_number_cannot_be_kept_has_one_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        fs::create_dir(directory.path().join(EPOCH)).unwrap();
+        let (number, trouble) = state.next_epoch(UNIX_EPOCH + Duration::from_secs(1_000_000));
+        assert_eq!(number, 1_000_000);
+        let trouble = trouble.unwrap().to_string();
+        assert!(trouble.contains("/epoch"), "{trouble}");
     }
 
     #[test]
