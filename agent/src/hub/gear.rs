@@ -356,11 +356,12 @@ impl Gear {
         }
     }
 
-    /// Closes the open logs of a program at rest, as soon as what it left in its pipes is in them.
+    /// Closes the logs of a program at rest, as soon as what it left in its pipes is in them. One that failed may
+    /// be open in part.
     pub(super) fn close_logs(&self, slot: &mut Slot) {
         let mut is_any = false;
         for log in &mut slot.logs {
-            if matches!(log.state, LogState::Open) {
+            if matches!(log.state, LogState::Open | LogState::Failed(_)) {
                 log.state = LogState::Closed;
                 is_any = true;
             }

@@ -41,7 +41,7 @@ pub enum SpawnError {
     #[error("no permission to run command {}", repr(&.0.to_string_lossy()))]
     NoPermission(PathBuf),
     /// A log file cannot be opened.
-    #[error("unknown error making dispatchers for '{name}': {code}")]
+    #[error("{}", log_text(name, code))]
     Log {
         /// The process's name.
         name: String,
@@ -100,6 +100,18 @@ impl SpawnError {
     }
 }
 
+/// Supervisor makes the pipes before the logs, so that with too few descriptors it comes no further than that.
+fn log_text(name: &str, code: &str) -> String {
+    match code {
+        "EMFILE" | "ENFILE" => too_many_files(name),
+        _ => format!("unknown error making dispatchers for '{name}': {code}"),
+    }
+}
+
+fn too_many_files(name: &str) -> String {
+    format!("too many open files to spawn '{name}'")
+}
+
 /// The keeper's refusal in Supervisor's words, for a process of this name that was to be started like
 /// this. Where Supervisor's child writes them to its standard error and exits with 127, they are the
 /// reason that is shown instead.
@@ -113,7 +125,7 @@ pub fn refused_text(refused: &Refused, name: &str, launch: Option<&Launch>) -> S
     };
     match Stage::try_from(refused.stage) {
         Ok(Stage::Pipes | Stage::Request) if matches!(errno, Errno::EMFILE | Errno::ENFILE) => {
-            format!("too many open files to spawn '{name}'")
+            too_many_files(name)
         }
         Ok(Stage::Pipes) => format!("unknown error making dispatchers for '{name}': {code}"),
         Ok(Stage::Fork) if errno == Errno::EAGAIN => {
