@@ -51,13 +51,17 @@ fn relative_logs_of_programs_are_in_the_directory_and_the_move_is_logged() {
         fs::read_to_string(work.join("logs/a.log")).is_ok_and(|log| log == said)
     });
     assert!(work.join("a.err").exists() && !at.join("a.err").exists());
-    let log = fs::read_to_string(at.join("main.log")).unwrap();
+    let started = format!("INFO supervisord started with pid {}\n", agent.0);
+    let mut log = String::new();
+    eventually("its start is logged", || {
+        log = fs::read_to_string(at.join("main.log")).unwrap();
+        log.contains(&started)
+    });
     let lines = log.lines().map(|line| line.splitn(3, ' ').last().unwrap());
     let lines: Vec<_> = lines.collect();
-    let moved = format!("INFO set current directory: '{}'", work.display());
     let place = |wanted: &str| lines.iter().position(|line| *line == wanted);
     let daemonized = place("INFO daemonizing the supervisord process").unwrap();
+    let moved = format!("INFO set current directory: '{}'", work.display());
     assert_eq!(place(&moved), Some(daemonized + 1));
-    let started = format!("INFO supervisord started with pid {}", agent.0);
-    assert!(place(&started) > Some(daemonized));
+    assert!(place(started.trim_end()) > Some(daemonized));
 }
