@@ -133,6 +133,16 @@ def wrong_arguments():
         tell("system.multicall", [{"methodName": method, "params": []}])
 
 
+def in_order(results):
+    """What is told of many in the order in which they happen to be ready."""
+    return settled(sorted(results, key=lambda one: (one["group"], one["name"])))
+
+
+def one_or_in_order(answered):
+    """What is told of one, or of many: `worker:` is a whole group."""
+    return in_order(answered) if isinstance(answered, list) else settled(answered)
+
+
 NAMES = ("nope", "nope:*", "nope:nope", "worker", "worker:", "worker:nope", ":", "", "web:*:*", "web ", "WEB", "caf\u00e9")
 
 
@@ -142,7 +152,7 @@ def wrong_names():
                        "addProcessGroup", "removeProcessGroup", "startProcessGroup", "stopProcessGroup"):
             if name == "web:*:*" or (name == "worker" and method.endswith(("Group", "Process"))):
                 continue
-            tell(method, name)
+            tell(method, name, show=one_or_in_order)
         tell("signalProcess", name, "HUP")
         tell("signalProcessGroup", name, "HUP")
         tell("sendProcessStdin", name, "x")
@@ -197,11 +207,6 @@ def one_process():
     tell("getProcessInfo", "quick")
     tell("stopProcess", "quick")
     tell("signalProcess", "quick", "HUP")
-
-
-def in_order(results):
-    """What is told of many in the order in which they happen to be ready."""
-    return settled(sorted(results, key=lambda one: (one["group"], one["name"])))
 
 
 def groups():
