@@ -3,7 +3,7 @@
 //! is the same to the byte. Where they differ is listed here, and in agent/COMPATIBILITY.md with the reason.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -11,7 +11,6 @@ use std::thread;
 use rsv_tests::binaries::{binary, checkout};
 use rsv_tests::command::run;
 use rsv_tests::eventually::eventually;
-use rsv_tests::fleet::free_port;
 use rsv_tests::python;
 use rsv_tests::site::Site;
 
@@ -80,9 +79,8 @@ const ALLOWED: [Allowed; 10] = [
     },
 ];
 
-/// All calls by one daemon, a line each.
-fn answers(daemon: &Path) -> Vec<String> {
-    let port = free_port();
+/// All calls by one daemon, which listens on `port`, a line each.
+fn answers(daemon: &Path, port: u16) -> Vec<String> {
     let server =
         format!("[inet_http_server]\nport=127.0.0.1:{port}\nusername=user\npassword=pass\n");
     let site = Site::start_with(daemon, &format!("{server}{PROGRAMS}"), |at| {
@@ -97,19 +95,28 @@ fn answers(daemon: &Path) -> Vec<String> {
         .arg(format!("http://user:pass@127.0.0.1:{port}/RPC2"))
         .arg(site.path("s.conf"))
         .env("PYTHONUTF8", "1");
-    let ended = run(&mut script).expect_code(0);
+    let ended = run(&mut script);
+    let log = || fs::read_to_string(site.path("s.log")).unwrap_or_default();
+    assert_eq!(ended.code, 0, "{ended:?}\n{}", log());
     site.placeless(&ended.stdout)
         .lines()
         .map(str::to_owned)
         .collect()
 }
 
+/// Two ports that were free a moment ago.
+fn free_ports() -> [u16; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.map(|listener| listener.local_addr().expect("its address").port())
+}
+
 #[test]
 fn every_call_is_answered_alike() {
     let supervisord = python::environment().join("bin/supervisord");
+    let [at_theirs, at_ours] = free_ports();
     let (theirs, ours) = thread::scope(|scope| {
-        let theirs = scope.spawn(|| answers(&supervisord));
-        let ours = answers(&binary("rsv-agent"));
+        let theirs = scope.spawn(|| answers(&supervisord, at_theirs));
+        let ours = answers(&binary("rsv-agent"), at_ours);
         (theirs.join().expect("Supervisor answers"), ours)
     });
     assert_eq!(theirs.len(), ours.len());
