@@ -65,7 +65,7 @@ fn killing(name: &str, pid: u32, signal: i32, scope: Scope) -> String {
         Scope::Process => "",
         Scope::Group => "process group ",
     };
-    let signal = signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
+    let signal = signal_name(signal).map_or_else(|| signal.to_string(), str::to_owned);
     format!("killing {name} (pid {pid}) {whom}with signal {signal}")
 }
 
@@ -192,6 +192,10 @@ mod tests {
         assert_eq!(
             killing("x", 7, 15, Scope::Process),
             "killing x (pid 7) with signal SIGTERM"
+        );
+        assert_eq!(
+            killing("x", 7, 40, Scope::Process),
+            "killing x (pid 7) with signal 40"
         );
     }
 
