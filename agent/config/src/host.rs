@@ -48,11 +48,8 @@ pub trait Host {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The names in a directory, in any order; none when it cannot be read.
     fn names_in(&self, directory: &Path) -> Vec<String>;
-    /// Whether something other than a file is there, such as a terminal, a pipe or `/dev/null`: of this
-    /// machine, unless a host knows better.
-    fn is_special(&self, path: &Path) -> bool {
-        system::is_special(path)
-    }
+    /// Whether something other than a file is there, such as a terminal, a pipe or `/dev/null`.
+    fn is_special(&self, path: &Path) -> bool;
     /// The directory for temporary files.
     fn temporary_dir(&self) -> PathBuf;
 }

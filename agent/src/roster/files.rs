@@ -136,6 +136,10 @@ impl Host for Witness<'_> {
         }
     }
 
+    fn is_special(&self, path: &Path) -> bool {
+        self.host.is_special(path)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         match &self.files {
             Files::Recorded(inputs) => {

@@ -40,10 +40,6 @@ impl Default for SystemHost {
     }
 }
 
-pub(super) fn is_special(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| !found.is_file())
-}
-
 fn user(entry: unistd::User) -> User {
     User {
         name: entry.name,
@@ -114,6 +110,10 @@ impl Host for SystemHost {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn is_special(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|found| !found.is_file())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
