@@ -53,10 +53,9 @@ pub(crate) fn parse<T>(
     errors: &mut Vec<ConfigError>,
     convert: impl FnOnce(&str) -> Result<T, ValueError>,
 ) -> Option<T> {
-    let text = value?;
-    convert(text)
-        .map_err(|error| errors.push(refusal(option, text, &error)))
-        .ok()
+    accept(value, errors, convert, |text, error| {
+        refusal(option, text, &error)
+    })
 }
 
 /// The same for an option that Supervisor looks at no sooner than at the file's: its own refusal does
@@ -67,9 +66,20 @@ pub(crate) fn parse_late<T>(
     errors: &mut Vec<ConfigError>,
     convert: impl FnOnce(&str) -> Result<T, ValueError>,
 ) -> Option<T> {
+    accept(value, errors, convert, |text, error| {
+        refusal(option, text, &error).supervisor(error.text)
+    })
+}
+
+fn accept<T>(
+    value: Option<&String>,
+    errors: &mut Vec<ConfigError>,
+    convert: impl FnOnce(&str) -> Result<T, ValueError>,
+    refuse: impl FnOnce(&str, ValueError) -> ConfigError,
+) -> Option<T> {
     let text = value?;
     convert(text)
-        .map_err(|error| errors.push(refusal(option, text, &error).supervisor(error.text)))
+        .map_err(|error| errors.push(refuse(text, error)))
         .ok()
 }
 
