@@ -280,9 +280,11 @@ impl KeeperClient {
 
     /// `pauses`: before the first attempt, the second, and so on; the last one goes for all that follow.
     async fn attach_again(&mut self, pauses: &[Duration]) -> bool {
-        let last = pauses.last().into_iter().cycle();
-        for &pause in pauses.iter().chain(last) {
+        let mut pauses = pauses.iter().copied();
+        let mut pause = PAUSES[0];
+        loop {
             self.reap();
+            pause = pauses.next().unwrap_or(pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.inputs.closed() => return false,
@@ -302,7 +304,6 @@ impl KeeperClient {
                 }
             }
         }
-        false
     }
 
     /// Takes the exit status of a keeper that we started and that has ended, if it has.
