@@ -446,6 +446,17 @@ fn the_command_line_beats_the_file_in_the_foreground() {
 /// An agent in the background, by its pidfile; ended with the test.
 struct Background(Pid);
 
+impl Background {
+    fn start(mut command: Command, pidfile: &Path) -> Self {
+        assert!(command.status().unwrap().success());
+        let pid = fs::read_to_string(pidfile).unwrap();
+        let pid: i32 = pid.trim().parse().unwrap();
+        // Anything else would be a whole group, and perhaps that of the test.
+        assert!(pid > 0);
+        Self(Pid::from_raw(pid))
+    }
+}
+
 impl Drop for Background {
     fn drop(&mut self) {
         kill(self.0, Signal::SIGTERM).ok();
@@ -479,18 +490,10 @@ fn the_command_line_beats_the_file_in_the_background() {
         AGENT.into()
     };
     let mut command = Command::new(executable);
-    let status = command.args(arguments).current_dir(&at).status().unwrap();
-    assert!(status.success());
-    let pid: i32 = fs::read_to_string(&pidfile)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    // Anything else would be a whole group, and perhaps that of the test.
-    assert!(pid > 0);
-    let agent = Background(Pid::from_raw(pid));
+    command.args(arguments).current_dir(&at);
+    let agent = Background::start(command, Path::new(&pidfile));
     assert_eq!(
-        fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
+        fs::read_link(format!("/proc/{}/cwd", agent.0)).unwrap(),
         at.join("cli")
     );
     let file = fs::metadata(&pidfile).unwrap();
@@ -503,6 +506,38 @@ fn the_command_line_beats_the_file_in_the_background() {
         fs::read_to_string(at.join("a.log")).unwrap_or_default() == expected
     });
     drop(agent);
+}
+
+#[test]
+fn relative_logs_of_programs_are_in_the_directory_and_the_move_is_logged() {
+    let directory = configured(
+        "[supervisord]\ndirectory={at}/work\n[program:a]\ncommand=/bin/sh -c 'pwd; exec sleep 600'\n\
+         stdout_logfile=logs/a.log\nstderr_logfile=a.err\nstartsecs=0\n",
+    );
+    let at = directory.path();
+    let work = at.join("work");
+    fs::create_dir_all(work.join("logs")).unwrap();
+    let mut command = Command::new(AGENT);
+    command.args(["-c", "s.conf"]).current_dir(at);
+    let agent = Background::start(command, &at.join("s.pid"));
+    let said = format!("{}\n", work.display());
+    eventually("it has written", || {
+        fs::read_to_string(work.join("logs/a.log")).is_ok_and(|log| log == said)
+    });
+    assert!(work.join("a.err").exists() && !at.join("a.err").exists());
+    let started = format!("INFO supervisord started with pid {}\n", agent.0);
+    let mut log = String::new();
+    eventually("its start is logged", || {
+        log = fs::read_to_string(at.join("main.log")).unwrap();
+        log.contains(&started)
+    });
+    let lines = log.lines().map(|line| line.splitn(3, ' ').last().unwrap());
+    let lines: Vec<_> = lines.collect();
+    let place = |wanted: &str| lines.iter().position(|line| *line == wanted);
+    let daemonized = place("INFO daemonizing the supervisord process").unwrap();
+    let moved = format!("INFO set current directory: '{}'", work.display());
+    assert_eq!(place(&moved), Some(daemonized + 1));
+    assert!(place(started.trim_end()) > Some(daemonized));
 }
 
 #[test]
