@@ -270,7 +270,7 @@ async fn a_keeper_that_was_started_by_others_meanwhile_is_taken() {
     let late = rig.path("late-keeper");
     let keeper = rig::keeper_binary();
     let script = format!("#!/bin/sh\nsetsid {} \"$@\" &\nexit 1\n", keeper.display());
-    rig::write_executable(&late, &script);
+    rig::executable::write_executable(&late, &script);
     let options = KeeperOptions {
         binary: KeeperBinary::File(late),
         patience: PATIENCE,

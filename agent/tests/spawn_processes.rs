@@ -7,7 +7,8 @@ mod rig;
 
 use std::path::Path;
 
-use rig::{Agent, Rig, eventually, write_executable};
+use rig::executable::write_executable;
+use rig::{Agent, Rig, eventually};
 use rsv_agent::spec::{Ambience, AutoLogs, Program, load};
 use rsv_config::host::SystemHost;
 use rsv_config::{Overrides, Strictness, load_str};

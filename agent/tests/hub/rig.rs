@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 #![expect(dead_code, reason = "each test file uses its own part of it")]
 
+#[path = "../../keeper/tests/keeper/executable.rs"]
+pub(crate) mod executable;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
@@ -68,6 +71,7 @@ impl Rig {
         let deadline = Instant::now() + PATIENCE;
         while rsv_keeper::packet::connect(&self.socket()).is_err() {
             assert!(Instant::now() < deadline, "the keeper does not listen");
+            // Nobody tells when it does.
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -383,17 +387,6 @@ pub(crate) fn kill(pid: u32, signal: rustix::process::Signal) {
 
 pub(crate) fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}/exe")).exists()
-}
-
-/// Makes a script that can be executed. Another process writes it: one that another test forks meanwhile would hold it
-/// open for writing, and nothing could execute it.
-pub(crate) fn write_executable(path: &Path, content: &str) {
-    let written = Command::new("sh")
-        .args(["-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"])
-        .arg(path)
-        .arg(content)
-        .status();
-    assert!(written.unwrap().success());
 }
 
 /// The keeper beside this test's own target directory.

@@ -4,6 +4,7 @@
 mod absence;
 mod agents;
 mod ending;
+mod executable;
 mod holding;
 mod hostile;
 mod leftovers;

@@ -543,18 +543,7 @@ impl Program {
     }
 }
 
-/// Makes a script that can be executed. Another process writes it, as it copies in [`copy_keeper`].
-pub(crate) fn write_executable(path: &Path, content: &str) {
-    let written = Command::new("sh")
-        .args(["-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"])
-        .arg(path)
-        .arg(content)
-        .status();
-    assert!(written.unwrap().success());
-}
-
-/// Copies the keeper's file to be executed. Another process does it: one that another test forks meanwhile would hold
-/// the copy open for writing, and nothing could execute it.
+/// Copies the keeper's file to be executed, as scripts for that are written: by another process.
 pub(crate) fn copy_keeper(to: &Path) {
     let copied = Command::new("cp").arg(EXECUTABLE).arg(to).status();
     assert!(copied.unwrap().success());

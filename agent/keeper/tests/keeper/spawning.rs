@@ -4,9 +4,9 @@ use std::io::Write;
 
 use rsv_keeper::message::{Channel, Credentials, Refused, Rlimit, Scope, Stage, Stdin};
 
+use crate::executable::write_executable;
 use crate::rig::{
-    Program, Rig, children_of, eventually, is_running, read_to_end, run, stat_fields,
-    write_executable, write_line,
+    Program, Rig, children_of, eventually, is_running, read_to_end, run, stat_fields, write_line,
 };
 
 fn is_root() -> bool {
