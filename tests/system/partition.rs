@@ -57,8 +57,7 @@ fn rows(fleet: &Fleet, host: &str) -> Vec<Value> {
     let mut status = None;
     eventually("the controller answers", || {
         let ended = fleet.rsv(["-A", "-o", "json", "status"]);
-        let said = (!ended.stdout.is_empty()).then_some(ended);
-        status = said;
+        status = (!ended.stdout.is_empty()).then_some(ended);
         status.is_some()
     });
     let status = status.expect("it has answered");
